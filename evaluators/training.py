@@ -1,0 +1,158 @@
+"""Train networks on images that are in memory: short trainings that rank plans, on one device.
+
+Stochastic gradient descent with Nesterov momentum under a one-cycle schedule (Smith and Topin
+2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, bit for bit.
+
+A small network spends its time in calling operators, not in computing. Several seeds of one plan
+are therefore trained side by side as one network with one more dimension (``torch.func.vmap``):
+sixteen seeds of a small ResNet take about as long as four of them one after another.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from evaluators.datasets import Part
+
+Forward = Callable[[Tensor], Tensor]
+"""Images (seeds, batch, channels, height, width) to logits (seeds, batch, classes)."""
+
+STACKABLE_WORK = 1e9
+"""Parameters x pixels x batch size up to which seeds are trained side by side: where an operator
+takes longer than its call, one after another is as fast (benchmarks/stacking.py)."""
+
+
+class EvaluationError(Exception):
+    """A plan that was trained, or could not be, without a usable result."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained. weight_decay applies to every parameter."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A part of a data set on the device: normalised images and labels."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def use_threads(count: int) -> None:
+    """How many threads torch may use in this process, so that workers do not fight for cores."""
+    torch.set_num_threads(count)
+
+
+def device() -> torch.device:
+    """The accelerator where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def normalised(part: Part, reference: Part) -> Batches:
+    """``part`` on the device, its images scaled by mean and deviation of ``reference``, by channel.
+
+    reference: the training images, so that nothing is learned from the others.
+    """
+    pixels = torch.from_numpy(reference.images).float()
+    mean = pixels.mean(dim=(0, 2, 3), keepdim=True)
+    deviation = pixels.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+    images = (torch.from_numpy(part.images).float() - mean) / deviation
+    return Batches(images.to(device()), torch.from_numpy(part.labels).to(device()))
+
+
+def worth_stacking(network: nn.Module, images: Tensor, batch_size: int) -> bool:
+    """Whether seeds are trained side by side: a rule, not a timing, so that it repeats."""
+    parameters = sum(tensor.numel() for tensor in network.parameters())
+    pixels = images.shape[-1] * images.shape[-2]
+    return parameters * pixels * batch_size <= STACKABLE_WORK
+
+
+def train(
+    networks: Sequence[nn.Module], data: Batches, settings: TrainingSettings, seeds: Sequence[int]
+) -> Forward:
+    """Train networks of one architecture side by side; ``seeds`` decide the order of the images.
+
+    Returns the trained networks as one function, in evaluation mode. One network is trained in
+    place by ordinary calls; several must allow ``torch.func.vmap``.
+    Raises EvaluationError when a loss is no longer a number.
+    """
+    forward, parameters, modules = _stacked(networks)
+    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
+    batches = max(1, len(data.labels) // settings.batch_size)
+    optimizer = torch.optim.SGD(
+        parameters,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=True,
+        fused=True,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.epochs * batches
+    )
+    modules.train()
+    for epoch in range(settings.epochs):
+        for batch in _shuffled(len(data.labels), batches, settings.batch_size, orders):
+            labels = data.labels[batch].flatten()
+            logits = forward(data.images[batch]).flatten(0, 1)
+            # The mean over a batch, summed over the seeds: each seed's own gradient.
+            loss = functional.cross_entropy(logits, labels) * len(seeds)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        if not math.isfinite(loss.item()):
+            raise EvaluationError(f"the loss became {loss.item()} in epoch {epoch + 1}")
+    modules.eval()
+    return forward
+
+
+@torch.no_grad()
+def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024) -> list[float]:
+    """For each seed the share of images whose largest logit is their label, from 0 to 1."""
+    correct = torch.zeros(seeds, dtype=torch.long, device=data.labels.device)
+    for start in range(0, len(data.labels), batch_size):
+        images = data.images[start : start + batch_size]
+        labels = data.labels[start : start + batch_size]
+        logits = forward(images.expand(seeds, *images.shape))
+        correct += (logits.argmax(-1) == labels).sum(-1)
+    return [count / len(data.labels) for count in correct.tolist()]
+
+
+def _stacked(networks: Sequence[nn.Module]) -> tuple[Forward, list[Tensor], nn.Module]:
+    """The networks as one function, its parameters, and the module whose mode decides."""
+    if len(networks) == 1:
+        network = networks[0]
+        return lambda x: network(x[0])[None], list(network.parameters()), network
+    parameters, buffers = stack_module_state(list(networks))
+    skeleton = copy.deepcopy(networks[0])
+
+    def one(params: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> Tensor:
+        logits: Tensor = functional_call(skeleton, (params, state), (x,))
+        return logits
+
+    stacked = vmap(one, randomness="different")
+    return lambda x: stacked(parameters, buffers, x), list(parameters.values()), skeleton
+
+
+def _shuffled(
+    length: int, batches: int, batch_size: int, orders: Sequence[torch.Generator]
+) -> tuple[Tensor, ...]:
+    """The indices of an epoch: for each batch (seeds, batch size), each seed in its own order."""
+    indices = torch.stack([torch.randperm(length, generator=order) for order in orders])
+    return indices[:, : batches * batch_size].tensor_split(batches, dim=1)

@@ -1,0 +1,434 @@
+"""The command line of Isoshare: it parses, calls and prints; what happens is decided elsewhere.
+
+Nothing heavy is imported before a command needs it, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import click
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.config import SearchConfig
+    from search.runner import Outcome, Prepared
+    from storage.store import Store
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Search which convolutions of a CNN can share their weights, and take the best plan home.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        show_default="sqlite:///isoshare.db, or ISOSHARE_STORAGE",
+        help="The database of the studies.",
+    ),
+]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(metavar="K=V", help="An argument of the backbone; may be repeated."),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="isoshare-out/STUDY",
+        help="Where the picture and the plan are written.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="one a CPU", help="Trainings that run side by side."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="A", help="An existing Ray cluster to run on.")
+]
+
+
+@app.command()
+def launch(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="F.toml", help="Read options from a file; those given here win."),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default="DATASET-BACKBONE-N", help="What the search is called."
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="B",
+            show_default="a small resnet_cifar",
+            help="A built-in network, or package.module:function of your own.",
+        ),
+    ] = None,
+    backbone_arg: Arguments = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="D", show_default="digits", help="What to train on.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", show_default="kernel", help="How sites may share."),
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", show_default="accuracy,parameters", help="What is traded against what."
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", show_default="10", help="Length of a training.")
+    ] = None,
+    replicates: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default="16", help="Trainings of a plan, one a seed."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", show_default="32", help="Images a step.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="X", show_default="0.02", help="The peak of the schedule."),
+    ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            show_default="0.5",
+            help="Fraction of the training images that is kept for measuring.",
+        ),
+    ] = None,
+    workers: Workers = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(metavar="S", show_default="tpe", help="Who proposes plans."),
+    ] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(metavar="N", help="Never measure a larger network.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default="0", help="The same seed repeats the search."),
+    ] = None,
+    storage: Storage = None,
+    ray_address: RayAddress = None,
+    out: Out = None,
+) -> None:
+    """Search a network for its best sharing plans.
+
+    Example: run_search.py launch --backbone resnet_cifar --backbone-arg depth=20
+    --dataset digits --trials 60
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    file = given.pop("config", None)
+    prepared, store = _with_spinner("preparing", lambda: _prepare_launch(file, given))
+    raise SystemExit(_search(prepared, store))
+
+
+@app.command()
+def resume(
+    name: Name,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
+    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    ray_address: RayAddress = None,
+    out: Out = None,
+) -> None:
+    """Go on with an interrupted search, or give a finished one more trials.
+
+    Example: run_search.py resume digits-resnet_cifar-1 --trials 80
+    """
+    options = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
+    changes = {key: value for key, value in options.items() if value is not None}
+    prepared, store = _with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
+    raise SystemExit(_search(prepared, store))
+
+
+@app.command()
+def studies(as_json: Json = False, storage: Storage = None) -> None:
+    """List the studies of a database.
+
+    Example: run_search.py studies --json
+    """
+    from search.results.tables import studies_json, studies_table
+
+    known = _store(storage).studies()
+    if as_json:
+        _print_json(studies_json(known))
+    elif known:
+        _console().print(studies_table(known))
+    else:
+        _console().print("no studies yet: 'run_search.py launch' makes one")
+
+
+@app.command()
+def pareto(
+    name: Name,
+    as_json: Json = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="F", help="Write the interactive picture.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Show the Pareto front of a study.
+
+    Example: run_search.py pareto digits-resnet_cifar-1 --html front.html
+    """
+    from search.results.figures import front_figure, write_html, write_png
+    from search.results.tables import front_json, front_table, load_front
+
+    study, front = load_front(_store(storage), name)
+    if html is not None:
+        _writing(html, partial(write_html, front_figure(study, front)))
+    if png is not None:
+        _writing(png, partial(write_png, front_figure(study, front)))
+    if as_json:
+        _print_json(front_json(study, front))
+    elif html is None and png is None:
+        _console().print(front_table(study, front))
+
+
+@app.command()
+def export(
+    name: Name,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="plan.json", help="Where to write the plan.")
+    ],
+    best: Annotated[
+        Literal["knee", "accuracy", "smallest"] | None,
+        typer.Option(help="Which plan of the front."),
+    ] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(metavar="N", help="The most accurate plan that is this small.")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Write the plan of one trial as a file.
+
+    Example: run_search.py export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
+    """
+    from search.results.export import choose, plan_file, trial_by_number
+    from search.results.tables import load_front
+
+    study, front = load_front(_store(storage), name)
+    if trial is not None:
+        chosen = trial_by_number(front, trial)
+    else:
+        chosen = choose(front, best, max_parameters, min_accuracy)
+    _writing(output, plan_file(study, chosen).save)
+    _console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
+
+
+@app.command()
+def inspect(
+    target: Annotated[str, typer.Argument(metavar="BACKBONE|plan.json")],
+    backbone_arg: Arguments = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a backbone can share, or what a plan makes of its backbone.
+
+    Example: run_search.py inspect torchvision.models:resnet18
+    """
+    from search.config import parse_argument
+    from search.inspection import inspect_backbone, inspect_plan
+    from search.results.tables import inspection_table
+
+    if target.endswith(".json") or Path(target).is_file():
+        found = inspect_plan(Path(target))
+    else:
+        found = inspect_backbone(target, dict(map(parse_argument, backbone_arg or [])))
+    if as_json:
+        _print_json(found)
+    else:
+        _console().print(inspection_table(found))
+
+
+def main() -> None:
+    """Run a command; a wrong request is one sentence on stderr and exit code 2."""
+    from space.errors import IsoshareError
+
+    sys.path.insert(0, str(Path.cwd()))  # --backbone my_module:network of the current folder
+    try:
+        raise SystemExit(app(standalone_mode=False) or DONE)
+    except IsoshareError as error:
+        _fail(str(error), WRONG)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        raise SystemExit(WRONG) from None
+    except click.ClickException as error:
+        _fail(error.format_message(), WRONG)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", INTERRUPTED)
+
+
+def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
+    from search.config import load_config, parse_argument
+
+    for key in ("methods", "objectives"):
+        if key in given:
+            given[key] = tuple(given[key].split(","))
+    if "backbone_arg" in given:
+        given["backbone_arg"] = dict(map(parse_argument, given["backbone_arg"]))
+    config: SearchConfig = load_config(file, given)
+    store = _store(config.storage)
+
+    from search.runner import prepare
+
+    return prepare(config, store), store
+
+
+def _prepare_resume(
+    name: str, storage: str | None, changes: dict[str, Any]
+) -> tuple[Prepared, Store]:
+    store = _store(storage)
+    store.study(name)  # an unknown study is told before torch is imported
+
+    from search.runner import prepare_resume
+
+    return prepare_resume(name, store, changes), store
+
+
+def _search(prepared: Prepared, store: Store) -> int:
+    """Run a prepared search to its end and show what it found; returns the exit code."""
+    from search.ray_driver import DriverError, run_on_ray
+    from search.runner import run
+    from search.view import open_view
+
+    config, name = prepared.config, prepared.study.name
+    console = _console()
+    console.print(
+        f"study [bold]{name}[/]: {prepared.space.count():,} plans of {config.backbone} on "
+        f"{config.dataset}, {config.trials} trials",
+        highlight=False,
+    )
+    try:
+        with open_view(console) as view:
+            outcome = run(
+                prepared,
+                store,
+                lambda engine, measure: run_on_ray(
+                    engine, measure, config.workers, config.ray_address
+                ),
+                view,
+            )
+    except DriverError as error:
+        _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
+    if not outcome.completed:
+        _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)
+    return _show(outcome, store, Path(config.out or f"isoshare-out/{name}"), console)
+
+
+def _show(outcome: Outcome, store: Store, folder: Path, console: Console) -> int:
+    """The front as table, picture and plan, and what to type next."""
+    from search.results.export import plan_file
+    from search.results.figures import front_figure, write_html
+    from search.results.pareto import knee
+    from search.results.tables import front_table
+
+    study, front = store.study(outcome.study), outcome.front
+    if not front.members:
+        first = next(trial.error for trial in front.trials)
+        _fail(f"all {front.failed} trials failed; the first one: {first}", FAILED)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_html(front_figure(study, front), folder / "front.html")
+    best = knee(front)
+    plan_file(study, best).save(folder / "plan.json")
+    console.print(front_table(study, front))
+    smallest = front.members[0].exact.get("parameters", 0)
+    console.print(
+        f"picture  {folder / 'front.html'}\n"
+        f"plan     {folder / 'plan.json'} (trial {best.number}, the knee ◆)\n\n"
+        "next\n"
+        f"  {_program()} inspect {folder / 'plan.json'}\n"
+        f"  {_program()} export {study.name} --max-parameters {int(smallest * 1.5)} -o small.json\n"
+        f"  {_program()} resume {study.name} --trials {2 * len(front.trials)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return DONE
+
+
+def _store(url: str | None) -> Store:
+    from storage.store import Store, default_url
+
+    return Store(url or default_url())
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 140  # a pipe has no width: do not break lines for it
+    return Console(width=wide)
+
+
+def _with_spinner(text: str, work: Callable[[], Any]) -> Any:
+    """Importing torch and reading data takes seconds: say so on a terminal."""
+    console = _console()
+    if not console.is_terminal:
+        return work()
+    with console.status(text):
+        return work()
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _writing(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file; a path that cannot be written is a wrong request."""
+    from space.errors import IsoshareError
+
+    try:
+        write(path)
+    except OSError as error:
+        raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _program() -> str:
+    """How this program was called, so that the commands it suggests can be typed as they are."""
+    if Path(sys.argv[0]).name != "run_search.py":
+        return Path(sys.argv[0]).name
+    python = Path(sys.executable)
+    local = python.is_relative_to(Path.cwd())
+    return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

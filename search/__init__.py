@@ -1,0 +1,1 @@
+"""How to look: configuration, the ask/tell engine, samplers, drivers and results."""

@@ -1,0 +1,127 @@
+"""One search, as the user asked for it: every option of ``launch``, checked before anything runs.
+
+The same keys stand in a TOML file, as options of the command line (with dashes), and in the
+database beside the study.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evaluators.datasets import DATASETS
+from evaluators.objectives import OBJECTIVES
+from space.errors import IsoshareError, one_of
+from space.methods import METHODS
+from space.plan import first_problem
+from storage.store import default_url
+
+SMALL_BACKBONE: dict[str, bool | int | float | str] = {"depth": 20, "width": 2}
+"""Arguments of the default backbone when none is named: on digits, sharing costs this one some
+accuracy within a training of seconds. A wider network would learn digits however much it shares,
+and its front would be a picture of luck."""
+
+
+class ConfigError(IsoshareError):
+    """An option that is unknown, missing or out of range."""
+
+
+class SearchConfig(BaseModel):
+    """Every option of a search, with the defaults of a first one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    study: str | None = Field(None, min_length=1, max_length=100)
+    backbone: str = Field("resnet_cifar", min_length=1)
+    backbone_arg: dict[str, bool | int | float | str] = {}
+    dataset: str = "digits"
+    methods: tuple[str, ...] = Field(("kernel",), min_length=1)
+    objectives: tuple[str, ...] = ("accuracy", "parameters")
+    trials: int = Field(40, ge=1)
+    epochs: int = Field(10, ge=1)
+    replicates: int = Field(16, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(0.02, gt=0)
+    validation: float = Field(0.5, gt=0, lt=1)
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    sampler: str = "tpe"
+    max_parameters: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+    storage: str = Field(default_factory=default_url)
+    ray_address: str | None = None
+    out: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _small_by_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "backbone" not in data:
+            data = {**data, "backbone_arg": {**SMALL_BACKBONE, **data.get("backbone_arg", {})}}
+        return data
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        tables = (
+            ("data set", (self.dataset,), DATASETS),
+            ("method", self.methods, METHODS),
+            ("objective", self.objectives, OBJECTIVES),
+        )
+        for kind, names, table in tables:
+            for name in names:
+                if name not in table:
+                    raise ConfigError(one_of(kind, name, table))
+        if len(set(self.objectives)) < 2 or len(set(self.objectives)) < len(self.objectives):
+            raise ConfigError(
+                "a search trades two or more different objectives, got "
+                f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
+            )
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """The options as JSON values, without the database they are stored in."""
+        return self.model_dump(mode="json", exclude={"storage", "study"})
+
+
+def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
+    """The options of ``file``, those of the command line before them. Raises ConfigError."""
+    merged = {**(_read_toml(file) if file else {}), **options}
+    return make_config(merged)
+
+
+def make_config(options: Mapping[str, Any]) -> SearchConfig:
+    """Check options. Raises ConfigError with the option, the rule and the value."""
+    try:
+        return SearchConfig.model_validate(dict(options))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        if problem["type"] == "extra_forbidden":
+            raise ConfigError(
+                one_of("option", problem["loc"][0], SearchConfig.model_fields)
+            ) from error
+        raise ConfigError(f"wrong option {first_problem(error)}") from error
+
+
+def parse_argument(text: str) -> tuple[str, bool | int | float | str]:
+    """One ``--backbone-arg``: ``depth=20``, ``pretrained=false``, ``name=text``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise ConfigError(f"--backbone-arg must look like depth=20, got {text!r}")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return key, value
+    return key, parsed if isinstance(parsed, bool | int | float) else value
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error

@@ -1,0 +1,17 @@
+"""Run jobs one after another in this process: what tests use, and the least a driver has to do."""
+
+from __future__ import annotations
+
+from evaluators.evaluate import Measure
+from search.engine import Engine
+
+
+def run_inline(engine: Engine, measure: Measure) -> None:
+    """Run jobs until the engine has none left. A plan that raises is recorded as failed."""
+    while (job := engine.ask()) is not None:
+        try:
+            for measured in measure(job.plan, job.seeds, job.split):
+                for one in measured:
+                    engine.tell(job.number, one.seed, one)
+        except Exception as error:  # as on a worker, a plan's failure must not end the search
+            engine.fail(job.number, f"{type(error).__name__}: {error}")

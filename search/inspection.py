@@ -1,0 +1,65 @@
+"""Look at a backbone, or at what a plan makes of one, before any search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from space.apply import apply_plan, count_parameters
+from space.backbones import Argument, build_backbone
+from space.errors import PlanError
+from space.plan import PlanFile
+from space.search_space import SearchSpace
+from space.sites import describe_signature, find_sites, left_private
+
+
+def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, Any]:
+    """What can be shared in a backbone. Raises BackboneError."""
+    backbone = build_backbone(name, arguments)
+    space = SearchSpace(find_sites(backbone), count_parameters(backbone))
+    return {
+        "backbone": name,
+        "arguments": dict(arguments),
+        "parameters": space.unshared,
+        "smallest": space.trainable_parameters(space.fully_shared_plan()),
+        "groups": [
+            {
+                "signature": {
+                    "kernel_size": list(group[0].kernel_size),
+                    "in_channels": group[0].in_channels,
+                    "out_channels": group[0].out_channels,
+                    "groups": group[0].groups,
+                },
+                "shape": describe_signature(group[0].signature),
+                "sites": [site.name for site in group],
+            }
+            for group in space.groups
+        ],
+        "plans": space.count(),
+        "left_private": [
+            {"site": site, "reason": reason} for site, reason in left_private(backbone)
+        ],
+    }
+
+
+def inspect_plan(path: Path) -> dict[str, Any]:
+    """What a plan file makes of its backbone, built and counted. Raises PlanError."""
+    file = PlanFile.load(path)
+    if file.backbone is None:
+        raise PlanError(
+            f"{path} names no backbone, so its sites cannot be checked: add "
+            '"backbone": {"name": ..., "arguments": {...}}'
+        )
+    backbone = build_backbone(file.backbone.name, file.backbone.arguments)
+    unshared, shared = count_parameters(backbone), count_parameters(apply_plan(backbone, file.plan))
+    order = [site.name for site in find_sites(backbone)]
+    return {
+        "plan": str(path),
+        "fingerprint": file.plan.fingerprint,
+        "backbone": file.backbone.name,
+        "arguments": file.backbone.arguments,
+        "parameters": {"unshared": unshared, "shared": shared},
+        "ratio": shared / unshared,
+        "banks": file.plan.documents(order),
+    }

@@ -1,0 +1,215 @@
+"""Run jobs on Ray Tune workers, on one machine or a cluster. Ray has its only home here.
+
+Each Tune trial is a *worker* that lives as long as the search and is handed one job after another:
+a job costs a message, not a process. (One Tune trial a plan costs a process start each, or with
+``reuse_actors`` loses a worker for good when one dies while trials are short: its replacement is
+taken away as soon as another worker is free.) Tune places the workers, starts a dead one again,
+and brings the results to the driver; which plan is next only the engine decides.
+
+The jobs go to a worker as a call on its actor, before Tune's own call to train: calls of one
+caller run in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_PRINT_ALL_TRIAL_ERRORS="0",
+    RAY_AIR_NEW_OUTPUT="0",
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    RAY_AUTH_MODE="token",
+)
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from evaluators.evaluate import Measure, Measured
+from evaluators.training import use_threads
+from search.engine import Engine, Job
+from space.errors import IsoshareError
+
+IDLE_SECONDS = 0.1
+"""How long a worker without a job waits before it asks again."""
+DEATHS_IN_A_ROW = 20
+"""So many dead workers without a single result between them, and the search stops."""
+OUR_PACKAGES = ("space", "evaluators", "storage", "search")
+
+
+class DriverError(Exception):
+    """The workers cannot do their work: nothing is wrong with the request or with a plan."""
+
+
+class Worker(tune.Trainable):
+    """One process that measures the plans it is handed. It never raises: a failure is a result."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], measure: Measure, threads: int
+    ) -> None:
+        """Called by Tune in the new process. ``measure`` comes from the object store, once."""
+        use_threads(threads)
+        self._measure = measure
+        self._job: Job | None = None
+        self._steps: Iterator[list[Measured]] = iter(())
+        self._stop = False
+
+    def assign(self, job: Job | None, stop: bool) -> None:
+        """Take the next job; None to wait for one, ``stop`` to end."""
+        self._job, self._stop = job, stop
+        if job is not None:
+            self._steps = iter(self._measure(job.plan, job.seeds, job.split))
+
+    def step(self) -> dict[str, Any]:
+        """Work on the job until there is something to tell."""
+        if self._stop:
+            return {"done": True}
+        if self._job is None:
+            time.sleep(IDLE_SECONDS)
+            return {"idle": True}
+        try:
+            return {"number": self._job.number, "measured": next(self._steps)}
+        except StopIteration:
+            return {"number": self._job.number, "error": "the evaluator gave no result"}
+        except Exception as error:  # a plan's failure must not take the worker along
+            return {"number": self._job.number, "error": f"{type(error).__name__}: {error}"}
+
+
+class _Dispatcher(tune.Callback):
+    """Carries jobs from the engine to the workers and their results back, in the driver."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: dict[str, Job] = {}
+        self._deaths = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; the database is the state
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A worker is up: the first time, or again after it died."""
+        lost = self._jobs.pop(trial.trial_id, None)
+        self._assign(trial, self._engine.lost(lost.number) if lost else None)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A worker died; Tune will start it again."""
+        self._deaths += 1
+        if self._deaths >= DEATHS_IN_A_ROW:
+            raise DriverError(
+                f"{self._deaths} workers died one after another without a result: "
+                "is there enough memory for them?"
+            )
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """A worker has something to tell, or nothing to do."""
+        if result.get("done"):
+            return
+        if result.get("idle"):
+            self._assign(trial, None)
+        elif "error" in result:
+            self._engine.fail(result["number"], result["error"])
+            self._assign(trial, None)
+        else:
+            self._deaths = 0
+            finished = [self._engine.tell(result["number"], m.seed, m) for m in result["measured"]]
+            if finished[-1]:
+                self._assign(trial, None)
+
+    def _assign(self, trial: Trial, job: Job | None) -> None:
+        """Hand over ``job``, or else the engine's next one."""
+        job = job or self._engine.ask()
+        self._jobs.pop(trial.trial_id, None)
+        if job is not None:
+            self._jobs[trial.trial_id] = job
+        stop = job is None and self._engine.done
+        actor = trial.temporary_state.ray_actor
+        assert actor is not None, "Tune calls back for a trial only while its actor is up"
+        actor.assign.remote(job, stop)
+
+
+def run_on_ray(
+    engine: Engine,
+    measure: Measure,
+    workers: int,
+    address: str | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Run jobs until the engine has none left, or until Ctrl-C: then ``engine.done`` is False.
+
+    workers: processes of one CPU each; on a cluster those that find no room wait for it.
+    address: an existing Ray cluster to join; None starts Ray on this machine only.
+    Raises DriverError when the workers keep dying.
+    """
+    _init(workers, address)
+    try:
+        on_ready()
+        with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
+            _tuner(engine, measure, workers, folder).fit()
+    except tune.TuneError as error:
+        raise _cause(error) from error
+    finally:
+        ray.shutdown()
+
+
+def _init(workers: int, address: str | None) -> None:
+    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    if address:
+        here = Path(__file__).resolve().parent.parent
+        modules = [str(here / name) for name in OUR_PACKAGES]
+        try:
+            ray.init(address=address, runtime_env={"py_modules": modules}, **quiet)
+        except ConnectionError as error:
+            raise IsoshareError(
+                f"cannot join the Ray cluster at {address!r}: {error}; check --ray-address"
+            ) from error
+    else:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on loopback only
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+    for name in ("ray.tune", "ray.air", "ray"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.Tuner:
+    trainable = tune.with_parameters(Worker, measure=measure, threads=1)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"CPU": 1}),
+        tune_config=tune.TuneConfig(num_samples=workers, max_concurrent_trials=workers),
+        run_config=tune.RunConfig(
+            name="workers",
+            storage_path=folder,
+            verbose=0,
+            callbacks=[_Dispatcher(engine)],
+            failure_config=tune.FailureConfig(max_failures=-1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+
+
+def _cause(error: BaseException) -> Exception:
+    """The error of ours that Tune wrapped, or one that says what Tune said."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, IsoshareError | DriverError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return DriverError(f"Ray Tune gave up: {error}")

@@ -1,0 +1,1 @@
+"""What a study found: the front in numbers, figures and files. No torch, no ray."""

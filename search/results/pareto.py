@@ -1,0 +1,120 @@
+"""The Pareto front of a study in numbers: who is on it, its hypervolume, its knee.
+
+All comparisons are made on minimised arrays: a maximised objective changes its sign once, here.
+Equal points all stay on the front. A trial without a value for each objective is on none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+from space.errors import IsoshareError
+from storage.records import StudyRecord, TrialRecord
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One objective of a study: name, direction and the reference value of the hypervolume."""
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    reference: float
+
+    @property
+    def sign(self) -> float:
+        """What turns the objective into one to minimise."""
+        return -1.0 if self.direction == "maximize" else 1.0
+
+
+@dataclass(frozen=True)
+class Front:
+    """The front of a study.
+
+    trials: all trials; finished: those with a value for every objective; members: the finished
+        ones that none dominates, by the last axis (parameters) upwards.
+    hypervolume: what the members dominate up to the reference point, in the units of the
+        objectives multiplied.
+    """
+
+    axes: tuple[Axis, ...]
+    trials: tuple[TrialRecord, ...]
+    finished: tuple[TrialRecord, ...]
+    members: tuple[TrialRecord, ...]
+    hypervolume: float
+
+    @property
+    def reference_point(self) -> dict[str, float]:
+        """The corner that the hypervolume is measured from."""
+        return {axis.name: axis.reference for axis in self.axes}
+
+    @property
+    def failed(self) -> int:
+        """How many trials failed."""
+        return sum(trial.state == "failed" for trial in self.trials)
+
+
+def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
+    """The objectives of a study, in the order in which they were asked for."""
+    rows: Mapping[str, Any] = study.context["objectives"]
+    return tuple(Axis(name, row["direction"], row["reference"]) for name, row in rows.items())
+
+
+def pareto_front(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> Front:
+    """The front of ``trials``."""
+    finished = [trial for trial in trials if trial.state == "finished"]
+    points = minimised(axes, finished)
+    complete = np.atleast_1d(~np.isnan(points).any(axis=1))
+    finished = [trial for trial, ok in zip(finished, complete, strict=True) if ok]
+    points = points[complete]
+    members = [finished[place] for place in nondominated(points)]
+    members.sort(key=lambda trial: (axes[-1].sign * _value(trial, axes[-1]), trial.number))
+    volume = hypervolume(points, [axis.sign * axis.reference for axis in axes])
+    return Front(tuple(axes), tuple(trials), tuple(finished), tuple(members), volume)
+
+
+def minimised(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> Points:
+    """One row a trial, one column an objective, all to be minimised; NaN where there is none."""
+    rows = [[axis.sign * _value(trial, axis) for axis in axes] for trial in trials]
+    return np.array(rows, dtype=np.float64).reshape(len(trials), len(axes))
+
+
+def nondominated(points: Points) -> list[int]:
+    """The rows of a minimised array that no other row dominates; equal rows all stay."""
+    if not len(points):
+        return []
+    return [int(row) for row in np.flatnonzero(moocore.is_nondominated(points, keep_weakly=True))]
+
+
+def hypervolume(points: Points, reference: Sequence[float]) -> float:
+    """The volume that a minimised array dominates within ``reference``."""
+    return float(moocore.hypervolume(points, ref=list(reference))) if len(points) else 0.0
+
+
+def knee(front: Front) -> TrialRecord:
+    """The member farthest from the line between the two ends of the front.
+
+    Every objective is scaled to [0, 1] over the front, so that units do not matter (Das 1999,
+    Structural Optimization 18). Raises IsoshareError if the front is empty.
+    """
+    if not front.members:
+        raise IsoshareError(
+            "no trial has finished yet, so there is no front: let the search go on first"
+        )
+    points = minimised(front.axes, front.members)
+    span = np.ptp(points, axis=0)
+    scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
+    # The ends of a front lie on the plane "sum = 1"; below it is better than a linear trade.
+    return front.members[int(scaled.sum(axis=1).argmin())]
+
+
+def _value(trial: TrialRecord, axis: Axis) -> float:
+    value = trial.value(axis.name)
+    return float("nan") if value is None else value

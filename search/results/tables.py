@@ -1,0 +1,158 @@
+"""What a study found as tables for people and as JSON for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+
+from search.results.pareto import Front, axes_of, knee, pareto_front
+from search.results.words import plan_in_short, sites_of, with_error
+from space.plan import SCHEMA
+from storage.records import StudyRecord, StudySummary, TrialRecord
+from storage.store import Store
+
+
+def front_table(study: StudyRecord, front: Front) -> Table:
+    """The front, one plan a row, the knee marked; ``share`` is of the unshared network."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("trial", justify="right", no_wrap=True)
+    for axis in front.axes:
+        table.add_column(axis.name, justify="right", no_wrap=True)
+    if _tested(front):
+        table.add_column("on test", justify="right", no_wrap=True)
+    table.add_column("share", justify="right")
+    table.add_column("plan: kernels/sites of each shape")
+    best = knee(front).number if front.members else None
+    sites = sites_of(study)
+    for trial in front.members:
+        cells = [f"{trial.number}{' ◆' if trial.number == best else ''}"]
+        cells += [with_error(trial, axis.name) for axis in front.axes]
+        cells += [with_error(trial, "accuracy", "test")] if _tested(front) else []
+        cells += [_share(study, trial), plan_in_short(trial.plan, sites)]
+        table.add_row(*cells)
+    return table
+
+
+def front_json(study: StudyRecord, front: Front) -> dict[str, Any]:
+    """What ``pareto --json`` prints."""
+    order = [site.name for site in sites_of(study)]
+    return {
+        "study": study.name,
+        "objectives": [axis.name for axis in front.axes],
+        "directions": {axis.name: axis.direction for axis in front.axes},
+        "reference_point": front.reference_point,
+        "hypervolume": front.hypervolume,
+        "trials": len(front.trials),
+        "failed": front.failed,
+        "front": [_member_json(front, trial, order) for trial in front.members],
+    }
+
+
+def studies_table(studies: Sequence[StudySummary]) -> Table:
+    """All studies, one a row."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("study", "backbone", "data set"):
+        table.add_column(name)
+    for name in ("trials", "failed"):
+        table.add_column(name, justify="right")
+    table.add_column("started (UTC)")
+    for study in studies:
+        table.add_row(
+            study.name,
+            study.config["backbone"],
+            study.config["dataset"],
+            f"{study.finished + study.failed}/{study.config['trials']}",
+            str(study.failed),
+            f"{study.created:%Y-%m-%d %H:%M}",
+        )
+    return table
+
+
+def studies_json(studies: Sequence[StudySummary]) -> list[dict[str, Any]]:
+    """What ``studies --json`` prints."""
+    return [
+        {
+            "study": study.name,
+            "created": study.created.isoformat(),
+            "backbone": study.config["backbone"],
+            "dataset": study.config["dataset"],
+            "budget": study.config["trials"],
+            "finished": study.finished,
+            "failed": study.failed,
+        }
+        for study in studies
+    ]
+
+
+def inspection_table(found: Mapping[str, Any]) -> Group:
+    """What ``inspect`` found, for people."""
+    return _plan_view(found) if "banks" in found else _backbone_view(found)
+
+
+def load_front(store: Store, name: str) -> tuple[StudyRecord, Front]:
+    """A study and its front as they are in the database now. Raises StoreError."""
+    study = store.study(name)
+    return study, pareto_front(axes_of(study), store.trials(name))
+
+
+def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict[str, Any]:
+    names = [axis.name for axis in front.axes]
+    errors = {name: trial.error_bar(name) for name in names}
+    return {
+        "trial": trial.number,
+        "fingerprint": trial.plan.fingerprint,
+        **{name: _plain(trial.value(name)) for name in names},
+        "standard_error": {name: error for name, error in errors.items() if error is not None},
+        "test": {name: v for name in names if (v := trial.value(name, "test")) is not None},
+        "plan": {"schema": SCHEMA, "banks": trial.plan.documents(order)},
+    }
+
+
+def _plain(value: float | None) -> float | int | None:
+    """Counts as whole numbers."""
+    return int(value) if value is not None and float(value).is_integer() else value
+
+
+def _share(study: StudyRecord, trial: TrialRecord) -> str:
+    parameters = trial.exact.get("parameters")
+    return "-" if parameters is None else f"{parameters / study.context['unshared']:.0%}"
+
+
+def _tested(front: Front) -> bool:
+    return any(trial.samples("accuracy", "test") for trial in front.members)
+
+
+def _backbone_view(found: Mapping[str, Any]) -> Group:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("shape")
+    table.add_column("sites", justify="right")
+    table.add_column("isomorphic convolutions, in order")
+    for group in found["groups"]:
+        table.add_row(group["shape"], str(len(group["sites"])), ", ".join(group["sites"]))
+    notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
+    return Group(
+        f"{found['backbone']}: {found['parameters']:,} parameters; sharing every group leaves "
+        f"{found['smallest']:,}; {found['plans']:,} distinct plans",
+        table,
+        *notes,
+    )
+
+
+def _plan_view(found: Mapping[str, Any]) -> Group:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("bank", justify="right")
+    table.add_column("method")
+    table.add_column("sites that share")
+    for place, bank in enumerate(found["banks"], start=1):
+        options = " ".join(f"{key}={value}" for key, value in bank["options"].items())
+        table.add_row(str(place), f"{bank['method']} {options}".strip(), ", ".join(bank["sites"]))
+    counts = found["parameters"]
+    return Group(
+        f"{found['backbone']}: {counts['shared']:,} of {counts['unshared']:,} parameters "
+        f"({found['ratio']:.0%}), fingerprint {found['fingerprint']}",
+        table,
+    )

@@ -1,0 +1,212 @@
+"""One search from request to result: prepare, run, and say how it ended."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import torch
+
+from evaluators.datasets import Dataset, load_dataset
+from evaluators.evaluate import Evaluator, Measure
+from evaluators.objectives import OBJECTIVES
+from evaluators.training import TrainingSettings, device
+from search.config import SearchConfig, make_config
+from search.engine import Engine, Progress
+from search.results.pareto import Front
+from search.samplers import check_sampler
+from space.apply import count_parameters
+from space.backbones import Argument, build_backbone, default_arguments
+from space.errors import BackboneError, IsoshareError
+from space.search_space import SearchSpace
+from space.sites import find_sites
+from storage.records import StudyRecord
+from storage.store import Store
+
+VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
+
+Drive = Callable[[Engine, Measure], None]
+
+
+class View(Protocol):
+    """What shows a running search."""
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended; ``completed`` is False if it was interrupted."""
+
+    study: str
+    front: Front
+    completed: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked search: nothing has been stored or started yet."""
+
+    config: SearchConfig
+    study: StudyRecord
+    space: SearchSpace
+    measure: Measure
+    conditions: dict[str, Any]
+
+
+def prepare(config: SearchConfig, store: Store) -> Prepared:
+    """Check everything that can be wrong with a new search. Raises IsoshareError."""
+    check_sampler(config.sampler)
+    if config.study is not None:
+        store.check_free(config.study)
+    dataset = load_dataset(config.dataset, config.validation)
+    config = _with_arguments(config, dataset)
+    space = _space(config, dataset)
+    name = config.study or _free_name(store, config)
+    data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
+    context = study_context(config, space, data)
+    study = StudyRecord(name, datetime.now(UTC), config.document(), context)
+    return _prepared(config, study, space, dataset)
+
+
+def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
+    """Check everything that can be wrong with going on. Raises IsoshareError.
+
+    changes: options of this run: trials (at least as many as there are), workers, ray_address, out.
+    """
+    study = store.study(name)
+    config = make_config({**study.config, **changes, "study": name})
+    there = len(store.trials(name))
+    if config.trials < there:
+        raise IsoshareError(
+            f"study {name!r} has {there} trials already: --trials must be at least {there}, "
+            f"got {config.trials}"
+        )
+    check_sampler(config.sampler)
+    dataset = load_dataset(config.dataset, config.validation)
+    known = study.context["dataset"]["fingerprint"]
+    if dataset.fingerprint != known:
+        raise IsoshareError(
+            f"data set {config.dataset!r} is not what study {name!r} was started on: its "
+            f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
+        )
+    return _prepared(config, study, _space(config, dataset), dataset)
+
+
+def run(prepared: Prepared, store: Store, drive: Drive, view: View) -> Outcome:
+    """Search until the budget is spent and the front is tested, or until interrupted."""
+    study, config = prepared.study, prepared.config
+    if study.name in (known.name for known in store.studies()):
+        store.set_budget(study.name, config.trials)
+    else:
+        store.create_study(study)
+    engine = Engine(store, study, config, prepared.space, prepared.conditions)
+    engine.on_change = lambda: view.update(engine.progress())
+    if not engine.done:
+        drive(engine, prepared.measure)
+    return Outcome(study.name, engine.front, engine.done)
+
+
+def _with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
+    """The backbone's arguments, with classes and channels of the data where it takes them."""
+    known: dict[str, Argument] = {"classes": dataset.classes, "in_channels": dataset.in_channels}
+    fitting = default_arguments(config.backbone, known)
+    return config.model_copy(update={"backbone_arg": {**fitting, **config.backbone_arg}})
+
+
+def _space(config: SearchConfig, dataset: Dataset) -> SearchSpace:
+    backbone = build_backbone(config.backbone, config.backbone_arg)
+    _check_output(backbone, dataset, config.backbone)
+    space = SearchSpace(find_sites(backbone), count_parameters(backbone))
+    if not space.groups:
+        raise BackboneError(
+            f"backbone {config.backbone!r} has no two isomorphic convolutions: nothing can share"
+        )
+    smallest = space.trainable_parameters(space.fully_shared_plan())
+    if config.max_parameters is not None and config.max_parameters < smallest:
+        raise IsoshareError(
+            f"no plan has at most {config.max_parameters:,} parameters: the smallest has "
+            f"{smallest:,}; raise --max-parameters or take a smaller backbone"
+        )
+    return space
+
+
+def _check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None:
+    """One small forward pass: a backbone that does not fit the data shall say so now."""
+    images = torch.zeros(2, *dataset.train.images.shape[1:])
+    try:
+        with torch.no_grad():
+            logits = backbone.eval()(images)
+        shape = tuple(logits.shape)
+    except Exception as error:  # whatever the user's network raises
+        raise BackboneError(
+            f"backbone {name!r} cannot take images of shape {tuple(images.shape[1:])} of data "
+            f"set {dataset.name!r}: {error}"
+        ) from error
+    if shape != (2, dataset.classes):
+        raise BackboneError(
+            f"backbone {name!r} must return logits (batch, {dataset.classes}) for data set "
+            f"{dataset.name!r}, it returned {shape}; set its classes with --backbone-arg"
+        )
+
+
+def _prepared(
+    config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
+) -> Prepared:
+    settings = TrainingSettings(config.epochs, config.batch_size, config.learning_rate)
+    evaluator = Evaluator(config.backbone, config.backbone_arg, dataset, settings)
+    conditions = {
+        "evaluator": "short training",
+        "device": str(device()),
+        "dataset": dataset.fingerprint,
+        **_versions(),
+    }
+    return Prepared(config, study, space, evaluator, conditions)
+
+
+def _free_name(store: Store, config: SearchConfig) -> str:
+    """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
+    taken = {summary.name for summary in store.studies()}
+    stem = f"{config.dataset}-{config.backbone.rpartition(':')[2]}"
+    numbers = range(1, len(taken) + 2)
+    return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)
+
+
+def study_context(
+    config: SearchConfig, space: SearchSpace, dataset: dict[str, str]
+) -> dict[str, Any]:
+    """What readers of the study need without torch and without the backbone."""
+    return {
+        "backbone": {"name": config.backbone, "arguments": config.backbone_arg},
+        "sites": [
+            {
+                "name": site.name,
+                "kernel_size": list(site.kernel_size),
+                "in_channels": site.in_channels,
+                "out_channels": site.out_channels,
+                "groups": site.groups,
+                "bias": site.bias,
+            }
+            for site in space.sites
+        ],
+        "unshared": space.unshared,
+        "plans": str(space.count()),  # may be beyond what JSON readers hold in a number
+        "objectives": {
+            name: {
+                "direction": OBJECTIVES[name].direction,
+                "reference": OBJECTIVES[name].worst(space),
+            }
+            for name in config.objectives
+        },
+        "dataset": dataset,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

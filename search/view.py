@@ -1,0 +1,109 @@
+"""Show a running search: one live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from search.engine import Progress
+from search.runner import View
+
+
+@contextmanager
+def open_view(console: Console) -> Iterator[View]:
+    """The view that fits the console; it is closed at the end, whatever happens."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            yield LiveView(bar)
+    else:
+        yield PlainView(console)
+
+
+class Clock:
+    """Estimates the end from what this run has done so far."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._at_start: int | None = None
+
+    def left(self, progress: Progress) -> str:
+        """The time left as ``1:05``, or ``?`` while nothing is done yet."""
+        done = progress.finished + progress.failed + progress.tests_done
+        if self._at_start is None:
+            self._at_start = done
+        here = done - self._at_start
+        if not here:
+            return "?"
+        tests = progress.tests or len(progress.front.members)
+        pace = (time.monotonic() - self._started) / here
+        seconds = round(pace * max(0, progress.budget + tests - done))
+        return f"{seconds // 60}:{seconds % 60:02}"
+
+
+class LiveView:
+    """A bar over the budget with what is worth knowing beside it."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._clock = Clock()
+        self._task = bar.add_task("starting workers", total=None, facts="")
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed."""
+        testing = progress.tests > 0
+        facts = (
+            f"{progress.running} running  {progress.failed} failed  "
+            f"front {len(progress.front.members)}  hypervolume {progress.front.hypervolume:,.5g}  "
+            f"{self._clock.left(progress)} left"
+        )
+        self._bar.update(
+            self._task,
+            description="testing the front" if testing else "searching",
+            total=progress.tests if testing else progress.budget,
+            completed=progress.tests_done if testing else progress.finished + progress.failed,
+            facts=facts,
+        )
+
+
+class PlainView:
+    """One line for each trial that ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._clock = Clock()
+        self._shown: tuple[int, int] | None = None
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed; most changes are not worth a line."""
+        done = progress.finished + progress.failed
+        left = self._clock.left(progress)
+        if self._shown in (None, (done, progress.tests_done)):
+            self._shown = (done, progress.tests_done)
+            return
+        self._shown = (done, progress.tests_done)
+        if progress.tests_done:
+            text = f"tested {progress.tests_done}/{progress.tests} of the front, {left} left"
+        else:
+            text = (
+                f"trials {done}/{progress.budget}, {progress.running} running, "
+                f"{progress.failed} failed, front {len(progress.front.members)}, "
+                f"hypervolume {progress.front.hypervolume:,.5g}, {left} left"
+            )
+        self._console.print(text, highlight=False)
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        transient=True,
+    )

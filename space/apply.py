@@ -1,0 +1,78 @@
+"""Apply a plan to a network: the only place where a site is replaced."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from space.errors import PlanError
+from space.methods import METHODS
+from space.plan import Bank, SharingPlan
+from space.sites import Site, find_sites, left_private
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
+    """A copy of ``module`` whose sites share weights as ``plan`` says.
+
+    ``module`` stays as it was. Without banks the copy computes exactly what ``module`` does. A
+    tensor shared by several sites is one ``nn.Parameter``: trained once, counted once.
+
+    Raises PlanError if the plan names a site that ``module`` lacks or that cannot share, or
+    if the sites of a bank do not fit together; then nothing has been built.
+    """
+    banks = fit(plan, find_sites(module), dict(left_private(module)))
+    shared = copy.deepcopy(module)
+    for bank, sites in banks:
+        METHODS[bank.method].implementation.share(shared, sites, dict(bank.options))
+    return shared
+
+
+def fit(
+    plan: SharingPlan, sites: Sequence[Site], private: Mapping[str, str] | None = None
+) -> list[tuple[Bank, list[Site]]]:
+    """The banks of ``plan`` with their sites in module order, checked against a network.
+
+    sites: those of the network, in module order; private: its other convolutions with the
+    reason why they cannot share. Raises PlanError.
+    """
+    by_name = {site.name: site for site in sites}
+    fitted = []
+    for bank in plan.banks:
+        for name in bank.sites:
+            if name not in by_name:
+                raise PlanError(_unknown_site(name, by_name, private or {}))
+        chosen = set(bank.sites)
+        members = [site for site in sites if site.name in chosen]
+        METHODS[bank.method].implementation.check(members, dict(bank.options))
+        fitted.append((bank, members))
+    return fitted
+
+
+def plan_parameters(plan: SharingPlan, sites: Sequence[Site], unshared: int) -> int:
+    """Trainable parameters of the shared network, in closed form: nothing is built.
+
+    unshared: those of the network without a plan.
+    """
+    total = unshared
+    for bank, members in fit(plan, sites):
+        method = METHODS[bank.method].implementation
+        total -= sum(site.parameters for site in members)
+        total += method.parameters(members, dict(bank.options))
+    return total
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Unique trainable parameters of ``module``: a shared tensor counts once."""
+    return sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
+
+
+def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -> str:
+    if name in private:
+        return f"site {name!r} cannot share: {private[name]}; remove it from the plan"
+    names = list(known)
+    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"the network has no site {name!r}: it has {shown or 'no sites at all'}"

@@ -1,0 +1,95 @@
+"""BACKBONES: the networks that ship with Isoshare, unshared, by name.
+
+A row is ``module:function``; the function takes keyword arguments and returns an ``nn.Module``.
+One more backbone is one file and one row here. Any other network is named in the same way on the
+command line, ``package.module:function``, and imported only because the user named it there.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from space.errors import BackboneError, one_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Argument = bool | int | float | str
+
+BACKBONES: dict[str, str] = {
+    "resnet_cifar": "space.backbones.resnet_cifar:resnet_cifar",
+}
+
+
+def build_backbone(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
+    """The network that ``name`` makes with ``arguments``. Raises BackboneError."""
+    factory = _factory(name)
+    try:
+        inspect.signature(factory).bind(**arguments)
+    except TypeError as error:
+        raise BackboneError(
+            f"backbone {name!r} cannot be called with these arguments: {error}; "
+            f"it takes {_parameters(factory)}"
+        ) from error
+    except ValueError:
+        pass  # a built-in without a signature: the call itself will tell
+    return _call(name, factory, arguments)
+
+
+def default_arguments(name: str, known: Mapping[str, Argument]) -> dict[str, Argument]:
+    """Those of ``known`` (classes, in_channels of a data set) that the backbone takes."""
+    try:
+        taken = inspect.signature(_factory(name)).parameters
+    except ValueError:
+        return {}
+    return {key: value for key, value in known.items() if key in taken}
+
+
+def _call(
+    name: str, factory: Callable[..., object], arguments: Mapping[str, Argument]
+) -> nn.Module:
+    from torch import nn
+
+    try:
+        network = factory(**arguments)
+    except BackboneError:
+        raise
+    except Exception as error:  # whatever a user's constructor raises is their argument's doing
+        raise BackboneError(
+            f"backbone {name!r} failed with {dict(arguments)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise BackboneError(
+            f"a backbone must return a torch.nn.Module, {name!r} returned {type(network).__name__}"
+        )
+    return network
+
+
+def _factory(name: str) -> Callable[..., object]:
+    place = BACKBONES.get(name, name)
+    module, colon, attribute = place.partition(":")
+    if not colon:
+        raise BackboneError(
+            one_of("backbone", name, BACKBONES) + ", or give package.module:function of your own"
+        )
+    if module.split(".")[0] == "torchvision":
+        from space.backbones import torchvision_operators
+
+        torchvision_operators.declare_missing()
+    try:
+        factory = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BackboneError(
+            f"cannot import backbone {name!r}: {error}; check the spelling and that "
+            f"{module!r} is installed or on PYTHONPATH"
+        ) from error
+    if not callable(factory):
+        raise BackboneError(f"backbone {name!r} is a {type(factory).__name__}, not a function")
+    return factory  # type: ignore[no-any-return]
+
+
+def _parameters(factory: Callable[..., object]) -> str:
+    return ", ".join(inspect.signature(factory).parameters) or "no arguments"

@@ -1,0 +1,27 @@
+"""The exception tree. Every message states the rule, the value that broke it and the way out.
+
+``IsoshareError`` is what a caller may catch: the request was wrong, nothing was changed.
+The command line prints it as one sentence and exits with 2.
+"""
+
+
+class IsoshareError(Exception):
+    """A request that cannot be carried out as it stands."""
+
+
+class PlanError(IsoshareError):
+    """A sharing plan that is malformed, or that does not fit the network it is meant for."""
+
+
+class BackboneError(IsoshareError):
+    """A backbone that is unknown, cannot be built with these arguments, or cannot be shared."""
+
+
+def one_of(kind: str, value: object, allowed: object) -> str:
+    """The sentence for a name that is in no table, with what the table has.
+
+    >>> one_of("sampler", "foo", ["random", "tpe"])
+    "unknown sampler 'foo': choose one of random, tpe"
+    """
+    names = ", ".join(sorted(str(name) for name in allowed))  # type: ignore[attr-defined]
+    return f"unknown {kind} {value!r}: choose one of {names}"

@@ -1,0 +1,94 @@
+"""Frozen values that leave the store: no row and no session ever does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from space.plan import SharingPlan
+
+TrialState = Literal["running", "finished", "failed"]
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One search: its configuration and what is fixed about its space.
+
+    config: every option of the search, as JSON values.
+    context: what readers need without building the backbone: its sites, its parameters, the
+        objectives with direction and reference, the data set's fingerprint, versions.
+    """
+
+    name: str
+    created: datetime
+    config: dict[str, Any]
+    context: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MeasurementRecord:
+    """The measured objectives of one plan with one seed at one fidelity on one part of the data."""
+
+    seed: int
+    split: Split
+    fidelity: dict[str, Any]
+    values: dict[str, float]
+    seconds: float
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One plan in one study, with all its measurements.
+
+    number: counts the trials of a study from 0, in the order in which they were proposed.
+    origin: who proposed the plan: the name of a warm start, "sampler", "random" or "enumeration".
+    exact: the objectives that follow from the plan alone.
+    proposal: what the sampler must see again when the search is resumed.
+    """
+
+    number: int
+    plan: SharingPlan
+    origin: str
+    state: TrialState
+    exact: dict[str, float]
+    proposal: dict[str, Any]
+    attempts: int = 0
+    error: str = ""
+    measurements: tuple[MeasurementRecord, ...] = ()
+
+    def samples(self, objective: str, split: Split = "validation") -> list[float]:
+        """The measured values of an objective, one for each seed, in the order of the seeds."""
+        chosen = (m for m in self.measurements if m.split == split and objective in m.values)
+        return [m.values[objective] for m in sorted(chosen, key=lambda m: m.seed)]
+
+    def value(self, objective: str, split: Split = "validation") -> float | None:
+        """The exact value, or the mean over the seeds; None if there is none."""
+        if objective in self.exact:
+            return self.exact[objective]
+        samples = self.samples(objective, split)
+        return fmean(samples) if samples else None
+
+    def error_bar(self, objective: str, split: Split = "validation") -> float | None:
+        """The standard error of the mean over the seeds; None for fewer than two."""
+        samples = self.samples(objective, split)
+        return stdev(samples) / len(samples) ** 0.5 if len(samples) > 1 else None
+
+    @property
+    def seconds(self) -> float:
+        """What all measurements of the trial took together."""
+        return sum(m.seconds for m in self.measurements)
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One line about a study."""
+
+    name: str
+    created: datetime
+    config: dict[str, Any]
+    finished: int
+    failed: int

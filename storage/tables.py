@@ -1,0 +1,83 @@
+"""The tables. Table names are singular: Optuna's own storage uses ``studies`` and ``trials``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from storage.records import Split, TrialState
+
+CASCADE = "all, delete-orphan"
+
+
+class Base(DeclarativeBase):
+    """All tables; constraints get names, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+
+
+class StudyRow(Base):
+    """One search."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created: Mapped[datetime]
+    config: Mapped[dict[str, Any]]
+    context: Mapped[dict[str, Any]]
+    trials: Mapped[list[TrialRow]] = relationship(cascade=CASCADE, order_by="TrialRow.number")
+
+
+class TrialRow(Base):
+    """One plan of a study. A plan can be in a study once, whatever it is written like."""
+
+    __tablename__ = "trial"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        UniqueConstraint("study_id", "fingerprint"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    fingerprint: Mapped[str]
+    banks: Mapped[list[Any]]
+    origin: Mapped[str]
+    state: Mapped[TrialState] = mapped_column(String)
+    exact: Mapped[dict[str, Any]]
+    proposal: Mapped[dict[str, Any]]
+    attempts: Mapped[int]
+    error: Mapped[str]
+    measurements: Mapped[list[MeasurementRow]] = relationship(
+        cascade=CASCADE, order_by="MeasurementRow.id"
+    )
+
+
+class MeasurementRow(Base):
+    """One seed of one plan: a second measurement under the same conditions cannot be stored."""
+
+    __tablename__ = "measurement"
+    __table_args__ = (UniqueConstraint("trial_id", "split", "seed", "fidelity_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trial.id", ondelete="CASCADE"))
+    split: Mapped[Split] = mapped_column(String)
+    seed: Mapped[int]
+    fidelity_key: Mapped[str]
+    fidelity: Mapped[dict[str, Any]]
+    values: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    conditions: Mapped[dict[str, Any]]
+    stored: Mapped[datetime]

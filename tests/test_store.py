@@ -1,0 +1,134 @@
+"""The store: records in, records out; no call can count twice or leave something half written."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from space.plan import Bank, SharingPlan
+from storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from storage.store import Store, StoreError
+
+STUDY = StudyRecord("s", datetime(2030, 1, 2, tzinfo=UTC), {"trials": 3}, {"unshared": 7})
+PLAN = SharingPlan((Bank("kernel", {}, ("a", "b")),))
+TRIAL = TrialRecord(0, PLAN, "sampler", "running", {"parameters": 5}, {"params": {}})
+
+
+def measurement(seed: int, value: float = 0.5) -> MeasurementRecord:
+    return MeasurementRecord(
+        seed, "validation", {"epochs": 2}, {"accuracy": value}, 1.5, {"device": "cpu"}
+    )
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    store.create_study(STUDY)
+    store.add_trial("s", TRIAL)
+    return store
+
+
+def test_what_is_stored_comes_back(filled: Store) -> None:
+    filled.add_measurement("s", 0, measurement(1), finished=False)
+    filled.add_measurement("s", 0, measurement(0, 0.7), finished=True)
+    assert filled.study("s") == STUDY
+    (trial,) = filled.trials("s")
+    expected = replace(TRIAL, state="finished", measurements=(measurement(1), measurement(0, 0.7)))
+    assert trial == expected
+    assert trial.samples("accuracy") == [0.7, 0.5]
+    assert trial.value("accuracy") == pytest.approx(0.6)
+    assert trial.error_bar("accuracy") == pytest.approx(0.1)
+    assert trial.value("parameters") == 5
+    assert trial.value("accuracy", "test") is None
+
+
+def test_a_measurement_cannot_count_twice(filled: Store) -> None:
+    for value in (0.5, 0.9):
+        filled.add_measurement("s", 0, measurement(0, value), finished=False)
+    assert filled.trials("s")[0].samples("accuracy") == [0.5]
+
+
+def test_a_plan_cannot_be_in_a_study_twice(filled: Store) -> None:
+    with pytest.raises(StoreError, match="another search running"):
+        filled.add_trial("s", replace(TRIAL, number=1))
+    with pytest.raises(StoreError, match="another search running"):
+        filled.add_trial("s", replace(TRIAL, plan=SharingPlan()))
+    assert len(filled.trials("s")) == 1
+
+
+def test_studies_are_counted(filled: Store) -> None:
+    filled.add_trial("s", replace(TRIAL, number=1, plan=SharingPlan()))
+    filled.fail_trial("s", 1, "nan")
+    filled.add_measurement("s", 0, measurement(0), finished=True)
+    (summary,) = filled.studies()
+    assert (summary.name, summary.finished, summary.failed) == ("s", 1, 1)
+    assert filled.trials("s")[1].error == "nan"
+
+
+def test_attempts_and_budget_are_kept(filled: Store) -> None:
+    assert [filled.count_attempt("s", 0) for _ in range(3)] == [1, 2, 3]
+    filled.set_budget("s", 9)
+    assert filled.study("s").config["trials"] == 9
+
+
+def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
+    for call in (lambda: filled.create_study(STUDY), lambda: filled.check_free("s")):
+        with pytest.raises(StoreError, match=r"resume it with 'run_search\.py resume s'"):
+            call()
+
+
+def test_unknown_names_say_what_there_is(filled: Store) -> None:
+    with pytest.raises(StoreError, match="unknown study 'x': the database has s"):
+        filled.study("x")
+    with pytest.raises(StoreError, match="no trial 5"):
+        filled.fail_trial("s", 5, "")
+
+
+def test_reading_never_creates_a_database(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    store = Store(f"sqlite:///{path}")
+    assert store.studies() == []
+    store.check_free("s")
+    with pytest.raises(StoreError, match="launch a search first"):
+        store.study("s")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("not a url", "not a database URL"),
+        ("sqlite:////no/such/folder/x.db", "cannot use the database"),
+        ("nosuch://host/db", "no driver for the database"),
+    ],
+)
+def test_databases_that_cannot_be_opened_are_refused(url: str, says: str) -> None:
+    with pytest.raises(StoreError, match=says):
+        Store(url).create_study(STUDY)
+
+
+def test_a_file_that_is_no_database_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to look at " * 50)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="file is not a database"):
+        Store(f"sqlite:///{path}").studies()
+    assert path.read_bytes() == before
+
+
+def test_the_password_is_not_shown() -> None:
+    with pytest.raises(StoreError) as caught:
+        Store("postgresql+nosuch://me:secret@localhost/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_database_survives_a_reader_beside_the_writer(filled: Store, tmp_path: Path) -> None:
+    reader = sqlite3.connect(tmp_path / "test.db")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM trial").fetchall()
+    filled.add_measurement("s", 0, measurement(0), finished=True)
+    reader.close()
+    assert filled.trials("s")[0].state == "finished"
