@@ -13,21 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import click
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from search.config import SearchConfig
-    from search.runner import Outcome, Prepared
+    from search.results.pareto import Results
+    from search.runner import Prepared
     from storage.store import Store
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Search which convolutions of a CNN can share their weights, and take the best plan home.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -102,11 +101,11 @@ def launch(
         int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", show_default="10", help="Length of a training.")
+        int | None, typer.Option(metavar="N", show_default="6", help="Length of a training.")
     ] = None,
     replicates: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default="16", help="Trainings of a plan, one a seed."),
+        typer.Option(metavar="N", show_default="24", help="Trainings of a plan, one a seed."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", show_default="32", help="Images a step.")
@@ -203,17 +202,18 @@ def pareto(
     Example: run_search.py pareto digits-resnet_cifar-1 --html front.html
     """
     from search.results.figures import front_figure, write_html, write_png
-    from search.results.tables import front_json, front_table, load_front
+    from search.results.pareto import load_results
+    from search.results.tables import front_json, front_table
 
-    study, front = load_front(_store(storage), name)
+    results = load_results(_store(storage), name)
     if html is not None:
-        _writing(html, partial(write_html, front_figure(study, front)))
+        _writing(html, partial(write_html, front_figure(results)))
     if png is not None:
-        _writing(png, partial(write_png, front_figure(study, front)))
+        _writing(png, partial(write_png, front_figure(results)))
     if as_json:
-        _print_json(front_json(study, front))
+        _print_json(front_json(results))
     elif html is None and png is None:
-        _console().print(front_table(study, front))
+        _console().print(front_table(results))
 
 
 @app.command()
@@ -240,14 +240,14 @@ def export(
     Example: run_search.py export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
     from search.results.export import choose, plan_file, trial_by_number
-    from search.results.tables import load_front
+    from search.results.pareto import load_results
 
-    study, front = load_front(_store(storage), name)
+    results = load_results(_store(storage), name)
     if trial is not None:
-        chosen = trial_by_number(front, trial)
+        chosen = trial_by_number(results, trial)
     else:
-        chosen = choose(front, best, max_parameters, min_accuracy)
-    _writing(output, plan_file(study, chosen).save)
+        chosen = choose(results.front, best, max_parameters, min_accuracy)
+    _writing(output, plan_file(results.study, chosen).save)
     _console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
 
 
@@ -280,17 +280,27 @@ def main() -> None:
     from space.errors import IsoshareError
 
     sys.path.insert(0, str(Path.cwd()))  # --backbone my_module:network of the current folder
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         raise SystemExit(app(standalone_mode=False) or DONE)
     except IsoshareError as error:
         _fail(str(error), WRONG)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        raise SystemExit(WRONG) from None
-    except click.ClickException as error:
-        _fail(error.format_message(), WRONG)
-    except (KeyboardInterrupt, click.Abort):
+    except typer.TyperException as error:
+        _fail(" ".join(_usage_message(error).split()), WRONG)
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", INTERRUPTED)
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    """What Typer found wrong with the command line, with the option it is about."""
+    from pydantic import ValidationError
+
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        message += f", got {cause.errors()[0]['input']!r}"
+    return message
 
 
 def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
@@ -323,57 +333,45 @@ def _prepare_resume(
 def _search(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
     from search.ray_driver import DriverError, run_on_ray
-    from search.runner import run
+    from search.results.pareto import load_results
+    from search.results.words import counted
+    from search.runner import start
     from search.view import open_view
 
     config, name = prepared.config, prepared.study.name
-    console = _console()
+    console, engine = _console(), start(prepared, store)
     console.print(
         f"study [bold]{name}[/]: {prepared.space.count():,} plans of {config.backbone} on "
-        f"{config.dataset}, {config.trials} trials",
+        f"{config.dataset}, {counted(engine.budget, 'trial')}",
         highlight=False,
     )
     try:
         with open_view(console) as view:
-            outcome = run(
-                prepared,
-                store,
-                lambda engine, measure: run_on_ray(
-                    engine, measure, config.workers, config.ray_address
-                ),
-                view,
-            )
+            engine.on_change = lambda: view.update(engine.progress())
+            if not engine.done:
+                run_on_ray(engine, prepared.measure, config.workers, config.ray_address)
     except DriverError as error:
         _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
-    if not outcome.completed:
+    if not engine.done:
         _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)
-    return _show(outcome, store, Path(config.out or f"isoshare-out/{name}"), console)
+    return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
-def _show(outcome: Outcome, store: Store, folder: Path, console: Console) -> int:
+def _show(results: Results, folder: Path) -> int:
     """The front as table, picture and plan, and what to type next."""
-    from search.results.export import plan_file
-    from search.results.figures import front_figure, write_html
-    from search.results.pareto import knee
+    from search.results.summary import next_commands, write_results
     from search.results.tables import front_table
 
-    study, front = store.study(outcome.study), outcome.front
-    if not front.members:
-        first = next(trial.error for trial in front.trials)
-        _fail(f"all {front.failed} trials failed; the first one: {first}", FAILED)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_html(front_figure(study, front), folder / "front.html")
-    best = knee(front)
-    plan_file(study, best).save(folder / "plan.json")
-    console.print(front_table(study, front))
-    smallest = front.members[0].exact.get("parameters", 0)
+    if not results.front.members:
+        reason = next(trial.error for trial in results.trials)
+        _fail(f"all {len(results.trials)} trials failed; the first one: {reason}", FAILED)
+    _writing(folder, partial(write_results, results))
+    console = _console()
+    console.print(front_table(results))
     console.print(
-        f"picture  {folder / 'front.html'}\n"
-        f"plan     {folder / 'plan.json'} (trial {best.number}, the knee ◆)\n\n"
-        "next\n"
-        f"  {_program()} inspect {folder / 'plan.json'}\n"
-        f"  {_program()} export {study.name} --max-parameters {int(smallest * 1.5)} -o small.json\n"
-        f"  {_program()} resume {study.name} --trials {2 * len(front.trials)}",
+        f"picture  {folder / 'front.html'}\nplan     {folder / 'plan.json'} (the knee ◆)\n\nnext",
+        *(f"  {_program()} {command}" for command in next_commands(results, folder)),
+        sep="\n",
         highlight=False,
         soft_wrap=True,
     )
@@ -381,7 +379,8 @@ def _show(outcome: Outcome, store: Store, folder: Path, console: Console) -> int
 
 
 def _store(url: str | None) -> Store:
-    from storage.store import Store, default_url
+    from storage.database import default_url
+    from storage.store import Store
 
     return Store(url or default_url())
 

@@ -6,7 +6,7 @@ are known before anything is trained; the others are measured by an evaluator, o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +43,7 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def exact_values(names: list[str], space: SearchSpace, plan: SharingPlan) -> dict[str, float]:
+def exact_values(names: Sequence[str], space: SearchSpace, plan: SharingPlan) -> dict[str, float]:
     """Those of the objectives that follow from the plan alone."""
     rows = ((name, OBJECTIVES[name].exact) for name in names)
     return {name: exact(space, plan) for name, exact in rows if exact is not None}

@@ -20,7 +20,7 @@ from evaluators.objectives import OBJECTIVES
 from space.errors import IsoshareError, one_of
 from space.methods import METHODS
 from space.plan import first_problem
-from storage.store import default_url
+from storage.database import default_url
 
 SMALL_BACKBONE: dict[str, bool | int | float | str] = {"depth": 20, "width": 2}
 """Arguments of the default backbone when none is named: on digits, sharing costs this one some
@@ -44,8 +44,8 @@ class SearchConfig(BaseModel):
     methods: tuple[str, ...] = Field(("kernel",), min_length=1)
     objectives: tuple[str, ...] = ("accuracy", "parameters")
     trials: int = Field(40, ge=1)
-    epochs: int = Field(10, ge=1)
-    replicates: int = Field(16, ge=1)
+    epochs: int = Field(6, ge=1)
+    replicates: int = Field(24, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(0.02, gt=0)
     validation: float = Field(0.5, gt=0, lt=1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +28,9 @@ os.environ.update(
     RAY_AIR_NEW_OUTPUT="0",
     TUNE_GLOBAL_CHECKPOINT_S="3600",
     RAY_CHDIR_TO_TRIAL_DIR="0",
-    RAY_AUTH_MODE="token",
 )
+if "ray" not in sys.modules:  # Ray reads it when it is imported
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from ray import tune
@@ -187,6 +189,8 @@ def _init(workers: int, address: str | None) -> None:
         ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     for name in ("ray.tune", "ray.air", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.Tuner:

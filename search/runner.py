@@ -1,13 +1,12 @@
-"""One search from request to result: prepare, run, and say how it ended."""
+"""Make a search ready to run: check the request, build what it needs, store the study."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -16,8 +15,7 @@ from evaluators.evaluate import Evaluator, Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig, make_config
-from search.engine import Engine, Progress
-from search.results.pareto import Front
+from search.engine import Engine
 from search.samplers import check_sampler
 from space.apply import count_parameters
 from space.backbones import Argument, build_backbone, default_arguments
@@ -28,24 +26,6 @@ from storage.records import StudyRecord
 from storage.store import Store
 
 VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
-
-Drive = Callable[[Engine, Measure], None]
-
-
-class View(Protocol):
-    """What shows a running search."""
-
-    def update(self, progress: Progress) -> None:
-        """Something has changed."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a search ended; ``completed`` is False if it was interrupted."""
-
-    study: str
-    front: Front
-    completed: bool
 
 
 @dataclass(frozen=True)
@@ -98,18 +78,14 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     return _prepared(config, study, _space(config, dataset), dataset)
 
 
-def run(prepared: Prepared, store: Store, drive: Drive, view: View) -> Outcome:
-    """Search until the budget is spent and the front is tested, or until interrupted."""
+def start(prepared: Prepared, store: Store) -> Engine:
+    """Store the study, or its new budget, and return the engine that a driver can run."""
     study, config = prepared.study, prepared.config
     if study.name in (known.name for known in store.studies()):
         store.set_budget(study.name, config.trials)
     else:
         store.create_study(study)
-    engine = Engine(store, study, config, prepared.space, prepared.conditions)
-    engine.on_change = lambda: view.update(engine.progress())
-    if not engine.done:
-        drive(engine, prepared.measure)
-    return Outcome(study.name, engine.front, engine.done)
+    return Engine(store, study, config, prepared.space, prepared.conditions)
 
 
 def _with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:

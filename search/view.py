@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from search.engine import Progress
-from search.runner import View
+
+
+class View(Protocol):
+    """What shows a running search."""
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed."""
 
 
 @contextmanager

@@ -59,6 +59,10 @@ class SearchSpace:
         """One bank for each isomorphic group: paper A's plan where it shares everything."""
         return _plan([_names(group)] for group in self.groups)
 
+    def warm_starts(self) -> dict[str, SharingPlan]:
+        """The plans that every search measures first, by the name under which they are known."""
+        return {"unshared": self.unshared_plan(), "fully shared": self.fully_shared_plan()}
+
     def suggest(self, trial: Trial) -> SharingPlan:
         """The plan a sampler chooses, one categorical parameter for each site but the first."""
         return _plan(self._suggest_blocks(group, trial) for group in self.groups)

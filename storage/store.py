@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import create_engine, event, func, inspect, select
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
+from sqlalchemy import func, inspect, select
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from space.errors import IsoshareError
 from space.plan import SharingPlan
+from storage.database import (
+    StoreError,
+    cannot_open,
+    is_missing_file,
+    make_engine,
+    no_database,
+    parse_url,
+)
 from storage.records import MeasurementRecord, StudyRecord, StudySummary, TrialRecord
 from storage.tables import Base, MeasurementRow, StudyRow, TrialRow
-
-DEFAULT_URL = "sqlite:///isoshare.db"
-
-
-class StoreError(IsoshareError):
-    """A database that cannot be used, or a study that is not, or already, in it."""
-
-
-def default_url() -> str:
-    """The database when none is named: ISOSHARE_STORAGE, or a file in the current folder."""
-    return os.environ.get("ISOSHARE_STORAGE", DEFAULT_URL)
 
 
 class Store:
@@ -40,8 +32,9 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _parsed(url)
-        self._engine = _engine(self._url)
+        self._url = parse_url(url)
+        self._engine = make_engine(self._url)
+        self._known = False  # whether the tables have been seen: they do not go away again
 
     def close(self) -> None:
         """Give all connections back."""
@@ -49,7 +42,7 @@ class Store:
 
     def create_study(self, study: StudyRecord) -> None:
         """Add a study. Raises StoreError if its name is taken."""
-        with self._session(writes=True) as session:
+        with self._session(creates=True) as session:
             session.add(
                 StudyRow(
                     name=study.name,
@@ -61,18 +54,12 @@ class Store:
             try:
                 session.flush()
             except IntegrityError as error:
-                raise StoreError(
-                    f"study {study.name!r} exists already: resume it with "
-                    f"'run_search.py resume {study.name}', or choose another --study"
-                ) from error
+                raise StoreError(_taken(study.name)) from error
 
     def check_free(self, name: str) -> None:
         """Raise StoreError if the database cannot be opened or has a study of this name."""
         if self._exists() and name in (summary.name for summary in self.studies()):
-            raise StoreError(
-                f"study {name!r} exists already: resume it with "
-                f"'run_search.py resume {name}', or choose another --study"
-            )
+            raise StoreError(_taken(name))
 
     def studies(self) -> list[StudySummary]:
         """All studies, the newest last. A database that does not exist yet has none."""
@@ -119,7 +106,7 @@ class Store:
 
     def add_trial(self, name: str, trial: TrialRecord) -> None:
         """Record that a plan is being measured. Raises StoreError if the study has the plan."""
-        with self._session(writes=True) as session:
+        with self._session() as session:
             session.add(
                 TrialRow(
                     study_id=self._study_row(session, name).id,
@@ -149,7 +136,7 @@ class Store:
 
         The same seed again, after an interruption, changes nothing.
         """
-        with self._session(writes=True) as session:
+        with self._session() as session:
             trial = self._trial_row(session, name, number)
             if not any(_same(row, measurement) for row in trial.measurements):
                 trial.measurements.append(_measurement_row(measurement))
@@ -158,43 +145,44 @@ class Store:
 
     def fail_trial(self, name: str, number: int, error: str) -> None:
         """Record that a plan cannot be measured, and why."""
-        with self._session(writes=True) as session:
+        with self._session() as session:
             trial = self._trial_row(session, name, number)
             trial.state, trial.error = "failed", error
 
     def count_attempt(self, name: str, number: int) -> int:
         """Record that a worker starts on a trial; return how often that has happened."""
-        with self._session(writes=True) as session:
+        with self._session() as session:
             trial = self._trial_row(session, name, number)
             trial.attempts += 1
             return trial.attempts
 
     def set_budget(self, name: str, trials: int) -> None:
         """Change how many trials a study is to have."""
-        with self._session(writes=True) as session:
+        with self._session() as session:
             study = self._study_row(session, name)
             study.config = {**study.config, "trials": trials}
 
     @contextmanager
-    def _session(self, writes: bool = False) -> Iterator[Session]:
+    def _session(self, creates: bool = False) -> Iterator[Session]:
         try:
-            if writes:
+            if creates:
                 Base.metadata.create_all(self._engine)
-            elif not self._exists():
-                raise StoreError(_no_database(self._url))
+            elif not self._known and not self._exists():
+                raise StoreError(no_database(self._url))
+            self._known = True
             with Session(self._engine) as session, session.begin():
                 yield session
         except DatabaseError as error:
-            raise StoreError(_cannot_open(self._url, error)) from error
+            raise StoreError(cannot_open(self._url, error)) from error
 
     def _exists(self) -> bool:
         """Whether the database has our tables, without creating an empty file to look into."""
-        if _is_missing_file(self._url):
+        if is_missing_file(self._url):
             return False
         try:
             return inspect(self._engine).has_table(StudyRow.__tablename__)
         except DatabaseError as error:
-            raise StoreError(_cannot_open(self._url, error)) from error
+            raise StoreError(cannot_open(self._url, error)) from error
 
     def _study_row(self, session: Session, name: str) -> StudyRow:
         row = session.scalar(select(StudyRow).where(StudyRow.name == name))
@@ -213,40 +201,6 @@ class Store:
         if row is None:
             raise StoreError(f"study {name!r} has no trial {number}")
         return row
-
-
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ArgumentError as error:
-        raise StoreError(
-            f"not a database URL: {url!r}; write sqlite:///FILE or postgresql+psycopg://..."
-        ) from error
-
-
-def _engine(url: URL) -> Engine:
-    sqlite = url.get_backend_name() == "sqlite"
-    try:
-        engine = create_engine(url, connect_args={"timeout": 30} if sqlite else {})
-    except (ImportError, NoSuchModuleError) as error:
-        raise StoreError(f"no driver for the database {url}: {error}") from error
-    if sqlite:
-        event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    """Readers never wait for the writer, and a killed process loses no finished transaction."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _is_missing_file(url: URL) -> bool:
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return False
-    return not Path(str(url.database)).exists()
 
 
 def _trial(row: TrialRow) -> TrialRecord:
@@ -296,15 +250,13 @@ def _key(measurement: MeasurementRecord) -> str:
     return json.dumps(measurement.fidelity, sort_keys=True)
 
 
+def _taken(name: str) -> str:
+    return (
+        f"study {name!r} exists already: resume it with 'run_search.py resume {name}', "
+        "or choose another --study"
+    )
+
+
 def _unknown_study(name: str, known: Sequence[str]) -> str:
     shown = ", ".join(known[-6:]) if known else "none yet; 'run_search.py launch' makes one"
     return f"unknown study {name!r}: the database has {shown}"
-
-
-def _no_database(url: URL) -> str:
-    return f"no studies in {url}: launch a search first, or name another database with --storage"
-
-
-def _cannot_open(url: URL, error: DatabaseError) -> str:
-    reason = str(error.orig).strip().splitlines()[0]
-    return f"cannot use the database {url}: {reason}; check --storage (or ISOSHARE_STORAGE)"

@@ -62,6 +62,13 @@ class FakeMeasure:
             yield [Measured(seed, {"accuracy": 0.9 - 0.03 * saved + noise}, 0.5)]
 
 
+def conv(module: nn.Module, name: str) -> nn.Conv2d:
+    """The convolution of this name."""
+    found = module.get_submodule(name)
+    assert isinstance(found, nn.Conv2d)
+    return found
+
+
 def space_of(sites: int) -> SearchSpace:
     """The space of one isomorphic group."""
     return SearchSpace(find_sites(ThreeSites(sites)), 18 * 2 * sites + 30)
@@ -69,7 +76,14 @@ def space_of(sites: int) -> SearchSpace:
 
 def create_study(store: Store, space: SearchSpace, config: SearchConfig) -> StudyRecord:
     """A stored study named "study"."""
+    return create_named_study(store, "study", space, config)
+
+
+def create_named_study(
+    store: Store, name: str, space: SearchSpace, config: SearchConfig
+) -> StudyRecord:
+    """A stored study."""
     context = study_context(config, space, {"name": "fake", "fingerprint": "0" * 16})
-    study = StudyRecord("study", datetime.now(UTC), config.document(), context)
+    study = StudyRecord(name, datetime.now(UTC), config.document(), context)
     store.create_study(study)
     return study

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from space.plan import Bank, SharingPlan
+from storage.database import StoreError
 from storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from storage.store import Store, StoreError
+from storage.store import Store
 
 STUDY = StudyRecord("s", datetime(2030, 1, 2, tzinfo=UTC), {"trials": 3}, {"unshared": 7})
 PLAN = SharingPlan((Bank("kernel", {}, ("a", "b")),))
@@ -75,9 +76,11 @@ def test_attempts_and_budget_are_kept(filled: Store) -> None:
 
 
 def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
-    for call in (lambda: filled.create_study(STUDY), lambda: filled.check_free("s")):
-        with pytest.raises(StoreError, match=r"resume it with 'run_search\.py resume s'"):
-            call()
+    says = r"resume it with 'run_search\.py resume s'"
+    with pytest.raises(StoreError, match=says):
+        filled.create_study(STUDY)
+    with pytest.raises(StoreError, match=says):
+        filled.check_free("s")
 
 
 def test_unknown_names_say_what_there_is(filled: Store) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from search.results.pareto import Front, knee
+from search.results.pareto import Front, Results, knee
 from search.results.words import sites_of
 from space.errors import IsoshareError
 from space.plan import PlanFile
@@ -36,19 +37,19 @@ def choose(
     if best is None:
         best = "accuracy" if max_parameters else "smallest" if min_accuracy else "knee"
     if not members or best == "knee":
-        return knee(Front(front.axes, front.trials, front.finished, tuple(members), 0.0))
+        return knee(replace(front, members=tuple(members)))
     if best == "accuracy":
         return max(members, key=lambda trial: _need(trial, "accuracy"))
     return min(members, key=lambda trial: _need(trial, "parameters"))
 
 
-def trial_by_number(front: Front, number: int) -> TrialRecord:
+def trial_by_number(results: Results, number: int) -> TrialRecord:
     """Any finished trial. Raises IsoshareError."""
-    for trial in front.finished:
+    for trial in results.finished:
         if trial.number == number:
             return trial
     raise IsoshareError(
-        f"trial {number} is not among the {len(front.finished)} finished trials of this study: "
+        f"trial {number} is not among the {len(results.finished)} finished trials of this study: "
         "'run_search.py pareto STUDY' lists those on the front"
     )
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.results.pareto import Axis, Front
+from search.results.pareto import Axis, Results
 from search.results.words import plan_in_words, sites_of, with_error
 from space.sites import Site
-from storage.records import StudyRecord, TrialRecord
+from storage.records import TrialRecord
 
 REFERENCES = {"unshared": "unshared network", "fully shared": "fully shared"}
 """Origins of trials that are drawn as labelled reference points."""
@@ -44,23 +44,24 @@ class FrontFigure:
     staircase: tuple[tuple[float, float], ...]
 
 
-def front_figure(study: StudyRecord, front: Front) -> FrontFigure:
+def front_figure(results: Results) -> FrontFigure:
     """The numbers of the picture."""
+    study, front = results.study, results.front
     y_axis, x_axis = front.axes[0], front.axes[1]
     sites = sites_of(study)
     on_front = {trial.number for trial in front.members}
     points = {
         trial.number: _point(trial, x_axis, y_axis, sites, study.context["unshared"])
-        for trial in front.finished
+        for trial in results.finished
     }
     members = tuple(points[trial.number] for trial in front.members)
     return FrontFigure(
-        title=f"{study.name}: {len(front.finished)} plans, {len(members)} on the front",
+        title=f"{study.name}: {len(results.finished)} plans, {len(members)} on the front",
         x_axis=x_axis,
         y_axis=y_axis,
         others=tuple(point for number, point in points.items() if number not in on_front),
         members=members,
-        references=tuple(points[t.number] for t in front.finished if t.origin in REFERENCES),
+        references=tuple(points[t.number] for t in results.finished if t.origin in REFERENCES),
         staircase=staircase([(point.x, point.y) for point in members], x_axis, y_axis),
     )
 

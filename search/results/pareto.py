@@ -1,7 +1,7 @@
 """The Pareto front of a study in numbers: who is on it, its hypervolume, its knee.
 
 All comparisons are made on minimised arrays: a maximised objective changes its sign once, here.
-Equal points all stay on the front. A trial without a value for each objective is on none.
+Equal points all stay on the front.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from space.errors import IsoshareError
 from storage.records import StudyRecord, TrialRecord
+from storage.store import Store
 
 Points = NDArray[np.float64]
 
@@ -36,17 +37,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Front:
-    """The front of a study.
+    """The trials that none dominates, by the last axis (parameters) upwards.
 
-    trials: all trials; finished: those with a value for every objective; members: the finished
-        ones that none dominates, by the last axis (parameters) upwards.
-    hypervolume: what the members dominate up to the reference point, in the units of the
-        objectives multiplied.
+    hypervolume: what they dominate up to the reference point, in the units of the objectives
+        multiplied.
     """
 
     axes: tuple[Axis, ...]
-    trials: tuple[TrialRecord, ...]
-    finished: tuple[TrialRecord, ...]
     members: tuple[TrialRecord, ...]
     hypervolume: float
 
@@ -55,10 +52,23 @@ class Front:
         """The corner that the hypervolume is measured from."""
         return {axis.name: axis.reference for axis in self.axes}
 
-    @property
-    def failed(self) -> int:
-        """How many trials failed."""
-        return sum(trial.state == "failed" for trial in self.trials)
+
+@dataclass(frozen=True)
+class Results:
+    """A study with all its trials; finished are those with a value for every objective."""
+
+    study: StudyRecord
+    trials: tuple[TrialRecord, ...]
+    finished: tuple[TrialRecord, ...]
+    front: Front
+
+
+def load_results(store: Store, name: str) -> Results:
+    """A study as it is in the database now. Raises StoreError."""
+    study, trials = store.study(name), store.trials(name)
+    axes = axes_of(study)
+    finished = with_all_values(axes, trials)
+    return Results(study, tuple(trials), tuple(finished), pareto_front(axes, finished))
 
 
 def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
@@ -67,21 +77,26 @@ def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     return tuple(Axis(name, row["direction"], row["reference"]) for name, row in rows.items())
 
 
-def pareto_front(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> Front:
-    """The front of ``trials``."""
-    finished = [trial for trial in trials if trial.state == "finished"]
+def with_all_values(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The finished trials that have a value for every objective."""
+    return [
+        trial
+        for trial in trials
+        if trial.state == "finished" and all(trial.value(axis.name) is not None for axis in axes)
+    ]
+
+
+def pareto_front(axes: Sequence[Axis], finished: Sequence[TrialRecord]) -> Front:
+    """The front of trials that have all values."""
     points = minimised(axes, finished)
-    complete = np.atleast_1d(~np.isnan(points).any(axis=1))
-    finished = [trial for trial, ok in zip(finished, complete, strict=True) if ok]
-    points = points[complete]
     members = [finished[place] for place in nondominated(points)]
     members.sort(key=lambda trial: (axes[-1].sign * _value(trial, axes[-1]), trial.number))
     volume = hypervolume(points, [axis.sign * axis.reference for axis in axes])
-    return Front(tuple(axes), tuple(trials), tuple(finished), tuple(members), volume)
+    return Front(tuple(axes), tuple(members), volume)
 
 
 def minimised(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> Points:
-    """One row a trial, one column an objective, all to be minimised; NaN where there is none."""
+    """One row a trial, one column an objective, all to be minimised."""
     rows = [[axis.sign * _value(trial, axis) for axis in axes] for trial in trials]
     return np.array(rows, dtype=np.float64).reshape(len(trials), len(axes))
 
@@ -117,4 +132,5 @@ def knee(front: Front) -> TrialRecord:
 
 def _value(trial: TrialRecord, axis: Axis) -> float:
     value = trial.value(axis.name)
-    return float("nan") if value is None else value
+    assert value is not None, "only trials with all values are compared"
+    return value

@@ -9,15 +9,15 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from search.results.pareto import Front, axes_of, knee, pareto_front
+from search.results.pareto import Front, Results, knee
 from search.results.words import plan_in_short, sites_of, with_error
 from space.plan import SCHEMA
 from storage.records import StudyRecord, StudySummary, TrialRecord
-from storage.store import Store
 
 
-def front_table(study: StudyRecord, front: Front) -> Table:
+def front_table(results: Results) -> Table:
     """The front, one plan a row, the knee marked; ``share`` is of the unshared network."""
+    study, front = results.study, results.front
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", justify="right", no_wrap=True)
     for axis in front.axes:
@@ -37,8 +37,9 @@ def front_table(study: StudyRecord, front: Front) -> Table:
     return table
 
 
-def front_json(study: StudyRecord, front: Front) -> dict[str, Any]:
+def front_json(results: Results) -> dict[str, Any]:
     """What ``pareto --json`` prints."""
+    study, front = results.study, results.front
     order = [site.name for site in sites_of(study)]
     return {
         "study": study.name,
@@ -46,8 +47,8 @@ def front_json(study: StudyRecord, front: Front) -> dict[str, Any]:
         "directions": {axis.name: axis.direction for axis in front.axes},
         "reference_point": front.reference_point,
         "hypervolume": front.hypervolume,
-        "trials": len(front.trials),
-        "failed": front.failed,
+        "trials": len(results.trials),
+        "failed": sum(trial.state == "failed" for trial in results.trials),
         "front": [_member_json(front, trial, order) for trial in front.members],
     }
 
@@ -91,12 +92,6 @@ def studies_json(studies: Sequence[StudySummary]) -> list[dict[str, Any]]:
 def inspection_table(found: Mapping[str, Any]) -> Group:
     """What ``inspect`` found, for people."""
     return _plan_view(found) if "banks" in found else _backbone_view(found)
-
-
-def load_front(store: Store, name: str) -> tuple[StudyRecord, Front]:
-    """A study and its front as they are in the database now. Raises StoreError."""
-    study = store.study(name)
-    return study, pareto_front(axes_of(study), store.trials(name))
 
 
 def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict[str, Any]:

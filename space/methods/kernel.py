@@ -11,12 +11,13 @@ works on the unshared network (hooks, ``torch.compile``, export) works on the sh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from space.errors import PlanError
 from space.sites import Site, describe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def check(sites: Sequence[Site], options: dict[str, Any]) -> None:

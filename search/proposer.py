@@ -1,0 +1,127 @@
+"""Who proposes the next plan: warm starts, then an Optuna sampler, then chance, then order.
+
+Optuna's study lives in memory and is rebuilt from our own trials, so there is one truth. The
+sampler is made anew for each proposal, seeded by study, trial number and attempt: a resumed search
+proposes what the uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FixedTrial, TrialState
+
+from evaluators.objectives import Direction
+from search.samplers import make_sampler
+from space.plan import SharingPlan
+from space.search_space import SearchSpace
+from storage.records import TrialRecord
+
+REPEATS_IN_A_ROW = 8
+"""So many known plans in a row, and the next plan is drawn at random instead."""
+RANDOM_DRAWS = 200
+"""So many known plans drawn at random, and the space is searched for a new one in order."""
+ENUMERABLE = 100_000
+"""The largest space that is searched in order."""
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan, who proposed it, and what Optuna must see again when the search is resumed."""
+
+    plan: SharingPlan
+    origin: str
+    memory: dict[str, Any]
+
+
+class Proposer:
+    """Proposes plans that are new, and learns from those that have ended.
+
+    is_new: says whether a plan may be proposed; directions: of the objectives.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        sampler: str,
+        seed: int,
+        directions: Sequence[Direction],
+        is_new: Callable[[SharingPlan], bool],
+    ) -> None:
+        self._space = space
+        self._sampler = sampler
+        self._seed = seed
+        self._is_new = is_new
+        self._study = optuna.create_study(directions=list(directions))
+        self._number_there: dict[int, int] = {}
+
+    def propose(self, number: int) -> Proposal | None:
+        """A new plan for trial ``number``; None if none is left."""
+        for origin, trial, plan in self._candidates(number):
+            if not self._is_new(plan):
+                # Told as failed, it leaves the sampler's knowledge as it is.
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            self._number_there[number] = trial.number
+            frozen = self._study.get_trials(deepcopy=False)[trial.number]
+            memory = {"params": dict(frozen.params), "system_attrs": dict(frozen.system_attrs)}
+            return Proposal(plan, origin, memory)
+        return None
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """Trial ``number`` has ended with these values, or without any."""
+        state = TrialState.FAIL if values is None else TrialState.COMPLETE
+        self._study.tell(self._number_there[number], values, state)
+
+    def restore(self, trial: TrialRecord, values: Sequence[float] | None) -> None:
+        """Take up a trial of an earlier run; one without values has failed or is still running."""
+        params = trial.proposal["params"]
+        fixed = FixedTrial(params)
+        self._space.suggest(fixed)
+        ended = TrialState.FAIL if values is None else TrialState.COMPLETE
+        self._number_there[trial.number] = len(self._study.get_trials(deepcopy=False))
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING if trial.state == "running" else ended,
+                values=values,
+                params=params,
+                distributions=fixed.distributions,
+                system_attrs=trial.proposal["system_attrs"],
+            )
+        )
+
+    def _candidates(self, number: int) -> Iterator[tuple[str, optuna.Trial, SharingPlan]]:
+        """Plans from the best source to the last resort; known ones among the sampler's."""
+        for origin, plan in self._space.warm_starts().items():
+            if self._is_new(plan):
+                yield origin, *self._ask_for(plan)
+        for attempt in range(REPEATS_IN_A_ROW):
+            self._study.sampler = make_sampler(self._sampler, self._stream(number, attempt))
+            trial = self._study.ask()
+            yield "sampler", trial, self._space.suggest(trial)
+        rng = random.Random(self._stream(number, REPEATS_IN_A_ROW))
+        for _ in range(RANDOM_DRAWS):
+            plan = self._space.random_plan(rng)
+            if self._is_new(plan):
+                yield "random", *self._ask_for(plan)
+        if self._space.count() <= ENUMERABLE:
+            for plan in filter(self._is_new, self._space.plans()):
+                yield "enumeration", *self._ask_for(plan)
+
+    def _ask_for(self, plan: SharingPlan) -> tuple[optuna.Trial, SharingPlan]:
+        """Make Optuna propose this plan."""
+        self._study.enqueue_trial(self._space.parameters(plan))
+        trial = self._study.ask()
+        return trial, self._space.suggest(trial)
+
+    def _stream(self, number: int, attempt: int) -> int:
+        """A seed of its own for each attempt, unrelated to those of neighbouring trials."""
+        words = np.random.SeedSequence((self._seed, number, attempt)).generate_state(1)
+        return int(words[0])

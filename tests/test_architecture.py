@@ -1,0 +1,188 @@
+"""The folder list is the architecture: imports go one way, and boundaries hold while running."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("space", "evaluators", "storage", "search")
+
+MAY_IMPORT = {
+    "space": {"space"},
+    "storage": {"storage", "space.plan", "space.errors"},
+    "evaluators": {"evaluators", "space"},
+    "search": {"search", "evaluators", "storage", "space"},
+    "run_search": {"search", "storage", "space.errors"},
+}
+HOMES = {
+    "ray": {"search/ray_driver.py"},
+    "optuna": {"search/proposer.py", "search/samplers"},
+    "sqlalchemy": {"storage"},
+    "plotly": {"search/results/figures.py"},
+    "matplotlib": {"search/results/figures.py"},
+    "moocore": {"search/results/pareto.py"},
+    "sklearn": {"evaluators/datasets.py"},
+    "typer": {"run_search.py"},
+}
+TORCH_FREE = (
+    "space/plan.py",
+    "space/search_space.py",
+    "storage",
+    "search/results",
+    "search/config.py",
+    "run_search.py",
+)
+HEAVY = {"torch", "torchvision", "ray"}
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    files = [path for package in OURS for path in (root / package).rglob("*.py")]
+    return sorted([*files, root / "run_search.py"])
+
+
+def imports(path: Path, at_runtime_of_import: bool = False) -> set[str]:
+    """The modules that a file imports: anywhere, or only when it is itself imported."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        later = isinstance(node, ast.FunctionDef) and at_runtime_of_import
+        if typing_only or later:
+            skipped.update(ast.walk(node))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in allowed)
+
+
+def wrong_imports(root: Path) -> list[str]:
+    """Imports of ours that go against the direction, and libraries outside their home."""
+    found = []
+    for path in sources(root):
+        relative = path.relative_to(root).as_posix()
+        package = relative.split("/")[0].removesuffix(".py")
+        for name in imports(path):
+            top = name.split(".")[0]
+            if top in OURS and not within(name, MAY_IMPORT[package]):
+                found.append(f"{relative} imports {name}")
+            homes = HOMES.get(top, {relative})
+            if not any(relative == home or relative.startswith(f"{home}/") for home in homes):
+                found.append(f"{relative} imports {name} outside its home")
+    return found
+
+
+def heavy_imports(root: Path) -> list[str]:
+    """Files that must stay free of torch and ray, and are not when they are imported."""
+    return [
+        f"{relative} imports {name}"
+        for path in sources(root)
+        if (relative := path.relative_to(root).as_posix()).startswith(TORCH_FREE)
+        for name in imports(path, at_runtime_of_import=True)
+        if name.split(".")[0] in HEAVY
+    ]
+
+
+def test_imports_go_one_way() -> None:
+    assert wrong_imports(ROOT) == []
+
+
+def test_the_torch_free_files_are() -> None:
+    assert heavy_imports(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("space/plan.py", "import search.engine"),
+        ("storage/store.py", "from evaluators import datasets"),
+        ("evaluators/evaluate.py", "def f():\n    from storage.store import Store"),
+        ("search/results/pareto.py", "import torch"),
+        ("search/results/pareto.py", "import optuna"),
+        ("search/runner.py", "import ray"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
+    for path in sources():
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(path.read_text())
+    assert wrong_imports(tmp_path) == heavy_imports(tmp_path) == []
+    (tmp_path / file).write_text(f"{(tmp_path / file).read_text()}\n{line}\n")
+    assert wrong_imports(tmp_path) + heavy_imports(tmp_path)
+
+
+def modules_after(code: str) -> set[str]:
+    """The top-level modules that are loaded after ``code`` has run in a fresh process."""
+    script = f"{code}\nimport sys; print(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "run_search",
+        "space.plan",
+        "space.search_space",
+        "storage.store",
+        "search.config",
+        "search.results.pareto",
+        "search.results.figures",
+        "search.results.export",
+        "search.results.tables",
+    ],
+)
+def test_importing_leaves_torch_and_ray_out(module: str) -> None:
+    assert not modules_after(f"import {module}") & HEAVY
+
+
+def test_the_check_for_heavy_modules_can_fail() -> None:
+    assert "torch" in modules_after("import evaluators.training")
+
+
+def test_nothing_but_the_listed_packages_lies_beside_them() -> None:
+    packages = {path.parent.relative_to(ROOT).parts[0] for path in ROOT.glob("*/__init__.py")}
+    assert packages == set(OURS)
+
+
+def test_files_and_functions_stay_small() -> None:
+    for path in sources():
+        text = path.read_text()
+        limit = 450 if path.name == "run_search.py" else 275  # its options take the space
+        assert len(text.splitlines()) <= limit, f"{path} is long: split it"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and "app.command" not in ast.unparse(node)[:20]:
+                length = (node.end_lineno or 0) - node.body[0].lineno + 1
+                assert length <= 45, f"{path}: {node.name} has {length} lines"
+
+
+def test_every_dependency_says_why_it_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    named = [place for place, line in enumerate(lines) if line.startswith('    "') and ">=" in line]
+    assert len(named) >= len(project["dependencies"])
+    start = lines.index("dependencies = [")
+    for place in range(start + 1, start + 1 + len(lines[start:])):
+        if lines[place] == "]":
+            break
+        if lines[place].startswith('    "numpy'):
+            continue
+        if lines[place].startswith('    "'):
+            assert lines[place - 1].startswith("    #"), f"no reason for {lines[place]}"

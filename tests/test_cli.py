@@ -1,0 +1,268 @@
+"""The command line as a user meets it: real processes, real Ray, real digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.results.pareto import load_results
+from space.plan import SharingPlan
+from storage.store import Store
+
+PROGRAM = Path(__file__).parent.parent / "run_search.py"
+COMMANDS = ("launch", "resume", "studies", "pareto", "export", "inspect")
+QUICK = ("--epochs", "1", "--replicates", "2", "--workers", "2", "--study", "s")
+
+
+def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("search")
+
+
+@pytest.fixture(scope="module")
+def searched(folder: Path) -> subprocess.CompletedProcess[str]:
+    """One real search of a network from a file of the user's, on digits."""
+    (folder / "my_net.py").write_text(
+        "from space.backbones.resnet_cifar import resnet_cifar\n"
+        "def net(classes, in_channels):\n"
+        "    return resnet_cifar(14, 2, classes, in_channels)\n"
+    )
+    (folder / "search.toml").write_text('backbone = "my_net:net"\ntrials = 40\n')
+    return run("launch", "--config", "search.toml", "--trials", 4, *QUICK, cwd=folder)
+
+
+def test_a_search_ends_with_a_front_a_picture_a_plan_and_what_to_do_next(
+    searched: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    assert searched.returncode == 0, searched.stderr
+    assert searched.stderr == ""
+    for text in ("trials 1/4", "trials 4/4", "hypervolume", "left", "accuracy", "share"):
+        assert text in searched.stdout
+    assert "ray" not in searched.stdout.lower().replace(str(folder).lower(), "")
+    out = folder / "isoshare-out" / "s"
+    assert "plotly" in (out / "front.html").read_text()
+    SharingPlan.load(out / "plan.json")
+    suggested = [line.split("run_search.py ")[1] for line in _suggestions(searched.stdout)]
+    assert [line.split()[0] for line in suggested] == ["inspect", "export", "resume"]
+    for line in suggested[:2]:
+        assert run(*line.split(), cwd=folder).returncode == 0
+
+
+def _suggestions(output: str) -> list[str]:
+    return [line for line in output.split("next\n")[1].splitlines() if line.strip()]
+
+
+def test_the_database_holds_the_search(
+    searched: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    results = load_results(Store(f"sqlite:///{folder / 'isoshare.db'}"), "s")
+    assert results.study.config["backbone"] == "my_net:net"
+    assert len(results.finished) == 4
+    assert all(len(trial.samples("accuracy")) == 2 for trial in results.trials)
+    for trial in results.finished:
+        tested = len(trial.samples("accuracy", "test"))
+        assert tested == (2 if trial in results.front.members else 0)
+
+
+def test_json_can_be_piped(searched: subprocess.CompletedProcess[str], folder: Path) -> None:
+    (study,) = json.loads(run("studies", "--json", cwd=folder).stdout)
+    assert (study["study"], study["finished"], study["budget"]) == ("s", 4, 4)
+    front = json.loads(run("pareto", "s", "--json", cwd=folder).stdout)
+    assert (front["study"], front["trials"], front["failed"]) == ("s", 4, 0)
+    done = run("export", "s", "--trial", front["front"][0]["trial"], "-o", "p.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(run("inspect", "p.json", "--json", cwd=folder).stdout)
+    assert plan["parameters"]["shared"] == front["front"][0]["parameters"]
+    assert plan["ratio"] == plan["parameters"]["shared"] / plan["parameters"]["unshared"]
+    backbone = json.loads(run("inspect", "resnet_cifar", "--json", cwd=folder).stdout)
+    assert backbone["parameters"] == 269_722
+    assert [len(group["sites"]) for group in backbone["groups"]] == [6, 5, 5]
+    assert backbone["plans"] == 203 * 52 * 52
+
+
+def test_pictures_are_written_on_request(
+    searched: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    done = run("pareto", "s", "--html", "f.html", "--png", "f.png", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "f.html").stat().st_size > 1_000_000
+    assert (folder / "f.png").stat().st_size > 10_000
+
+
+def test_resuming_a_finished_search_changes_nothing_a_bigger_budget_goes_on(
+    searched: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    database = f"sqlite:///{folder / 'isoshare.db'}"
+    before = Store(database).trials("s")
+    assert run("resume", "s", cwd=folder).returncode == 0
+    assert Store(database).trials("s") == before
+    done = run("resume", "s", "--trials", 5, "--storage", database, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert len(Store(database).trials("s")) == 5
+    refused = run("resume", "s", "--trials", 2, cwd=folder)
+    assert refused.returncode == 2
+    assert "--trials must be at least 5, got 2" in refused.stderr
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_search_resumes_without_losing_or_repeating_anything(
+    tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'isoshare.db'}")
+    command = [sys.executable, str(PROGRAM), "launch", "--trials", "8", *QUICK]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        finished = _wait_for_trials(store, driver, 3)
+        driver.send_signal(signal_number)
+        _, errors = driver.communicate(timeout=60)
+    if signal_number == signal.SIGINT:
+        assert driver.returncode == 130
+        assert "interrupted; go on with: " in errors
+        assert errors.count("\n") == 1
+    stored = [trial for trial in store.trials("s") if trial.number in finished]
+    done = run("resume", "s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trials = store.trials("s")
+    assert len(trials) == 8
+    assert {trial.state for trial in trials} == {"finished"}
+    for before in stored:
+        after = trials[before.number]
+        assert after.plan == before.plan
+        assert after.samples("accuracy") == before.samples("accuracy")
+    assert all(len(trial.samples("accuracy")) == 2 for trial in trials)
+
+
+def _wait_for_trials(store: Store, driver: subprocess.Popen[str], count: int) -> set[int]:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert driver.poll() is None, driver.communicate()
+        if any(summary.finished >= count for summary in store.studies()):
+            return {trial.number for trial in store.trials("s") if trial.state == "finished"}
+        time.sleep(0.05)
+    raise AssertionError("the search did not get anywhere")
+
+
+def plan_file(**changes: Any) -> str:
+    site = changes.pop("site", "stages.0.0.conv1")
+    document = {
+        "schema": "isoshare.plan/1",
+        "backbone": {"name": "resnet_cifar", "arguments": {}},
+        "banks": [{"method": "kernel", "options": {}, "sites": [site, "stages.0.0.conv2"]}],
+    }
+    return json.dumps({**document, **changes})
+
+
+WRONG = [
+    (("launch", "--backbone", "resnet"), "unknown backbone 'resnet'"),
+    (("launch", "--backbone", "no.such:net"), "cannot import backbone"),
+    (("launch", "--backbone-arg", "depth=21"), "depth must be 6n + 2"),
+    (("launch", "--backbone-arg", "classes=3"), "must return logits (batch, 10)"),
+    (("launch", "--dataset", "cats"), "unknown data set 'cats'"),
+    (("launch", "--methods", "magic"), "unknown method 'magic'"),
+    (("launch", "--sampler", "oracle"), "unknown sampler 'oracle'"),
+    (("launch", "--trials", "-3"), "trials: input should be greater than or equal to 1, got -3"),
+    (("launch", "--trials", "many"), "parse string as an integer, got 'many'"),
+    (("launch", "--max-parameters", "10"), "no plan has at most 10 parameters"),
+    (("launch", "--config", "none.toml"), "cannot read none.toml"),
+    (("launch", "--study", "taken"), "study 'taken' exists already"),
+    (("launch", "--storage", "sqlite:////no/such/dir/x.db"), "cannot use the database"),
+    (("launch", "--colour", "red"), "No such option"),
+    (("resume", "nothing"), "unknown study 'nothing': the database has taken"),
+    (("pareto", "nothing"), "unknown study 'nothing'"),
+    (("pareto", "taken", "--html", "/no/such/dir/f.html"), "cannot write /no/such/dir/f.html"),
+    (("export", "nothing", "-o", "p.json"), "unknown study 'nothing'"),
+    (("export", "taken", "-o", "p.json"), "no trial has finished yet"),
+    (("export", "taken", "--trial", "3", "-o", "p.json"), "trial 3 is not among"),
+    (("export", "taken", "--best", "worst", "-o", "p.json"), "'worst' is not one of"),
+    (("studies", "--storage", "nonsense"), "not a database URL"),
+    (("inspect", "none.json"), "cannot read the plan file none.json"),
+    (("inspect", "text.json"), "must be JSON"),
+    (("inspect", "fields.json"), "banks: field required"),
+    (("inspect", "site.json"), "no site 'stages.9'"),
+    (("nonsense",), "No such command 'nonsense'"),
+]
+
+
+@pytest.fixture(scope="module")
+def wrong_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty study "taken" and plan files that are wrong in different ways."""
+    from search.config import make_config
+    from tests.fakes import create_named_study, space_of
+
+    folder = tmp_path_factory.mktemp("wrong")
+    store = Store(f"sqlite:///{folder / 'isoshare.db'}")
+    create_named_study(store, "taken", space_of(3), make_config({}))
+    store.close()
+    (folder / "text.json").write_text("hello")
+    (folder / "fields.json").write_text('{"schema": "isoshare.plan/1"}')
+    (folder / "site.json").write_text(plan_file(site="stages.9"))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but SQLite's own; the write-ahead log is folded into the database first."""
+    import sqlite3
+
+    with sqlite3.connect(folder / "isoshare.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return {p.name: p.read_bytes() for p in folder.iterdir() if "-" not in p.name}
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+def test_wrong_requests_get_one_sentence_and_change_nothing(
+    wrong_folder: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    before = contents(wrong_folder)
+    done = run(*arguments, cwd=wrong_folder)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert contents(wrong_folder) == before
+
+
+@pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
+def test_help_answers_at_once_without_torch_or_ray(command: tuple[str, ...]) -> None:
+    code = (
+        "import resource, sys; sys.argv = ['run_search.py', *sys.argv[1:], '--help']\n"
+        "import run_search\n"
+        "try: run_search.main()\n"
+        "except SystemExit: pass\n"
+        "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "heavy = {'torch', 'ray', 'optuna'} & set(sys.modules)\n"
+        "print(usage.ru_utime + usage.ru_stime, heavy, file=sys.stderr)"
+    )
+    arguments = [sys.executable, "-c", code, *command]
+    runs = [
+        subprocess.run(arguments, cwd=PROGRAM.parent, capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    assert min(float(done.stderr.split()[0]) for done in runs) < 0.5
+    assert "set()" in runs[0].stderr
+    if command:
+        assert "Example: " in runs[0].stdout
+    else:
+        assert all(command in runs[0].stdout for command in COMMANDS)

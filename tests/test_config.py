@@ -1,0 +1,104 @@
+"""Options: the same keys in TOML and on the command line, each wrong one refused in a sentence."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run_search
+from search.config import (
+    SMALL_BACKBONE,
+    ConfigError,
+    SearchConfig,
+    load_config,
+    make_config,
+    parse_argument,
+)
+
+
+def test_every_option_of_launch_is_a_key_and_its_help_tells_the_true_default() -> None:
+    options = inspect.signature(run_search.launch).parameters
+    assert set(options) - {"config"} == set(SearchConfig.model_fields)
+    defaults = make_config({})
+    for name, option in options.items():
+        shown = inspect.get_annotations(run_search.launch, eval_str=True)[name].__metadata__[0]
+        value = getattr(defaults, name, None)
+        if isinstance(value, int | float) and name != "workers":
+            assert shown.show_default == str(value), name
+        if isinstance(value, tuple):
+            assert shown.show_default == ",".join(value)
+        assert option.default is None
+
+
+def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "search.toml"
+    file.write_text('trials = 7\nepochs = 3\nbackbone = "b"\n[backbone_arg]\ndepth = 14\n')
+    config = load_config(file, {"epochs": 5})
+    assert (config.trials, config.epochs, config.backbone) == (7, 5, "b")
+    assert config.backbone_arg == {"depth": 14}
+
+
+def test_the_default_backbone_is_small_and_a_named_one_is_left_alone() -> None:
+    assert make_config({}).backbone_arg == SMALL_BACKBONE
+    assert make_config({"backbone_arg": {"width": 3}}).backbone_arg == {"depth": 20, "width": 3}
+    assert make_config({"backbone": "resnet_cifar"}).backbone_arg == {}
+
+
+def test_a_stored_configuration_comes_back_the_same_without_the_database() -> None:
+    config = make_config({"study": "s", "storage": "postgresql://me:secret@host/db", "seed": 3})
+    document = json.loads(json.dumps(config.document()))
+    assert "secret" not in str(document)
+    again = make_config({**document, "study": "s", "storage": config.storage})
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dataset": "cats"}, "unknown data set 'cats': choose one of .*digits"),
+        ({"methods": ("magic",)}, "unknown method 'magic': choose one of kernel"),
+        ({"objectives": ("accuracy", "beauty")}, "unknown objective 'beauty'"),
+        ({"objectives": ("accuracy",)}, "two or more different objectives, got accuracy"),
+        ({"objectives": ("accuracy", "accuracy")}, "two or more different"),
+        ({"trials": -5}, "trials: input should be greater than or equal to 1, got -5"),
+        ({"epochs": 0}, "epochs"),
+        ({"validation": 1.5}, "validation"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"trials": "many"}, "trials"),
+        ({"colour": 1}, "unknown option 'colour': choose one of backbone, "),
+        ({"max_parameters": 0}, "max_parameters"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make_config(options)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("trials = ", "is not TOML"), (None, "cannot read"), ("\xff", "is not TOML")]
+)
+def test_wrong_files_are_refused(tmp_path: Path, text: str | None, says: str) -> None:
+    file = tmp_path / "search.toml"
+    if text is not None:
+        file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=says):
+        load_config(file, {})
+
+
+def test_backbone_arguments_keep_their_type() -> None:
+    texts = ["depth=20", "rate=0.5", "pretrained=false", "name=x=y", "sizes=[1]", "n="]
+    assert dict(map(parse_argument, texts)) == {
+        "depth": 20,
+        "rate": 0.5,
+        "pretrained": False,
+        "name": "x=y",
+        "sizes": "[1]",
+        "n": "",
+    }
+    for text in ("depth", "=3", "a b=1"):
+        with pytest.raises(ConfigError, match="must look like depth=20"):
+            parse_argument(text)
