@@ -101,24 +101,28 @@ def launch(
         int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", show_default="6", help="Length of a training.")
+        int | None, typer.Option(metavar="N", show_default="15", help="Length of a training.")
     ] = None,
     replicates: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default="24", help="Trainings of a plan, one a seed."),
+        typer.Option(metavar="N", show_default="2", help="Trainings of a plan, one a seed."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", show_default="32", help="Images a step.")
+        int | None, typer.Option(metavar="N", show_default="64", help="Images a step.")
+    ] = None,
+    optimizer: Annotated[
+        Literal["sgd", "adamw"] | None,
+        typer.Option(show_default="sgd", help="How a network learns."),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="X", show_default="0.02", help="The peak of the schedule."),
+        typer.Option(metavar="X", show_default="0.1", help="The peak of the schedule."),
     ] = None,
     validation: Annotated[
         float | None,
         typer.Option(
             metavar="X",
-            show_default="0.5",
+            show_default="0.2",
             help="Fraction of the training images that is kept for measuring.",
         ),
     ] = None,
@@ -139,6 +143,8 @@ def launch(
     out: Out = None,
 ) -> None:
     """Search a network for its best sharing plans.
+
+    Without --backbone: a first search of minutes, a small ResNet on digits with settings for it.
 
     Example: run_search.py launch --backbone resnet_cifar --backbone-arg depth=20
     --dataset digits --trials 60

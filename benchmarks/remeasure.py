@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 from scipy.stats import spearmanr
 
@@ -48,7 +49,14 @@ def main() -> None:
     study, plans = results.study, [trial.plan for trial in results.finished]
     work = partial(measure, study, range(FRESH, FRESH + options.seeds))
     with ProcessPoolExecutor(options.processes, initializer=use_threads, initargs=(1,)) as pool:
-        again = list(track(pool.map(work, plans), "measuring again", total=len(plans)))
+        again = list(
+            track(
+                pool.map(work, plans),
+                "measuring again",
+                total=len(plans),
+                console=Console(stderr=True),
+            )
+        )
     before = np.array([trial.value("accuracy") for trial in results.finished])
     print(json.dumps(report(study, before, np.array(again), options.seeds), indent=2))
 
@@ -60,7 +68,7 @@ def measure(study: StudyRecord, seeds: range, plan: SharingPlan) -> float:
         config.backbone,
         config.backbone_arg,
         load_dataset(config.dataset, config.validation),
-        TrainingSettings(config.epochs, config.batch_size, config.learning_rate),
+        TrainingSettings(config.epochs, config.batch_size, config.learning_rate, config.optimizer),
     )
     batches = evaluator(plan, seeds, "validation")
     return fmean(one.values["accuracy"] for batch in batches for one in batch)

@@ -1,7 +1,7 @@
 """Train networks on images that are in memory: short trainings that rank plans, on one device.
 
-Stochastic gradient descent with Nesterov momentum under a one-cycle schedule (Smith and Topin
-2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, bit for bit.
+Stochastic gradient descent with Nesterov momentum, or AdamW, under a one-cycle schedule (Smith and
+Topin 2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, bit for bit.
 
 A small network spends its time in calling operators, not in computing. Several seeds of one plan
 are therefore trained side by side as one network with one more dimension (``torch.func.vmap``):
@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +37,12 @@ class EvaluationError(Exception):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a network is trained. weight_decay applies to every parameter."""
+    """How a network is trained; learning_rate is the peak of the schedule."""
 
     epochs: int
     batch_size: int
     learning_rate: float
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    optimizer: Literal["sgd", "adamw"] = "sgd"
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,7 @@ def train(
     forward, parameters, modules = _stacked(networks)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     batches = max(1, len(data.labels) // settings.batch_size)
-    optimizer = torch.optim.SGD(
-        parameters,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=True,
-        fused=True,
-    )
+    optimizer = _optimizer(parameters, settings)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * batches
     )
@@ -148,6 +141,18 @@ def _stacked(networks: Sequence[nn.Module]) -> tuple[Forward, list[Tensor], nn.M
 
     stacked = vmap(one, randomness="different")
     return lambda x: stacked(parameters, buffers, x), list(parameters.values()), skeleton
+
+
+def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Weight decay applies to every parameter."""
+    rate = settings.learning_rate
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+        )
+    return torch.optim.SGD(
+        parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
+    )
 
 
 def _shuffled(

@@ -16,6 +16,7 @@ from evaluators.objectives import OBJECTIVES
 from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig, make_config
 from search.engine import Engine
+from search.results.words import sites_of
 from search.samplers import check_sampler
 from space.apply import count_parameters
 from space.backbones import Argument, build_backbone, default_arguments
@@ -75,7 +76,13 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    return _prepared(config, study, _space(config, dataset), dataset)
+    space = _space(config, dataset)
+    if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
+        raise IsoshareError(
+            f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
+            "convolutions have changed; launch a new study for it"
+        )
+    return _prepared(config, study, space, dataset)
 
 
 def start(prepared: Prepared, store: Store) -> Engine:
@@ -134,7 +141,9 @@ def _check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> Non
 def _prepared(
     config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
-    settings = TrainingSettings(config.epochs, config.batch_size, config.learning_rate)
+    settings = TrainingSettings(
+        config.epochs, config.batch_size, config.learning_rate, config.optimizer
+    )
     evaluator = Evaluator(config.backbone, config.backbone_arg, dataset, settings)
     conditions = {
         "evaluator": "short training",

@@ -83,21 +83,24 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._clock = Clock()
+        self._seen: tuple[int, int] | None = None
         self._shown: tuple[int, int] | None = None
 
     def update(self, progress: Progress) -> None:
-        """Something has changed; most changes are not worth a line."""
-        done = progress.finished + progress.failed
+        """Something has changed; what has ended is shown one change later, when others run."""
         left = self._clock.left(progress)
-        if self._shown in (None, (done, progress.tests_done)):
-            self._shown = (done, progress.tests_done)
+        state = (progress.finished + progress.failed, progress.tests_done)
+        if self._seen is None:
+            self._shown = state
+        if state != self._seen or state == self._shown:
+            self._seen = state
             return
-        self._shown = (done, progress.tests_done)
+        self._shown = state
         if progress.tests_done:
             text = f"tested {progress.tests_done}/{progress.tests} of the front, {left} left"
         else:
             text = (
-                f"trials {done}/{progress.budget}, {progress.running} running, "
+                f"trials {state[0]}/{progress.budget}, {progress.running} running, "
                 f"{progress.failed} failed, front {len(progress.front.members)}, "
                 f"hypervolume {progress.front.hypervolume:,.5g}, {left} left"
             )

@@ -58,7 +58,8 @@ def is_missing_file(url: URL) -> bool:
     """Whether opening the database would create it."""
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return False
-    return not Path(str(url.database)).exists()
+    file = Path(str(url.database))
+    return file.parent.exists() and not file.exists()
 
 
 def no_database(url: URL) -> str:

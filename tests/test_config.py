@@ -11,7 +11,7 @@ import pytest
 
 import run_search
 from search.config import (
-    SMALL_BACKBONE,
+    FIRST_SEARCH,
     ConfigError,
     SearchConfig,
     load_config,
@@ -23,7 +23,7 @@ from search.config import (
 def test_every_option_of_launch_is_a_key_and_its_help_tells_the_true_default() -> None:
     options = inspect.signature(run_search.launch).parameters
     assert set(options) - {"config"} == set(SearchConfig.model_fields)
-    defaults = make_config({})
+    defaults = make_config({"backbone": "resnet_cifar"})
     for name, option in options.items():
         shown = inspect.get_annotations(run_search.launch, eval_str=True)[name].__metadata__[0]
         value = getattr(defaults, name, None)
@@ -42,10 +42,16 @@ def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
     assert config.backbone_arg == {"depth": 14}
 
 
-def test_the_default_backbone_is_small_and_a_named_one_is_left_alone() -> None:
-    assert make_config({}).backbone_arg == SMALL_BACKBONE
+def test_the_first_search_has_settings_of_its_own_and_a_named_backbone_has_not() -> None:
+    first = make_config({})
+    assert first.backbone_arg == FIRST_SEARCH["backbone_arg"]
+    assert first.replicates == FIRST_SEARCH["replicates"]
+    assert make_config({"dataset": "digits"}) == first
     assert make_config({"backbone_arg": {"width": 3}}).backbone_arg == {"depth": 20, "width": 3}
-    assert make_config({"backbone": "resnet_cifar"}).backbone_arg == {}
+    assert make_config({"epochs": 1}).epochs == 1
+    named = make_config({"backbone": "resnet_cifar"})
+    assert named.backbone_arg == {}
+    assert named.replicates == SearchConfig.model_fields["replicates"].default
 
 
 def test_a_stored_configuration_comes_back_the_same_without_the_database() -> None:

@@ -111,6 +111,8 @@ def test_reading_never_creates_a_database(tmp_path: Path) -> None:
 def test_databases_that_cannot_be_opened_are_refused(url: str, says: str) -> None:
     with pytest.raises(StoreError, match=says):
         Store(url).create_study(STUDY)
+    with pytest.raises(StoreError, match=says):
+        Store(url).studies()
 
 
 def test_a_file_that_is_no_database_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
