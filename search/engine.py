@@ -12,7 +12,7 @@ which nothing has seen before.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,24 +131,19 @@ class Engine:
         self.on_change()
         return job
 
-    def tell(self, number: int, seed: int, measured: Measured) -> bool:
-        """Take the measurement of one seed; returns whether the job has all its seeds now."""
+    def tell(self, number: int, measured: Sequence[Measured]) -> bool:
+        """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
-        record = MeasurementRecord(
-            seed=seed,
-            split=job.split,
-            fidelity={"epochs": self._config.epochs},
-            values=measured.values,
-            seconds=measured.seconds,
-            conditions=self._conditions,
-        )
-        left = tuple(other for other in job.seeds if other != seed)
+        records = tuple(self._record(one, job.split) for one in measured)
+        told = {record.seed for record in records}
+        left = tuple(seed for seed in job.seeds if seed not in told)
         finished = not left
-        self._store.add_measurement(self._study.name, number, record, finished)
+        self._store.add_measurements(self._study.name, number, records, finished)
         trial = self._trials[number]
-        state = "finished" if finished else trial.state
         self._trials[number] = replace(
-            trial, state=state, measurements=(*trial.measurements, record)
+            trial,
+            state="finished" if finished else trial.state,
+            measurements=trial.measurements + records,
         )
         self._running[number] = replace(job, seeds=left)
         if finished:
@@ -202,6 +197,16 @@ class Engine:
         done = {m.seed for m in trial.measurements if m.split == split}
         seeds = range(self._config.seed, self._config.seed + self._config.replicates)
         return Job(trial.number, trial.plan, tuple(s for s in seeds if s not in done), split)
+
+    def _record(self, measured: Measured, split: Split) -> MeasurementRecord:
+        return MeasurementRecord(
+            seed=measured.seed,
+            split=split,
+            fidelity={"epochs": self._config.epochs},
+            values=measured.values,
+            seconds=measured.seconds,
+            conditions=self._conditions,
+        )
 
     def _test_queue(self) -> deque[Job]:
         """The second phase; it is planned once, when the front stands."""

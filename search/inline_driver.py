@@ -11,7 +11,6 @@ def run_inline(engine: Engine, measure: Measure) -> None:
     while (job := engine.ask()) is not None:
         try:
             for measured in measure(job.plan, job.seeds, job.split):
-                for one in measured:
-                    engine.tell(job.number, one.seed, one)
+                engine.tell(job.number, measured)
         except Exception as error:  # as on a worker, a plan's failure must not end the search
             engine.fail(job.number, f"{type(error).__name__}: {error}")

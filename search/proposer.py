@@ -1,8 +1,8 @@
 """Who proposes the next plan: warm starts, then an Optuna sampler, then chance, then order.
 
 Optuna's study lives in memory and is rebuilt from our own trials, so there is one truth. The
-sampler is made anew for each proposal, seeded by study, trial number and attempt: a resumed search
-proposes what the uninterrupted one would have.
+sampler is seeded for each proposal by study, trial number and attempt: a resumed search proposes
+what the uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import FixedTrial, TrialState
 
 from evaluators.objectives import Direction
-from search.samplers import make_sampler
+from search.samplers import make_sampler, reseed
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
 from storage.records import TrialRecord
@@ -56,10 +56,11 @@ class Proposer:
         is_new: Callable[[SharingPlan], bool],
     ) -> None:
         self._space = space
-        self._sampler = sampler
         self._seed = seed
         self._is_new = is_new
-        self._study = optuna.create_study(directions=list(directions))
+        self._study = optuna.create_study(
+            sampler=make_sampler(sampler, seed), directions=list(directions)
+        )
         self._number_there: dict[int, int] = {}
 
     def propose(self, number: int) -> Proposal | None:
@@ -103,7 +104,7 @@ class Proposer:
             if self._is_new(plan):
                 yield origin, *self._ask_for(plan)
         for attempt in range(REPEATS_IN_A_ROW):
-            self._study.sampler = make_sampler(self._sampler, self._stream(number, attempt))
+            reseed(self._study.sampler, self._stream(number, attempt))
             trial = self._study.ask()
             yield "sampler", trial, self._space.suggest(trial)
         rng = random.Random(self._stream(number, REPEATS_IN_A_ROW))

@@ -133,8 +133,7 @@ class _Dispatcher(tune.Callback):
             self._assign(trial, None)
         else:
             self._deaths = 0
-            finished = [self._engine.tell(result["number"], m.seed, m) for m in result["measured"]]
-            if finished[-1]:
+            if self._engine.tell(result["number"], result["measured"]):
                 self._assign(trial, None)
 
     def _assign(self, trial: Trial, job: Job | None) -> None:

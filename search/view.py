@@ -58,7 +58,7 @@ class LiveView:
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
         self._clock = Clock()
-        self._task = bar.add_task("starting workers", total=None, facts="")
+        self._task = bar.add_task("starting workers", total=None, count="", facts="")
 
     def update(self, progress: Progress) -> None:
         """Something has changed."""
@@ -68,11 +68,15 @@ class LiveView:
             f"front {len(progress.front.members)}  hypervolume {progress.front.hypervolume:,.5g}  "
             f"{self._clock.left(progress)} left"
         )
+        done, total = progress.finished + progress.failed, progress.budget
+        if testing:
+            done, total = progress.tests_done, progress.tests
         self._bar.update(
             self._task,
             description="testing the front" if testing else "searching",
-            total=progress.tests if testing else progress.budget,
-            completed=progress.tests_done if testing else progress.finished + progress.failed,
+            completed=done,
+            total=total,
+            count=f"{done}/{total}",
             facts=facts,
         )
 
@@ -112,7 +116,7 @@ def _bar(console: Console) -> Bar:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[count]}"),
         TextColumn("{task.fields[facts]}"),
         console=console,
         transient=True,

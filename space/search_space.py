@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import product
 from math import comb, prod
 from typing import Protocol
@@ -124,6 +125,7 @@ def parameter_name(site: str) -> str:
     return f"shares_with/{site}"
 
 
+@cache
 def bell_number(size: int) -> int:
     """How many partitions a set of ``size`` elements has."""
     bells = [1]

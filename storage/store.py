@@ -129,17 +129,20 @@ class Store:
                     f"{trial.plan.fingerprint} already: is another search running on it?"
                 ) from error
 
-    def add_measurement(
-        self, name: str, number: int, measurement: MeasurementRecord, finished: bool
+    def add_measurements(
+        self, name: str, number: int, measurements: Sequence[MeasurementRecord], finished: bool
     ) -> None:
-        """Record one seed of a trial and, in the same transaction, whether that finished it.
+        """Record seeds of a trial and, in the same transaction, whether they finished it.
 
-        The same seed again, after an interruption, changes nothing.
+        A seed that is there already, told again after an interruption, changes nothing.
         """
         with self._session() as session:
             trial = self._trial_row(session, name, number)
-            if not any(_same(row, measurement) for row in trial.measurements):
-                trial.measurements.append(_measurement_row(measurement))
+            known = {(row.split, row.seed, row.fidelity_key) for row in trial.measurements}
+            rows = map(_measurement_row, measurements)
+            trial.measurements += [
+                row for row in rows if (row.split, row.seed, row.fidelity_key) not in known
+            ]
             if finished:
                 trial.state = "finished"
 
@@ -232,22 +235,13 @@ def _measurement_row(measurement: MeasurementRecord) -> MeasurementRow:
     return MeasurementRow(
         split=measurement.split,
         seed=measurement.seed,
-        fidelity_key=_key(measurement),
+        fidelity_key=json.dumps(measurement.fidelity, sort_keys=True),
         fidelity=measurement.fidelity,
         values=measurement.values,
         seconds=measurement.seconds,
         conditions=measurement.conditions,
         stored=datetime.now(UTC).replace(tzinfo=None),
     )
-
-
-def _same(row: MeasurementRow, measurement: MeasurementRecord) -> bool:
-    key = (measurement.split, measurement.seed, _key(measurement))
-    return (row.split, row.seed, row.fidelity_key) == key
-
-
-def _key(measurement: MeasurementRecord) -> str:
-    return json.dumps(measurement.fidelity, sort_keys=True)
 
 
 def _taken(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,14 @@ from search.config import make_config
 from search.engine import Engine
 from storage.store import Store
 from tests.fakes import MakeEngine, create_study, space_of
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With ISOSHARE_REQUIRE_ALL=1 a skipped test is a failure: nothing is skipped silently."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter is not None and reporter.stats.get("skipped")
+    if os.environ.get("ISOSHARE_REQUIRE_ALL") == "1" and skipped:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def _workers_of(driver: int) -> list[int]:
             ancestor = parents.get(ancestor, 0)
         if ancestor == driver and name.startswith("ray::"):
             found.append(process)
-    return [process for process in found if "Worker" in _command(process)]
+    return [process for process in found if "train" in _command(process)]
 
 
 def _command(process: int) -> str:

@@ -22,8 +22,7 @@ def proposals(store: Store) -> list[tuple[str, str]]:
 def finish(engine: Engine, job: Job) -> None:
     """Do a job as a driver does."""
     for measured in FakeMeasure()(job.plan, job.seeds, job.split):
-        for one in measured:
-            engine.tell(job.number, one.seed, one)
+        engine.tell(job.number, measured)
 
 
 def ask(engine: Engine) -> Job:
@@ -97,9 +96,9 @@ def test_a_search_interrupted_anywhere_goes_on_as_if_it_had_not_been(
         if not engine.done:  # and then in the middle of a trial, after one seed of two
             lost = ask(engine)
             if len(lost.seeds) > 1:
-                one = next(FakeMeasure()(lost.plan, lost.seeds, lost.split))[0]
-                assert not engine.tell(lost.number, one.seed, one)
-                measured.append((lost.plan.fingerprint, one.seed, lost.split))
+                one = next(FakeMeasure()(lost.plan, lost.seeds, lost.split))
+                assert not engine.tell(lost.number, one)
+                measured.append((lost.plan.fingerprint, one[0].seed, lost.split))
     assert engine.done
     assert proposals(store) == proposals(whole)
     assert max(Counter(measured).values()) == 1
@@ -149,7 +148,7 @@ def test_a_plan_that_kills_its_workers_fails_in_the_end(
 def test_a_lost_job_goes_on_with_the_seeds_it_had_left(make_engine: MakeEngine) -> None:
     engine = make_engine()
     job = ask(engine)
-    engine.tell(job.number, job.seeds[0], Measured(job.seeds[0], {"accuracy": 0.5}, 1.0))
+    engine.tell(job.number, [Measured(job.seeds[0], {"accuracy": 0.5}, 1.0)])
     again = engine.lost(job.number)
     assert again is not None
     assert again.seeds == job.seeds[1:]

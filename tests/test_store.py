@@ -33,8 +33,8 @@ def filled(store: Store) -> Store:
 
 
 def test_what_is_stored_comes_back(filled: Store) -> None:
-    filled.add_measurement("s", 0, measurement(1), finished=False)
-    filled.add_measurement("s", 0, measurement(0, 0.7), finished=True)
+    filled.add_measurements("s", 0, [measurement(1)], finished=False)
+    filled.add_measurements("s", 0, [measurement(0, 0.7)], finished=True)
     assert filled.study("s") == STUDY
     (trial,) = filled.trials("s")
     expected = replace(TRIAL, state="finished", measurements=(measurement(1), measurement(0, 0.7)))
@@ -48,7 +48,7 @@ def test_what_is_stored_comes_back(filled: Store) -> None:
 
 def test_a_measurement_cannot_count_twice(filled: Store) -> None:
     for value in (0.5, 0.9):
-        filled.add_measurement("s", 0, measurement(0, value), finished=False)
+        filled.add_measurements("s", 0, [measurement(0, value)], finished=False)
     assert filled.trials("s")[0].samples("accuracy") == [0.5]
 
 
@@ -63,7 +63,7 @@ def test_a_plan_cannot_be_in_a_study_twice(filled: Store) -> None:
 def test_studies_are_counted(filled: Store) -> None:
     filled.add_trial("s", replace(TRIAL, number=1, plan=SharingPlan()))
     filled.fail_trial("s", 1, "nan")
-    filled.add_measurement("s", 0, measurement(0), finished=True)
+    filled.add_measurements("s", 0, [measurement(0)], finished=True)
     (summary,) = filled.studies()
     assert (summary.name, summary.finished, summary.failed) == ("s", 1, 1)
     assert filled.trials("s")[1].error == "nan"
@@ -134,6 +134,6 @@ def test_the_database_survives_a_reader_beside_the_writer(filled: Store, tmp_pat
     reader = sqlite3.connect(tmp_path / "test.db")
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM trial").fetchall()
-    filled.add_measurement("s", 0, measurement(0), finished=True)
+    filled.add_measurements("s", 0, [measurement(0)], finished=True)
     reader.close()
     assert filled.trials("s")[0].state == "finished"

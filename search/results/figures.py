@@ -153,7 +153,7 @@ def write_png(figure: FrontFigure, path: Path) -> None:
 
 def axis_title(axis: Axis) -> str:
     """The objective and which way is better."""
-    return f"{axis.name} ({'more' if axis.direction == 'maximize' else 'fewer or less'} is better)"
+    return f"{axis.name} ({'more' if axis.direction == 'maximize' else 'less'} is better)"
 
 
 def _point(
@@ -189,13 +189,14 @@ def _add_points(drawing: object, points: Sequence[Point], name: str, color: str,
 
 
 def _add_references(drawing: object, points: Sequence[Point]) -> None:
+    leftmost = min((point.x for point in points), default=0.0)
     drawing.add_scatter(  # type: ignore[attr-defined]
         x=[point.x for point in points],
         y=[point.y for point in points],
         mode="markers+text",
         marker={"color": ORANGE, "size": 12, "symbol": "diamond"},
         text=[point.label for point in points],
-        textposition="bottom center",
+        textposition=["bottom right" if point.x == leftmost else "bottom left" for point in points],
         textfont={"color": ORANGE},
         hovertext=[point.hover for point in points],
         hovertemplate="%{hovertext}<extra></extra>",

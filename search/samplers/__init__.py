@@ -1,8 +1,8 @@
 """SAMPLERS: who proposes the next plan. One more sampler is one row here.
 
-A row makes an Optuna sampler from a seed. The engine makes a new one for each proposal, seeded by
-study and trial number, so that a resumed search goes on as if it had never stopped; whatever a
-sampler has to know is in the trials.
+A row makes an Optuna sampler from a seed. Before each proposal it is seeded again by study and
+trial number, so that a resumed search goes on as if it had never stopped; whatever else a sampler
+has to know is in the trials.
 """
 
 from __future__ import annotations
@@ -32,6 +32,17 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return SAMPLERS[name](seed)
+
+
+def reseed(sampler: BaseSampler, seed: int) -> None:
+    """Seed a sampler and the samplers within it anew.
+
+    Optuna offers that only with a random seed. A new sampler for each proposal would do as well,
+    but it compares the search space with every earlier trial: at 300 trials TPE took 130 ms.
+    """
+    for part in (sampler, *vars(sampler).values()):
+        if isinstance(part, BaseSampler) and hasattr(part, "_rng"):
+            part._rng.rng.seed(seed)
 
 
 def check_sampler(name: str) -> None:
