@@ -80,21 +80,32 @@ def launch(
         typer.Option(
             metavar="B",
             show_default="a small resnet_cifar",
-            help="A built-in network, or package.module:function of your own.",
+            help="A built-in network (resnet_cifar), or package.module:function of your own.",
         ),
     ] = None,
     backbone_arg: Arguments = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="D", show_default="digits", help="What to train on.")
+        str | None,
+        typer.Option(
+            metavar="D",
+            show_default="digits",
+            help="The data set; so far digits, bundled with scikit-learn.",
+        ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(metavar="A,B", show_default="kernel", help="How sites may share."),
+        typer.Option(
+            metavar="A,B",
+            show_default="kernel",
+            help="How sites may share; so far kernel, one kernel for several sites.",
+        ),
     ] = None,
     objectives: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B", show_default="accuracy,parameters", help="What is traded against what."
+            metavar="A,B",
+            show_default="accuracy,parameters",
+            help="What is traded against what: accuracy, parameters.",
         ),
     ] = None,
     trials: Annotated[
@@ -129,7 +140,9 @@ def launch(
     workers: Workers = None,
     sampler: Annotated[
         str | None,
-        typer.Option(metavar="S", show_default="tpe", help="Who proposes plans."),
+        typer.Option(
+            metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."
+        ),
     ] = None,
     max_parameters: Annotated[
         int | None, typer.Option(metavar="N", help="Never measure a larger network.")
@@ -348,7 +361,8 @@ def _search(prepared: Prepared, store: Store) -> int:
     console, engine = _console(), start(prepared, store)
     console.print(
         f"study [bold]{name}[/]: {prepared.space.count():,} plans of {config.backbone} on "
-        f"{config.dataset}, {counted(engine.budget, 'trial')}",
+        f"{config.dataset}, {counted(engine.budget, 'trial')} of "
+        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}",
         highlight=False,
     )
     try:

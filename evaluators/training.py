@@ -4,8 +4,8 @@ Stochastic gradient descent with Nesterov momentum, or AdamW, under a one-cycle 
 Topin 2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, bit for bit.
 
 A small network spends its time in calling operators, not in computing. Several seeds of one plan
-are therefore trained side by side as one network with one more dimension (``torch.func.vmap``): eight
-seeds of a small ResNet take about as long as four of them one after another.
+are therefore trained side by side as one network with one more dimension (``torch.func.vmap``):
+eight seeds of a small ResNet take about as long as four of them one after another.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import run_search
+from evaluators.datasets import DATASETS
+from evaluators.objectives import OBJECTIVES
 from search.config import (
     FIRST_SEARCH,
     ConfigError,
@@ -18,6 +20,9 @@ from search.config import (
     make_config,
     parse_argument,
 )
+from search.samplers import SAMPLERS
+from space.backbones import BACKBONES
+from space.methods import METHODS
 
 
 def test_every_option_of_launch_is_a_key_and_its_help_tells_the_true_default() -> None:
@@ -60,6 +65,20 @@ def test_a_stored_configuration_comes_back_the_same_without_the_database() -> No
     assert "secret" not in str(document)
     again = make_config({**document, "study": "s", "storage": config.storage})
     assert again == config
+
+
+def test_the_help_of_launch_names_what_the_tables_hold() -> None:
+    annotations = inspect.get_annotations(run_search.launch, eval_str=True)
+    tables = {
+        "backbone": BACKBONES,
+        "dataset": DATASETS,
+        "methods": METHODS,
+        "objectives": OBJECTIVES,
+        "sampler": SAMPLERS,
+    }
+    for option, table in tables.items():
+        help_text = annotations[option].__metadata__[0].help
+        assert all(name in help_text for name in table), option
 
 
 @pytest.mark.parametrize(
