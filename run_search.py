@@ -89,7 +89,7 @@ def launch(
         typer.Option(
             metavar="D",
             show_default="digits",
-            help="The data set; so far digits, bundled with scikit-learn.",
+            help="The data set: digits, bundled with scikit-learn.",
         ),
     ] = None,
     methods: Annotated[
@@ -97,7 +97,7 @@ def launch(
         typer.Option(
             metavar="A,B",
             show_default="kernel",
-            help="How sites may share; so far kernel, one kernel for several sites.",
+            help="How sites may share: kernel, one kernel for several sites.",
         ),
     ] = None,
     objectives: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_a_stored_configuration_comes_back_the_same_without_the_database() -> No
 
 def test_the_help_of_launch_names_what_the_tables_hold() -> None:
     annotations = inspect.get_annotations(run_search.launch, eval_str=True)
-    tables = {
+    tables: dict[str, Iterable[str]] = {
         "backbone": BACKBONES,
         "dataset": DATASETS,
         "methods": METHODS,
