@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -351,30 +352,38 @@ def _prepare_resume(
 
 def _search(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
-    from search.ray_driver import DriverError, run_on_ray
+    from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
-    from search.results.words import counted
     from search.runner import start
     from search.view import open_view
 
-    config, name = prepared.config, prepared.study.name
-    console, engine = _console(), start(prepared, store)
-    console.print(
-        f"study [bold]{name}[/]: {prepared.space.count():,} plans of {config.backbone} on "
-        f"{config.dataset}, {counted(engine.budget, 'trial')} of "
-        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}",
-        highlight=False,
-    )
-    try:
-        with open_view(console) as view:
-            engine.on_change = lambda: view.update(engine.progress())
+    config, name, console = prepared.config, prepared.study.name, _console()
+    with ExitStack() as stack:
+        cluster = ray_cluster(config.workers, config.ray_address)
+        _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+        engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
+        console.print(_headline(prepared, engine.budget), highlight=False)
+        view = stack.enter_context(open_view(console))
+        engine.on_change = lambda: view.update(engine.progress())
+        try:
             if not engine.done:
-                run_on_ray(engine, prepared.measure, config.workers, config.ray_address)
-    except DriverError as error:
-        _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
+                run_on_ray(engine, prepared.measure, config.workers)
+        except DriverError as error:
+            _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
     if not engine.done:
         _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
+
+
+def _headline(prepared: Prepared, trials: int) -> str:
+    from search.results.words import counted
+
+    config = prepared.config
+    return (
+        f"study [bold]{prepared.study.name}[/]: {prepared.space.count():,} plans of "
+        f"{config.backbone} on {config.dataset}, {counted(trials, 'trial')} of "
+        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}"
+    )
 
 
 def _show(results: Results, folder: Path) -> int:

@@ -40,7 +40,7 @@ from ray.tune.search.optuna import OptunaSearch
 from evaluators.evaluate import Measured, Split
 from search.config import make_config
 from search.engine import Engine
-from search.ray_driver import run_on_ray
+from search.ray_driver import ray_cluster, run_on_ray
 from search.runner import study_context
 from search.samplers import make_sampler
 from space.apply import count_parameters
@@ -79,7 +79,8 @@ def isoshare(trials: int, workers: int, sampler: str, kill: bool) -> dict[str, A
         engine = Engine(store, study, config, shared)
         watch = Watch(engine, store, trials // 6 if kill else None)
         engine.on_change = watch.changed
-        run_on_ray(engine, at_once, workers)
+        with ray_cluster(workers):
+            run_on_ray(engine, at_once, workers)
         report = watch.report(workers)
         store.close()
     return report

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,38 +150,20 @@ class _Dispatcher(tune.Callback):
         actor.assign.remote(job, stop)
 
 
-def run_on_ray(
-    engine: Engine,
-    measure: Measure,
-    workers: int,
-    address: str | None = None,
-    on_ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Run jobs until the engine has none left, or until Ctrl-C: then ``engine.done`` is False.
+@contextmanager
+def ray_cluster(workers: int, address: str | None = None) -> Iterator[None]:
+    """Ray for as long as the context lasts: this machine, or the cluster at ``address``.
 
-    workers: processes of one CPU each; on a cluster those that find no room wait for it.
-    address: an existing Ray cluster to join; None starts Ray on this machine only.
-    Raises DriverError when the workers keep dying.
+    Raises IsoshareError if there is no cluster to join.
     """
-    _init(workers, address)
-    try:
-        on_ready()
-        with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
-            _tuner(engine, measure, workers, folder).fit()
-    except tune.TuneError as error:
-        raise _cause(error) from error
-    finally:
-        ray.shutdown()
-
-
-def _init(workers: int, address: str | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
         here = Path(__file__).resolve().parent.parent
         modules = [str(here / name) for name in OUR_PACKAGES]
         try:
+            _check_reachable(address)
             ray.init(address=address, runtime_env={"py_modules": modules}, **quiet)
-        except ConnectionError as error:
+        except OSError as error:
             raise IsoshareError(
                 f"cannot join the Ray cluster at {address!r}: {error}; check --ray-address"
             ) from error
@@ -190,6 +174,30 @@ def _init(workers: int, address: str | None) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nobody listens at ``host:port``: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
+def run_on_ray(engine: Engine, measure: Measure, workers: int) -> None:
+    """Run jobs until the engine has none left, or until Ctrl-C: then ``engine.done`` is False.
+
+    workers: processes of one CPU each; on a cluster those that find no room wait for it.
+    Raises DriverError when the workers keep dying. Needs ``ray_cluster`` around it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
+            _tuner(engine, measure, workers, folder).fit()
+    except tune.TuneError as error:
+        raise _cause(error) from error
 
 
 def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.Tuner:

@@ -228,6 +228,7 @@ WRONG = [
     (("launch", "--study", "taken"), "study 'taken' exists already"),
     (("launch", "--storage", "sqlite:////no/such/dir/x.db"), "cannot use the database"),
     (("launch", "--colour", "red"), "No such option"),
+    (("launch", "--ray-address", "127.0.0.1:1"), "cannot join the Ray cluster"),
     (("resume", "nothing"), "unknown study 'nothing': the database has taken"),
     (("pareto", "nothing"), "unknown study 'nothing'"),
     (("pareto", "taken", "--html", "/no/such/dir/f.html"), "cannot write /no/such/dir/f.html"),
