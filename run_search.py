@@ -81,7 +81,7 @@ def launch(
         typer.Option(
             metavar="B",
             show_default="a small resnet_cifar",
-            help="A built-in network (resnet_cifar), or package.module:function of your own.",
+            help="convmixer, resnet_cifar, se_resnet, or package.module:function of your own.",
         ),
     ] = None,
     backbone_arg: Arguments = None,
@@ -273,8 +273,11 @@ def export(
 
 @app.command()
 def inspect(
-    target: Annotated[str, typer.Argument(metavar="BACKBONE|plan.json")],
+    target: Annotated[str | None, typer.Argument(metavar="[BACKBONE|plan.json]")] = None,
     backbone_arg: Arguments = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="List the papers' networks and plans instead.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a backbone can share, or what a plan makes of its backbone.
@@ -282,9 +285,19 @@ def inspect(
     Example: run_search.py inspect torchvision.models:resnet18
     """
     from search.config import parse_argument
-    from search.inspection import inspect_backbone, inspect_plan
-    from search.results.tables import inspection_table
+    from search.inspection import inspect_backbone, inspect_plan, published_plans
+    from search.results.tables import inspection_table, published_table
+    from space.errors import IsoshareError
 
+    if published == (target is not None):
+        raise IsoshareError("inspect takes either a backbone, a plan file, or --published")
+    if target is None:
+        rows = published_plans()
+        if as_json:
+            _print_json(rows)
+        else:
+            _console().print(published_table(rows))
+        return
     if target.endswith(".json") or Path(target).is_file():
         found = inspect_plan(Path(target))
     else:
@@ -299,7 +312,7 @@ def main() -> None:
     """Run a command; a wrong request is one sentence on stderr and exit code 2."""
     from space.errors import IsoshareError
 
-    sys.path.insert(0, str(Path.cwd()))  # --backbone my_module:network of the current folder
+    sys.path.append(str(Path.cwd()))  # --backbone my_module:network of the current folder
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     try:

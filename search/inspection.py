@@ -10,6 +10,7 @@ from space.apply import apply_plan, count_parameters
 from space.backbones import Argument, build_backbone
 from space.errors import PlanError
 from space.plan import PlanFile
+from space.published import PUBLISHED
 from space.search_space import SearchSpace
 from space.sites import describe_signature, find_sites, left_private
 
@@ -41,6 +42,22 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
             {"site": site, "reason": reason} for site, reason in left_private(backbone)
         ],
     }
+
+
+def published_plans() -> list[dict[str, Any]]:
+    """The networks and plans of the papers, as they were printed."""
+    return [
+        {
+            "paper": row.paper,
+            "title": row.title,
+            "backbone": row.backbone,
+            "arguments": row.arguments,
+            "classes": row.classes,
+            "unshared": row.unshared,
+            "shared": row.shared,
+        }
+        for row in PUBLISHED
+    ]
 
 
 def inspect_plan(path: Path) -> dict[str, Any]:

@@ -64,28 +64,30 @@ class Worker(tune.Trainable):
         use_threads(threads)
         self._measure = measure
         self._job: Job | None = None
-        self._steps: Iterator[list[Measured]] = iter(())
+        self._steps: Iterator[list[Measured]] | None = None
         self._stop = False
 
     def assign(self, job: Job | None, stop: bool) -> None:
         """Take the next job; None to wait for one, ``stop`` to end."""
         self._job, self._stop = job, stop
-        if job is not None:
-            self._steps = iter(self._measure(job.plan, job.seeds, job.split))
+        self._steps = None
 
     def step(self) -> dict[str, Any]:
         """Work on the job until there is something to tell."""
         if self._stop:
             return {"done": True}
-        if self._job is None:
+        job = self._job
+        if job is None:
             time.sleep(IDLE_SECONDS)
             return {"idle": True}
         try:
-            return {"number": self._job.number, "measured": next(self._steps)}
+            if self._steps is None:
+                self._steps = iter(self._measure(job.plan, job.seeds, job.split))
+            return {"number": job.number, "measured": next(self._steps)}
         except StopIteration:
-            return {"number": self._job.number, "error": "the evaluator gave no result"}
+            return {"number": job.number, "error": "the evaluator gave no result"}
         except Exception as error:  # a plan's failure must not take the worker along
-            return {"number": self._job.number, "error": f"{type(error).__name__}: {error}"}
+            return {"number": job.number, "error": f"{type(error).__name__}: {error}"}
 
 
 class _Dispatcher(tune.Callback):

@@ -57,7 +57,7 @@ class SearchSpace:
         return SharingPlan()
 
     def fully_shared_plan(self) -> SharingPlan:
-        """One bank for each isomorphic group: paper A's plan where it shares everything."""
+        """One bank for each isomorphic group: kernel sharing at its most."""
         return _plan([_names(group)] for group in self.groups)
 
     def warm_starts(self) -> dict[str, SharingPlan]:

@@ -101,6 +101,14 @@ def test_json_can_be_piped(searched: subprocess.CompletedProcess[str], folder: P
     assert backbone["plans"] == 203 * 52 * 52
 
 
+def test_published_plans_are_listed(tmp_path: Path) -> None:
+    rows = json.loads(run("inspect", "--published", "--json", cwd=tmp_path).stdout)
+    first = rows[0]
+    assert (first["backbone"], first["classes"]) == ("convmixer", 10)
+    assert (first["unshared"], first["shared"]) == (1_409_034, 107_274)
+    assert "107,274" in run("inspect", "--published", cwd=tmp_path).stdout
+
+
 def test_pictures_are_written_on_request(
     searched: subprocess.CompletedProcess[str], folder: Path
 ) -> None:
@@ -241,6 +249,7 @@ WRONG = [
     (("inspect", "text.json"), "must be JSON"),
     (("inspect", "fields.json"), "banks: field required"),
     (("inspect", "site.json"), "no site 'stages.9'"),
+    (("inspect",), "either a backbone, a plan file, or --published"),
     (("nonsense",), "No such command 'nonsense'"),
 ]
 

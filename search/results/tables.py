@@ -94,6 +94,19 @@ def inspection_table(found: Mapping[str, Any]) -> Group:
     return _plan_view(found) if "banks" in found else _backbone_view(found)
 
 
+def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The networks and plans of the papers, one a row."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("network and plan", "backbone", "paper"):
+        table.add_column(name)
+    for name in ("unshared", "shared"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        counts = (f"{row['unshared']:,}", f"{row['shared']:,}")
+        table.add_row(row["title"], row["backbone"], row["paper"], *counts)
+    return table
+
+
 def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict[str, Any]:
     names = [axis.name for axis in front.axes]
     errors = {name: trial.error_bar(name) for name in names}

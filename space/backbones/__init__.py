@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Argument = bool | int | float | str
 
 BACKBONES: dict[str, str] = {
+    "convmixer": "space.backbones.convmixer:convmixer",
     "resnet_cifar": "space.backbones.resnet_cifar:resnet_cifar",
+    "se_resnet": "space.backbones.se_resnet:se_resnet",
 }
 
 
