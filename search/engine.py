@@ -80,10 +80,9 @@ class Engine:
         self._ended: Counter[TrialState] = Counter()
         self._proposer = Proposer(
             space,
-            config.sampler,
-            config.seed,
+            config,
             [axis.direction for axis in self._axes],
-            self._is_new,
+            is_new=lambda plan: plan.fingerprint not in self._known,
         )
         for trial in store.trials(study.name):
             self._remember(trial)
@@ -234,12 +233,6 @@ class Engine:
         self._store.add_trial(self._study.name, trial)
         self._remember(trial)
         return trial
-
-    def _is_new(self, plan: SharingPlan) -> bool:
-        limit = self._config.max_parameters
-        if limit is not None and self._space.trainable_parameters(plan) > limit:
-            return False
-        return plan.fingerprint not in self._known
 
     def _end(self, job: Job) -> None:
         del self._running[job.number]

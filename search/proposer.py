@@ -1,4 +1,4 @@
-"""Who proposes the next plan: warm starts, then an Optuna sampler, then chance, then order.
+"""Who proposes the next plan: warm starts, then an Optuna sampler, then chance, then a walk.
 
 Optuna's study lives in memory and is rebuilt from our own trials, so there is one truth. The
 sampler is seeded for each proposal by study, trial number and attempt: a resumed search proposes
@@ -8,6 +8,7 @@ what the uninterrupted one would have.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import optuna
 from optuna.trial import FixedTrial, TrialState
 
 from evaluators.objectives import Direction
+from search.config import SearchConfig
 from search.samplers import make_sampler, reseed
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
@@ -25,9 +27,9 @@ from storage.records import TrialRecord
 REPEATS_IN_A_ROW = 8
 """So many known plans in a row, and the next plan is drawn at random instead."""
 RANDOM_DRAWS = 200
-"""So many known plans drawn at random, and the space is searched for a new one in order."""
-ENUMERABLE = 100_000
-"""The largest space that is searched in order."""
+"""So many plans drawn at random of which none may be proposed, and the space is walked through."""
+WALK = 20_000
+"""So many plans are looked at on that walk."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -44,29 +46,28 @@ class Proposal:
 class Proposer:
     """Proposes plans that are new, and learns from those that have ended.
 
-    is_new: says whether a plan may be proposed; directions: of the objectives.
+    directions: of the objectives; is_new: whether a plan is not yet in the study.
     """
 
     def __init__(
         self,
         space: SearchSpace,
-        sampler: str,
-        seed: int,
+        config: SearchConfig,
         directions: Sequence[Direction],
         is_new: Callable[[SharingPlan], bool],
     ) -> None:
         self._space = space
-        self._seed = seed
+        self._config = config
         self._is_new = is_new
         self._study = optuna.create_study(
-            sampler=make_sampler(sampler, seed), directions=list(directions)
+            sampler=make_sampler(config.sampler, config.seed), directions=list(directions)
         )
         self._number_there: dict[int, int] = {}
 
     def propose(self, number: int) -> Proposal | None:
         """A new plan for trial ``number``; None if none is left."""
         for origin, trial, plan in self._candidates(number):
-            if not self._is_new(plan):
+            if not self._may_be_proposed(plan):
                 # Told as failed, it leaves the sampler's knowledge as it is.
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
@@ -101,7 +102,7 @@ class Proposer:
     def _candidates(self, number: int) -> Iterator[tuple[str, optuna.Trial, SharingPlan]]:
         """Plans from the best source to the last resort; known ones among the sampler's."""
         for origin, plan in self._space.warm_starts().items():
-            if self._is_new(plan):
+            if self._may_be_proposed(plan):
                 yield origin, *self._ask_for(plan)
         for attempt in range(REPEATS_IN_A_ROW):
             reseed(self._study.sampler, self._stream(number, attempt))
@@ -110,11 +111,33 @@ class Proposer:
         rng = random.Random(self._stream(number, REPEATS_IN_A_ROW))
         for _ in range(RANDOM_DRAWS):
             plan = self._space.random_plan(rng)
-            if self._is_new(plan):
+            if self._may_be_proposed(plan):
                 yield "random", *self._ask_for(plan)
-        if self._space.count() <= ENUMERABLE:
-            for plan in filter(self._is_new, self._space.plans()):
-                yield "enumeration", *self._ask_for(plan)
+        for plan in filter(self._may_be_proposed, self._walk()):
+            yield "walk", *self._ask_for(plan)
+
+    def _walk(self) -> Iterator[SharingPlan]:
+        """Plans from the smallest one outwards, site by site, never over a constraint.
+
+        Every plan can be reached by moving one site at a time, so a small space is walked whole.
+        """
+        start = self._space.fully_shared_plan()
+        seen, waiting = {start}, deque([start])
+        while waiting and len(seen) < WALK:
+            plan = waiting.popleft()
+            yield plan
+            for neighbour in self._space.neighbours(plan):
+                if neighbour not in seen and self._fits(neighbour):
+                    seen.add(neighbour)
+                    waiting.append(neighbour)
+
+    def _may_be_proposed(self, plan: SharingPlan) -> bool:
+        return self._is_new(plan) and self._fits(plan)
+
+    def _fits(self, plan: SharingPlan) -> bool:
+        """Whether the plan keeps the constraints: known before anything is trained."""
+        limit = self._config.max_parameters
+        return limit is None or self._space.trainable_parameters(plan) <= limit
 
     def _ask_for(self, plan: SharingPlan) -> tuple[optuna.Trial, SharingPlan]:
         """Make Optuna propose this plan."""
@@ -124,5 +147,5 @@ class Proposer:
 
     def _stream(self, number: int, attempt: int) -> int:
         """A seed of its own for each attempt, unrelated to those of neighbouring trials."""
-        words = np.random.SeedSequence((self._seed, number, attempt)).generate_state(1)
+        words = np.random.SeedSequence((self._config.seed, number, attempt)).generate_state(1)
         return int(words[0])

@@ -45,7 +45,7 @@ class TrialRecord:
     """One plan in one study, with all its measurements.
 
     number: counts the trials of a study from 0, in the order in which they were proposed.
-    origin: who proposed the plan: the name of a warm start, "sampler", "random" or "enumeration".
+    origin: who proposed the plan: the name of a warm start, "sampler", "random" or "walk".
     exact: the objectives that follow from the plan alone.
     proposal: what the sampler must see again when the search is resumed.
     """

@@ -172,6 +172,16 @@ def test_plans_over_the_limit_are_never_measured(make_engine: MakeEngine, store:
     assert max(sizes) == limit
 
 
+def test_under_a_tight_limit_every_plan_that_fits_is_found(
+    make_engine: MakeEngine, store: Store
+) -> None:
+    """Of the 877 plans of seven sites, 64 use at most two kernels."""
+    limit = 18 * 2 * 2 + 30
+    engine = make_engine(sites=7, trials=1000, max_parameters=limit)
+    run_inline(engine, FakeMeasure())
+    assert engine.budget == len(store.trials("study")) == 2**6
+
+
 def test_several_workers_never_get_the_same_plan(make_engine: MakeEngine) -> None:
     engine = make_engine(trials=40)
     running: list[Job] = []
