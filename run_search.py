@@ -286,26 +286,24 @@ def inspect(
     """
     from search.config import parse_argument
     from search.inspection import inspect_backbone, inspect_plan, published_plans
-    from search.results.tables import inspection_table, published_table
+    from search.results.tables import backbone_view, plan_view, published_table
     from space.errors import IsoshareError
 
     if published == (target is not None):
         raise IsoshareError("inspect takes either a backbone, a plan file, or --published")
+    found: Any
+    view: Callable[[Any], Any]
     if target is None:
-        rows = published_plans()
-        if as_json:
-            _print_json(rows)
-        else:
-            _console().print(published_table(rows))
-        return
-    if target.endswith(".json") or Path(target).is_file():
-        found = inspect_plan(Path(target))
+        found, view = published_plans(), published_table
+    elif target.endswith(".json") or Path(target).is_file():
+        found, view = inspect_plan(Path(target)), plan_view
     else:
-        found = inspect_backbone(target, dict(map(parse_argument, backbone_arg or [])))
+        arguments = dict(map(parse_argument, backbone_arg or []))
+        found, view = inspect_backbone(target, arguments), backbone_view
     if as_json:
         _print_json(found)
     else:
-        _console().print(inspection_table(found))
+        _console().print(view(found))
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class ConfigError(IsoshareError):
 
 
 class SearchConfig(BaseModel):
-    """Every option of a search, with the defaults of a first one."""
+    """Every option of a search with its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

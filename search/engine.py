@@ -20,7 +20,7 @@ from evaluators.evaluate import Measured, Split
 from evaluators.objectives import exact_values
 from search.config import SearchConfig
 from search.proposer import Proposer
-from search.results.pareto import Front, axes_of, pareto_front, with_all_values
+from search.results.pareto import Front, axes_of, pareto_front, values_of, with_all_values
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
 from storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
@@ -86,7 +86,7 @@ class Engine:
         )
         for trial in store.trials(study.name):
             self._remember(trial)
-            self._proposer.restore(trial, self._values(trial))
+            self._proposer.restore(trial, values_of(self._axes, trial))
             if trial.state != "running":
                 self._ended[trial.state] += 1
         self.front = pareto_front(
@@ -240,16 +240,10 @@ class Engine:
             return
         trial = self._trials[job.number]
         self._ended[trial.state] += 1
-        self._proposer.tell(job.number, self._values(trial))
+        self._proposer.tell(job.number, values_of(self._axes, trial))
         # Who is off the front never comes back to it, so the others need not be looked at again.
         candidates = [*self.front.members, trial]
         self.front = pareto_front(self._axes, with_all_values(self._axes, candidates))
-
-    def _values(self, trial: TrialRecord) -> list[float] | None:
-        """The objectives of a trial that has finished."""
-        values = [trial.value(axis.name) for axis in self._axes]
-        complete = [value for value in values if value is not None]
-        return complete if trial.state == "finished" and len(complete) == len(values) else None
 
     def _remember(self, trial: TrialRecord) -> None:
         self._trials[trial.number] = trial

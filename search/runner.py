@@ -31,8 +31,9 @@ VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked search: nothing has been stored or started yet."""
+    """A checked search: nothing has been stored or started yet. is_new: its study is to be made."""
 
+    is_new: bool
     config: SearchConfig
     study: StudyRecord
     space: SearchSpace
@@ -52,7 +53,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
     context = study_context(config, space, data)
     study = StudyRecord(name, datetime.now(UTC), config.document(), context)
-    return _prepared(config, study, space, dataset)
+    return _prepared(True, config, study, space, dataset)
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
@@ -82,16 +83,16 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
             "convolutions have changed; launch a new study for it"
         )
-    return _prepared(config, study, space, dataset)
+    return _prepared(False, config, study, space, dataset)
 
 
 def start(prepared: Prepared, store: Store) -> Engine:
     """Store the study, or its new budget, and return the engine that a driver can run."""
     study, config = prepared.study, prepared.config
-    if study.name in (known.name for known in store.studies()):
-        store.set_budget(study.name, config.trials)
-    else:
+    if prepared.is_new:
         store.create_study(study)
+    else:
+        store.set_budget(study.name, config.trials)
     return Engine(store, study, config, prepared.space, prepared.conditions)
 
 
@@ -139,7 +140,7 @@ def _check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> Non
 
 
 def _prepared(
-    config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
+    is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
     settings = TrainingSettings(
         config.epochs, config.batch_size, config.learning_rate, config.optimizer
@@ -151,7 +152,7 @@ def _prepared(
         "dataset": dataset.fingerprint,
         **_versions(),
     }
-    return Prepared(config, study, space, evaluator, conditions)
+    return Prepared(is_new, config, study, space, evaluator, conditions)
 
 
 def _free_name(store: Store, config: SearchConfig) -> str:

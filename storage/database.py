@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
 from space.errors import IsoshareError
 
 DEFAULT_URL = "sqlite:///isoshare.db"
+BUSY_SECONDS = 30
+"""How long a SQLite connection waits for another one."""
 
 
 class StoreError(IsoshareError):
@@ -38,7 +41,7 @@ def make_engine(url: URL) -> Engine:
     """Connections to a database; nothing is opened yet. Raises StoreError without a driver."""
     sqlite = url.get_backend_name() == "sqlite"
     try:
-        engine = create_engine(url, connect_args={"timeout": 30} if sqlite else {})
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS} if sqlite else {})
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(f"no driver for the database {url!r}: {error}") from error
     if sqlite:
@@ -47,11 +50,30 @@ def make_engine(url: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    """Readers never wait for the writer, and a killed process loses no finished transaction."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def let_readers_in(engine: Engine) -> None:
+    """Put a new SQLite file into WAL mode, where readers never wait for the writer.
+
+    The mode stays with the file. Changing it needs the file for a moment alone and does not wait
+    for that by itself, so it is tried again while another process looks in.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    deadline = time.monotonic() + BUSY_SECONDS
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while True:
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                return
+            except OperationalError as error:
+                if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
 
 def is_missing_file(url: URL) -> bool:

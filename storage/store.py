@@ -16,6 +16,7 @@ from storage.database import (
     StoreError,
     cannot_open,
     is_missing_file,
+    let_readers_in,
     make_engine,
     no_database,
     parse_url,
@@ -58,7 +59,7 @@ class Store:
 
     def check_free(self, name: str) -> None:
         """Raise StoreError if the database cannot be opened or has a study of this name."""
-        if self._exists() and name in (summary.name for summary in self.studies()):
+        if name in (summary.name for summary in self.studies()):
             raise StoreError(_taken(name))
 
     def studies(self) -> list[StudySummary]:
@@ -169,6 +170,7 @@ class Store:
     def _session(self, creates: bool = False) -> Iterator[Session]:
         try:
             if creates:
+                let_readers_in(self._engine)
                 Base.metadata.create_all(self._engine)
             elif not self._known and not self._exists():
                 raise StoreError(no_database(self._url))

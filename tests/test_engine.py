@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from evaluators.evaluate import Measured
+from search.config import make_config
 from search.engine import ATTEMPTS, Engine, Job
 from search.inline_driver import run_inline
+from search.runner import Prepared, start, study_context
 from search.samplers import SAMPLERS
+from storage.database import StoreError
+from storage.records import StudyRecord
 from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine, space_of
+from tests.fakes import FakeMeasure, MakeEngine, create_study, space_of
 
 
 def proposals(store: Store) -> list[tuple[str, str]]:
@@ -71,9 +76,6 @@ def test_the_same_seed_proposes_the_same_plans_another_seed_others(
 
 
 def _engine(store: Store, **options: Any) -> Engine:
-    from search.config import make_config
-    from tests.fakes import create_study
-
     space = space_of(5)
     config = make_config({"replicates": 2, "workers": 1, **options})
     return Engine(store, create_study(store, space, config), config, space)
@@ -211,3 +213,13 @@ def test_a_bigger_budget_goes_on(make_engine: MakeEngine, store: Store) -> None:
     run_inline(make_engine(trials=5), FakeMeasure())
     run_inline(make_engine(trials=8), FakeMeasure())
     assert len(store.trials("study")) == 8
+
+
+def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Store) -> None:
+    space, config = space_of(3), make_config({"trials": 3})
+    context = study_context(config, space, {"name": "fake", "fingerprint": "0" * 16})
+    study = StudyRecord("study", datetime.now(UTC), config.document(), context)
+    prepared = Prepared(True, config, study, space, FakeMeasure(), {})
+    start(prepared, store)
+    with pytest.raises(StoreError, match="exists already"):
+        start(prepared, store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,3 +138,21 @@ def test_the_database_survives_a_reader_beside_the_writer(filled: Store, tmp_pat
     filled.add_measurements("s", 0, [measurement(0)], finished=True)
     reader.close()
     assert filled.trials("s")[0].state == "finished"
+
+
+def test_a_database_is_made_while_somebody_looks_in(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    reader = sqlite3.connect(path, check_same_thread=False)
+    reader.execute("CREATE TABLE other (x)")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM other").fetchall()
+    closing = threading.Timer(0.3, reader.close)
+    closing.start()
+    store = Store(f"sqlite:///{path}")
+    store.create_study(STUDY)
+    closing.join()
+    assert [study.name for study in store.studies()] == ["s"]
+    store.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

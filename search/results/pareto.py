@@ -77,13 +77,16 @@ def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     return tuple(Axis(name, row["direction"], row["reference"]) for name, row in rows.items())
 
 
+def values_of(axes: Sequence[Axis], trial: TrialRecord) -> list[float] | None:
+    """The objectives of a finished trial in the order of ``axes``; None if one is missing."""
+    values = [trial.value(axis.name) for axis in axes]
+    known = [value for value in values if value is not None]
+    return known if trial.state == "finished" and len(known) == len(values) else None
+
+
 def with_all_values(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that have a value for every objective."""
-    return [
-        trial
-        for trial in trials
-        if trial.state == "finished" and all(trial.value(axis.name) is not None for axis in axes)
-    ]
+    return [trial for trial in trials if values_of(axes, trial) is not None]
 
 
 def pareto_front(axes: Sequence[Axis], finished: Sequence[TrialRecord]) -> Front:

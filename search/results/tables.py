@@ -22,7 +22,8 @@ def front_table(results: Results) -> Table:
     table.add_column("trial", justify="right", no_wrap=True)
     for axis in front.axes:
         table.add_column(axis.name, justify="right", no_wrap=True)
-    if _tested(front):
+    tested = any(trial.samples("accuracy", "test") for trial in front.members)
+    if tested:
         table.add_column("on test", justify="right", no_wrap=True)
     table.add_column("share", justify="right")
     table.add_column("plan: kernels/sites of each shape")
@@ -31,7 +32,7 @@ def front_table(results: Results) -> Table:
     for trial in front.members:
         cells = [f"{trial.number}{' ◆' if trial.number == best else ''}"]
         cells += [with_error(trial, axis.name) for axis in front.axes]
-        cells += [with_error(trial, "accuracy", "test")] if _tested(front) else []
+        cells += [with_error(trial, "accuracy", "test")] if tested else []
         cells += [_share(study, trial), plan_in_short(trial.plan, sites)]
         table.add_row(*cells)
     return table
@@ -89,9 +90,38 @@ def studies_json(studies: Sequence[StudySummary]) -> list[dict[str, Any]]:
     ]
 
 
-def inspection_table(found: Mapping[str, Any]) -> Group:
-    """What ``inspect`` found, for people."""
-    return _plan_view(found) if "banks" in found else _backbone_view(found)
+def backbone_view(found: Mapping[str, Any]) -> Group:
+    """What can be shared in a backbone."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("shape")
+    table.add_column("sites", justify="right")
+    table.add_column("isomorphic convolutions, in order")
+    for group in found["groups"]:
+        table.add_row(group["shape"], str(len(group["sites"])), ", ".join(group["sites"]))
+    notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
+    return Group(
+        f"{found['backbone']}: {found['parameters']:,} parameters; sharing every group leaves "
+        f"{found['smallest']:,}; {found['plans']:,} distinct plans",
+        table,
+        *notes,
+    )
+
+
+def plan_view(found: Mapping[str, Any]) -> Group:
+    """What a plan makes of its backbone."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("bank", justify="right")
+    table.add_column("method")
+    table.add_column("sites that share")
+    for place, bank in enumerate(found["banks"], start=1):
+        options = " ".join(f"{key}={value}" for key, value in bank["options"].items())
+        table.add_row(str(place), f"{bank['method']} {options}".strip(), ", ".join(bank["sites"]))
+    counts = found["parameters"]
+    return Group(
+        f"{found['backbone']}: {counts['shared']:,} of {counts['unshared']:,} parameters "
+        f"({found['ratio']:.0%}), fingerprint {found['fingerprint']}",
+        table,
+    )
 
 
 def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -128,39 +158,3 @@ def _plain(value: float | None) -> float | int | None:
 def _share(study: StudyRecord, trial: TrialRecord) -> str:
     parameters = trial.exact.get("parameters")
     return "-" if parameters is None else f"{parameters / study.context['unshared']:.0%}"
-
-
-def _tested(front: Front) -> bool:
-    return any(trial.samples("accuracy", "test") for trial in front.members)
-
-
-def _backbone_view(found: Mapping[str, Any]) -> Group:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("shape")
-    table.add_column("sites", justify="right")
-    table.add_column("isomorphic convolutions, in order")
-    for group in found["groups"]:
-        table.add_row(group["shape"], str(len(group["sites"])), ", ".join(group["sites"]))
-    notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
-    return Group(
-        f"{found['backbone']}: {found['parameters']:,} parameters; sharing every group leaves "
-        f"{found['smallest']:,}; {found['plans']:,} distinct plans",
-        table,
-        *notes,
-    )
-
-
-def _plan_view(found: Mapping[str, Any]) -> Group:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("bank", justify="right")
-    table.add_column("method")
-    table.add_column("sites that share")
-    for place, bank in enumerate(found["banks"], start=1):
-        options = " ".join(f"{key}={value}" for key, value in bank["options"].items())
-        table.add_row(str(place), f"{bank['method']} {options}".strip(), ", ".join(bank["sites"]))
-    counts = found["parameters"]
-    return Group(
-        f"{found['backbone']}: {counts['shared']:,} of {counts['unshared']:,} parameters "
-        f"({found['ratio']:.0%}), fingerprint {found['fingerprint']}",
-        table,
-    )
