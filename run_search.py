@@ -81,7 +81,8 @@ def launch(
         typer.Option(
             metavar="B",
             show_default="a small resnet_cifar",
-            help="convmixer, resnet_cifar, se_resnet, or package.module:function of your own.",
+            help="convmixer, dacnn_mix, dacnn_plain, densenet_bc, fashion_cnn, resnet_cifar, "
+            "resnet_small_images, se_resnet, or package.module:function of your own.",
         ),
     ] = None,
     backbone_arg: Arguments = None,

@@ -21,7 +21,12 @@ Argument = bool | int | float | str
 
 BACKBONES: dict[str, str] = {
     "convmixer": "space.backbones.convmixer:convmixer",
+    "dacnn_mix": "space.backbones.dacnn:dacnn_mix",
+    "dacnn_plain": "space.backbones.dacnn:dacnn_plain",
+    "densenet_bc": "space.backbones.densenet_bc:densenet_bc",
+    "fashion_cnn": "space.backbones.fashion_cnn:fashion_cnn",
     "resnet_cifar": "space.backbones.resnet_cifar:resnet_cifar",
+    "resnet_small_images": "space.backbones.resnet_small_images:resnet_small_images",
     "se_resnet": "space.backbones.se_resnet:se_resnet",
 }
 
