@@ -81,8 +81,10 @@ def launch(
         typer.Option(
             metavar="B",
             show_default="a small resnet_cifar",
-            help="convmixer, dacnn_mix, dacnn_plain, densenet_bc, fashion_cnn, resnet_cifar, "
-            "resnet_small_images, se_resnet, or package.module:function of your own.",
+            help="For small images convmixer, dacnn_mix, dacnn_plain, densenet_bc, fashion_cnn, "
+            "resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, resnet34, "
+            "resnet50, resnet101, resnext50, densenet121, mobilenet_v2, mobilenet_v2_expanded, "
+            "shufflenet_v2; or package.module:function of your own.",
         ),
     ] = None,
     backbone_arg: Arguments = None,
@@ -98,8 +100,10 @@ def launch(
         str | None,
         typer.Option(
             metavar="A,B",
-            show_default="kernel",
-            help="How sites may share: kernel, one kernel for several sites.",
+            show_default="kernel,anchored,filter_basis,slice_generator",
+            help="How sites may share: kernel, one for several; anchored, and private 1x1 "
+            "regulators; filter_basis, shared filters and private coefficients; slice_generator, "
+            "kernels made from codes.",
         ),
     ] = None,
     objectives: Annotated[

@@ -22,9 +22,13 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
 from evaluators.datasets import Part
+from space.apply import extra_loss
 
 Forward = Callable[[Tensor], Tensor]
 """Images (seeds, batch, channels, height, width) to logits (seeds, batch, classes)."""
+
+TrainingForward = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""The same, and what the sharing methods add to the loss (seeds,)."""
 
 STACKABLE_WORK = 1e9
 """Parameters x pixels x batch size up to which seeds are trained side by side: where an operator
@@ -102,9 +106,9 @@ def train(
     for epoch in range(settings.epochs):
         for batch in _shuffled(len(data.labels), batches, settings.batch_size, orders):
             labels = data.labels[batch].flatten()
-            logits = forward(data.images[batch]).flatten(0, 1)
+            logits, extra = forward(data.images[batch])
             # The mean over a batch, summed over the seeds: each seed's own gradient.
-            loss = functional.cross_entropy(logits, labels) * len(seeds)
+            loss = functional.cross_entropy(logits.flatten(0, 1), labels) * len(seeds) + extra.sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -112,7 +116,7 @@ def train(
         if not math.isfinite(loss.item()):
             raise EvaluationError(f"the loss became {loss.item()} in epoch {epoch + 1}")
     modules.eval()
-    return forward
+    return lambda images: forward(images)[0]
 
 
 @torch.no_grad()
@@ -127,17 +131,39 @@ def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024
     return [count / len(data.labels) for count in correct.tolist()]
 
 
-def _stacked(networks: Sequence[nn.Module]) -> tuple[Forward, list[Tensor], nn.Module]:
+class _WithExtraLoss(nn.Module):
+    """A network that returns what its sharing methods add to the loss beside its logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.has_loss = extra_loss(network) is not None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (batch, channels, height, width); returns (batch, classes) and a scalar."""
+        logits = self.network(x)
+        extra = extra_loss(self.network) if self.has_loss and self.training else None
+        return logits, logits.new_zeros(()) if extra is None else extra
+
+
+def _stacked(networks: Sequence[nn.Module]) -> tuple[TrainingForward, list[Tensor], nn.Module]:
     """The networks as one function, its parameters, and the module whose mode decides."""
     if len(networks) == 1:
-        network = networks[0]
-        return lambda x: network(x[0])[None], list(network.parameters()), network
-    parameters, buffers = stack_module_state(list(networks))
-    skeleton = copy.deepcopy(networks[0])
+        network = _WithExtraLoss(networks[0])
 
-    def one(params: dict[str, Tensor], state: dict[str, Tensor], x: Tensor) -> Tensor:
-        logits: Tensor = functional_call(skeleton, (params, state), (x,))
-        return logits
+        def single(x: Tensor) -> tuple[Tensor, Tensor]:
+            logits, extra = network(x[0])
+            return logits[None], extra[None]
+
+        return single, list(network.parameters()), network
+    parameters, buffers = stack_module_state([_WithExtraLoss(network) for network in networks])
+    skeleton = copy.deepcopy(_WithExtraLoss(networks[0]))
+
+    def one(
+        params: dict[str, Tensor], state: dict[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor] = functional_call(skeleton, (params, state), (x,))
+        return outputs
 
     stacked = vmap(one, randomness="different")
     return lambda x: stacked(parameters, buffers, x), list(parameters.values()), skeleton

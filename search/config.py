@@ -53,7 +53,7 @@ class SearchConfig(BaseModel):
     backbone: str = Field("resnet_cifar", min_length=1)
     backbone_arg: dict[str, bool | int | float | str] = {}
     dataset: str = "digits"
-    methods: tuple[str, ...] = Field(("kernel",), min_length=1)
+    methods: tuple[str, ...] = Field(tuple(METHODS), min_length=1)
     objectives: tuple[str, ...] = ("accuracy", "parameters")
     trials: int = Field(40, ge=1)
     epochs: int = Field(15, ge=1)

@@ -9,8 +9,9 @@ from typing import Any
 from space.apply import apply_plan, count_parameters
 from space.backbones import Argument, build_backbone
 from space.errors import PlanError
+from space.methods import METHODS
 from space.plan import PlanFile
-from space.published import PUBLISHED
+from space.published import PUBLISHED, references
 from space.search_space import SearchSpace
 from space.sites import describe_signature, find_sites, left_private
 
@@ -18,12 +19,15 @@ from space.sites import describe_signature, find_sites, left_private
 def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, Any]:
     """What can be shared in a backbone. Raises BackboneError."""
     backbone = build_backbone(name, arguments)
-    space = SearchSpace(find_sites(backbone), count_parameters(backbone))
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    space = SearchSpace(sites, unshared)
+    everything = SearchSpace(sites, unshared, tuple(METHODS), references(name, sites))
     return {
         "backbone": name,
         "arguments": dict(arguments),
         "parameters": space.unshared,
-        "smallest": space.trainable_parameters(space.fully_shared_plan()),
+        "fully_shared": space.trainable_parameters(space.fully_shared_plan()),
+        "smallest": space.trainable_parameters(everything.smallest_plan),
         "groups": [
             {
                 "signature": {
@@ -38,6 +42,10 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
             for group in space.groups
         ],
         "plans": space.count(),
+        "plans_of_all_methods": everything.count(),
+        "references": {
+            title: space.trainable_parameters(plan) for title, plan in everything.references.items()
+        },
         "left_private": [
             {"site": site, "reason": reason} for site, reason in left_private(backbone)
         ],

@@ -85,8 +85,11 @@ class Proposer:
     def restore(self, trial: TrialRecord, values: Sequence[float] | None) -> None:
         """Take up a trial of an earlier run; one without values has failed or is still running."""
         params = trial.proposal["params"]
-        fixed = FixedTrial(params)
-        self._space.suggest(fixed)
+        try:
+            self._space.suggest(fixed := FixedTrial(params))
+        except ValueError:  # told in the words of an earlier version
+            params = self._space.parameters(trial.plan)
+            self._space.suggest(fixed := FixedTrial(params))
         ended = TrialState.FAIL if values is None else TrialState.COMPLETE
         self._number_there[trial.number] = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(
@@ -117,11 +120,13 @@ class Proposer:
             yield "walk", *self._ask_for(plan)
 
     def _walk(self) -> Iterator[SharingPlan]:
-        """Plans from the smallest one outwards, site by site, never over a constraint.
-
-        Every plan can be reached by moving one site at a time, so a small space is walked whole.
+        """All plans of a small space; of a larger one those around the smallest plan, step by
+        step outwards, never over a constraint.
         """
-        start = self._space.fully_shared_plan()
+        if self._space.count() <= WALK:
+            yield from self._space.plans()
+            return
+        start = self._space.smallest_plan
         seen, waiting = {start}, deque([start])
         while waiting and len(seen) < WALK:
             plan = waiting.popleft()

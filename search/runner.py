@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,8 @@ from search.samplers import check_sampler
 from space.apply import count_parameters
 from space.backbones import Argument, build_backbone, default_arguments
 from space.errors import BackboneError, IsoshareError
+from space.methods import METHODS
+from space.published import references
 from space.search_space import SearchSpace
 from space.sites import find_sites
 from storage.records import StudyRecord
@@ -98,7 +100,12 @@ def start(prepared: Prepared, store: Store) -> Engine:
 
 def _with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
     """The backbone's arguments, with classes and channels of the data where it takes them."""
-    known: dict[str, Argument] = {"classes": dataset.classes, "in_channels": dataset.in_channels}
+    known: dict[str, Argument] = {
+        "classes": dataset.classes,
+        "num_classes": dataset.classes,
+        "in_channels": dataset.in_channels,
+        "image_size": dataset.train.images.shape[-1],
+    }
     fitting = default_arguments(config.backbone, known)
     return config.model_copy(update={"backbone_arg": {**fitting, **config.backbone_arg}})
 
@@ -106,12 +113,15 @@ def _with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
 def _space(config: SearchConfig, dataset: Dataset) -> SearchSpace:
     backbone = build_backbone(config.backbone, config.backbone_arg)
     _check_output(backbone, dataset, config.backbone)
-    space = SearchSpace(find_sites(backbone), count_parameters(backbone))
-    if not space.groups:
+    sites = find_sites(backbone)
+    published = references(config.backbone, sites)
+    space = SearchSpace(sites, count_parameters(backbone), config.methods, published)
+    if space.count() == 1:
         raise BackboneError(
-            f"backbone {config.backbone!r} has no two isomorphic convolutions: nothing can share"
+            f"backbone {config.backbone!r} has no convolutions that method "
+            f"{' or '.join(config.methods)} could share: try --methods {','.join(METHODS)}"
         )
-    smallest = space.trainable_parameters(space.fully_shared_plan())
+    smallest = space.trainable_parameters(space.smallest_plan)
     if config.max_parameters is not None and config.max_parameters < smallest:
         raise IsoshareError(
             f"no plan has at most {config.max_parameters:,} parameters: the smallest has "
@@ -169,17 +179,7 @@ def study_context(
     """What readers of the study need without torch and without the backbone."""
     return {
         "backbone": {"name": config.backbone, "arguments": config.backbone_arg},
-        "sites": [
-            {
-                "name": site.name,
-                "kernel_size": list(site.kernel_size),
-                "in_channels": site.in_channels,
-                "out_channels": site.out_channels,
-                "groups": site.groups,
-                "bias": site.bias,
-            }
-            for site in space.sites
-        ],
+        "sites": [{**asdict(site), "kernel_size": list(site.kernel_size)} for site in space.sites],
         "unshared": space.unshared,
         "plans": str(space.count()),  # may be beyond what JSON readers hold in a number
         "objectives": {

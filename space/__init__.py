@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from space.apply import apply_plan, count_parameters
+    from space.apply import apply_plan, count_parameters, extra_loss
     from space.errors import IsoshareError, PlanError
     from space.plan import Bank, SharingPlan
     from space.search_space import SearchSpace
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "apply_plan": "space.apply",
     "count_parameters": "space.apply",
+    "extra_loss": "space.apply",
     "IsoshareError": "space.errors",
     "PlanError": "space.errors",
     "Bank": "space.plan",
@@ -35,6 +36,7 @@ __all__ = [
     "Site",
     "apply_plan",
     "count_parameters",
+    "extra_loss",
     "find_sites",
     "isomorphic_groups",
 ]

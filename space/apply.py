@@ -12,7 +12,7 @@ from space.plan import Bank, SharingPlan
 from space.sites import Site, find_sites, left_private
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
@@ -27,7 +27,7 @@ def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
     banks = fit(plan, find_sites(module), dict(left_private(module)))
     shared = copy.deepcopy(module)
     for bank, sites in banks:
-        METHODS[bank.method].implementation.share(shared, sites, dict(bank.options))
+        METHODS[bank.method].implementation.share(shared, sites, bank.options)
     return shared
 
 
@@ -47,7 +47,7 @@ def fit(
                 raise PlanError(_unknown_site(name, by_name, private or {}))
         chosen = set(bank.sites)
         members = [site for site in sites if site.name in chosen]
-        METHODS[bank.method].implementation.check(members, dict(bank.options))
+        METHODS[bank.method].implementation.check(members, bank.options)
         fitted.append((bank, members))
     return fitted
 
@@ -61,8 +61,49 @@ def plan_parameters(plan: SharingPlan, sites: Sequence[Site], unshared: int) -> 
     for bank, members in fit(plan, sites):
         method = METHODS[bank.method].implementation
         total -= sum(site.parameters for site in members)
-        total += method.parameters(members, dict(bank.options))
+        total += method.parameters(members, bank.options)
     return total
+
+
+def plan_macs(plan: SharingPlan, sites: Sequence[Site], positions: Mapping[str, int]) -> int:
+    """Multiply-accumulates of all sites for one image, in closed form; the rest stays as it was.
+
+    positions: for each site the positions of its output, over all its calls (``positions``).
+    """
+    macs = {site.name: site.kernel_parameters for site in sites}
+    for bank, members in fit(plan, sites):
+        each = METHODS[bank.method].implementation.macs(members, bank.options)
+        macs |= dict(zip((site.name for site in members), each, strict=True))
+    return sum(each * positions[name] for name, each in macs.items())
+
+
+def positions(module: nn.Module, sites: Sequence[Site], images: Tensor) -> dict[str, int]:
+    """How many output positions each site has for one of ``images`` (batch, channels, h, w).
+
+    A convolution that is called twice counts twice. The module's mode and buffers stay as they are.
+    """
+    import torch
+
+    counts = dict.fromkeys((site.name for site in sites), 0)
+    trial = copy.deepcopy(module).eval()
+
+    def count(name: str, output: Tensor) -> None:
+        counts[name] += output[0, 0].numel()
+
+    for name in counts:
+        trial.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: count(name, output)
+        )
+    with torch.no_grad():
+        trial(images[:1])
+    return counts
+
+
+def extra_loss(module: nn.Module) -> Tensor | None:
+    """The sum of what the methods in ``module`` add to the training loss; None without any."""
+    found = (row.implementation.extra_loss(module) for row in METHODS.values())
+    losses = [loss for loss in found if loss is not None]
+    return sum(losses[1:], losses[0]) if losses else None
 
 
 def count_parameters(module: nn.Module) -> int:

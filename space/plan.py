@@ -245,7 +245,7 @@ def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         raise PlanError(
             f"wrong options for method {method!r}: {first_problem(error)}; it takes {allowed}"
         ) from error
-    return MappingProxyType(dict(sorted(known.model_dump().items())))
+    return MappingProxyType(dict(sorted(known.model_dump(exclude_none=True).items())))
 
 
 def _sorted_sites(sites: Iterable[str]) -> tuple[str, ...]:

@@ -1,52 +1,72 @@
 """The search space: every canonical sharing plan of one backbone, and how a sampler walks in it.
 
-A plan of kernel sharing splits each isomorphic group into banks, so the space is the product of
-the set partitions of the groups: 1,875 plans for ResNet-18, a product of Bell numbers. Samplers
-that know only vectors see it in the *locus-based adjacency* encoding (Handl and Knowles 2007,
-IEEE TEVC 11(1)): each site names an earlier site of its group to share with, or itself to start a
-bank. Every vector is a plan, its values mean the same whatever the other sites choose, and so
-crossover and density models work on it; several vectors may be one plan, which the fingerprint
-tells. Nothing here needs torch.
+Each isomorphic group chooses a method, its options and which of its sites share; a network-wide
+method (the slice generator) is chosen with one set of options, and each group joins it or not.
+Kernel sharing alone makes the product of the set partitions of the groups: 1,875 plans for
+ResNet-18, a product of Bell numbers.
+
+Samplers that know only vectors see a group as a method, its options and a mapping: so many banks
+in order or strided, or a free partition in the *locus-based adjacency* encoding (Handl and Knowles
+2007, IEEE TEVC 11(1)), where each site names an earlier site of its group to share with, or itself
+to start a bank. Every vector is a plan; several vectors may be one plan, which the fingerprint
+tells. Nothing here needs torch until sizes are asked for.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import product
-from math import comb, prod
-from typing import Protocol
+from math import prod
 
 from space.apply import plan_parameters
+from space.group_space import ALL_PRIVATE, Choice, GroupSpace
+from space.methods import METHODS
+from space.offers import Offer, Trial
 from space.plan import Bank, SharingPlan
-from space.sites import Site, isomorphic_groups
+from space.sites import Site, isomorphic_groups, shapes
+from space.wide_space import WideSpace
 
-Blocks = tuple[tuple[str, ...], ...]
-"""A partition of a group: the names of the sites that share, block by block."""
-
-
-class Trial(Protocol):
-    """The one method of ``optuna.Trial`` that the space needs."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
-        """The sampler's choice."""
+PRIVATE = "private"
+"""What a group chooses that does not share, where there are methods to choose from."""
 
 
 class SearchSpace:
     """What each isomorphic group of a backbone may choose.
 
-    sites: all sites of the backbone in module order; unshared: its trainable parameters.
+    sites: all sites of the backbone in module order; unshared: its trainable parameters;
+    methods: those that plans may use; references: named plans to start from, as published. Their
+    options become part of the space; a plan that does not fit the backbone is left out.
     """
 
-    def __init__(self, sites: Sequence[Site], unshared: int) -> None:
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        unshared: int,
+        methods: Sequence[str] = ("kernel",),
+        references: Mapping[str, SharingPlan] | None = None,
+    ) -> None:
         self.sites = tuple(sites)
         self.unshared = unshared
+        self.methods = tuple(methods)
         self.groups = isomorphic_groups(sites)
+        known = [bank for plan in (references or {}).values() for bank in plan.banks]
+        by_group = [name for name in methods if not METHODS[name].network_wide]
+        self._spaces = [GroupSpace(group, by_group, known) for group in shapes(sites)]
+        wide = [name for name in methods if name not in by_group]
+        self._wide = WideSpace(self._spaces, wide, known)
+        named = references or {}
+        self.references = {name: plan for name, plan in named.items() if plan in self}
+
+    def __contains__(self, plan: object) -> bool:
+        """Whether the plan can be chosen."""
+        return isinstance(plan, SharingPlan) and self._read(plan) is not None
 
     def count(self) -> int:
         """How many distinct plans there are, exactly."""
-        return prod(bell_number(len(group)) for group in self.groups)
+        private = prod(space.count() for space in self._spaces)
+        return private + sum(self._wide.count(offer) for offer in self._wide.offers)
 
     def trainable_parameters(self, plan: SharingPlan) -> int:
         """Trainable parameters of the network that ``plan`` builds, without building it."""
@@ -57,129 +77,132 @@ class SearchSpace:
         return SharingPlan()
 
     def fully_shared_plan(self) -> SharingPlan:
-        """One bank for each isomorphic group: kernel sharing at its most."""
-        return _plan([_names(group)] for group in self.groups)
+        """All groups shared as far as the first of the methods goes; with kernel sharing, one
+        kernel for each isomorphic group.
+        """
+        return self._everywhere(self.methods[0])
+
+    @cached_property
+    def smallest_plan(self) -> SharingPlan:
+        """The plan with the fewest parameters."""
+        plans = [self._plan([space.smallest()[1] for space in self._spaces])]
+        plans += [self._plan(self._wide.smallest(offer)) for offer in self._wide.offers]
+        return min(plans, key=self.trainable_parameters)
 
     def warm_starts(self) -> dict[str, SharingPlan]:
-        """The plans that every search measures first, by the name under which they are known."""
-        return {"unshared": self.unshared_plan(), "fully shared": self.fully_shared_plan()}
+        """The plans that every search measures first, by the name under which they are known.
+
+        One for each method goes by ``start: METHOD``.
+        """
+        starts = {"unshared": self.unshared_plan(), "fully shared": self.fully_shared_plan()}
+        starts |= self.references
+        starts |= {f"start: {name}": self._everywhere(name) for name in self.methods[1:]}
+        return starts
 
     def suggest(self, trial: Trial) -> SharingPlan:
-        """The plan a sampler chooses, one categorical parameter for each site but the first."""
-        return _plan(self._suggest_blocks(group, trial) for group in self.groups)
+        """The plan a sampler chooses, by categorical parameters; only those that are in use."""
+        chosen: list[Choice | str] = []
+        for place, space in enumerate(self._spaces):
+            methods = self._methods(place)
+            method = methods[0]
+            if len(methods) > 1:
+                method = trial.suggest_categorical(f"method/{space.label}", methods)
+            if method in space.methods:
+                chosen.append(space.suggest(trial, method))
+            else:
+                chosen.append(ALL_PRIVATE if method == PRIVATE else method)
+        return self._plan(self._wide.suggest(trial, chosen))
 
     def parameters(self, plan: SharingPlan) -> dict[str, str]:
         """The inverse of ``suggest``: parameters that make a trial choose ``plan``.
 
-        Each site names the site just before it in its bank.
+        Raises KeyError for a plan that is not in the space.
         """
-        bank_of = {name: place for place, bank in enumerate(plan.banks) for name in bank.sites}
-        chosen: dict[str, str] = {}
-        for group in self.groups:
-            latest: dict[int, str] = {}
-            for place, name in enumerate(_names(group)):
-                bank = bank_of.get(name, -1)
-                if place:
-                    chosen[parameter_name(name)] = latest.get(bank, name)
-                if bank >= 0:
-                    latest[bank] = name
-        return chosen
+        choices = self._read(plan)
+        if choices is None:
+            raise KeyError(plan.fingerprint)
+        answers: dict[str, str] = {}
+        for place, (space, choice) in enumerate(zip(self._spaces, choices, strict=True)):
+            methods = self._methods(place)
+            method = choice.offer.method if choice.offer else methods[0]
+            if len(methods) > 1:
+                answers[f"method/{space.label}"] = method
+            if method in space.methods:
+                answers |= space.parameters(choice)
+        return answers | self._wide.parameters(choices)
 
     def random_plan(self, rng: random.Random) -> SharingPlan:
-        """A plan drawn group by group: the number of banks evenly, then a bank for each site.
-
-        Uniform over partitions would hardly ever draw the strongly shared plans.
-        """
-        return _plan(_random_blocks(_names(group), rng) for group in self.groups)
+        """A plan drawn group by group: a method evenly, then its options and a partition."""
+        offer = self._wide.random(rng)
+        choices = []
+        for place, space in enumerate(self._spaces):
+            joined = ALL_PRIVATE if offer is None else self._wide.joined(offer, place)
+            methods = [*space.methods, *([PRIVATE] if joined.offer else [])]
+            method = rng.choice(methods) if methods else PRIVATE
+            choices.append(joined if method == PRIVATE else space.random(method, rng))
+        return self._plan(self._wide.tidy(choices))
 
     def neighbours(self, plan: SharingPlan) -> Iterator[SharingPlan]:
-        """The plans one site away: each site moved to another bank of its group, or to its own."""
-        current = [_blocks(_names(group), plan) for group in self.groups]
-        seen = {plan.fingerprint}
-        for place, blocks in enumerate(current):
-            for moved in _moves(blocks):
-                neighbour = _plan([*current[:place], moved, *current[place + 1 :]])
-                if neighbour.fingerprint not in seen:
-                    seen.add(neighbour.fingerprint)
-                    yield neighbour
+        """Plans one step away: a site moved, banks merged or split, an option, a method, a group
+        that joins the network-wide bank or leaves it. Empty for a plan that is not in the space.
+        """
+        current = self._read(plan)
+        if current is None:
+            return
+        seen = {plan}
+        for choices in self._steps(current):
+            neighbour = self._plan(self._wide.tidy(choices))
+            if neighbour not in seen:
+                seen.add(neighbour)
+                yield neighbour
 
     def plans(self) -> Iterator[SharingPlan]:
         """All ``count()`` plans, each once."""
-        for combination in product(*(list(partitions(_names(group))) for group in self.groups)):
-            yield _plan(combination)
+        for choices in product(*(list(space.choices()) for space in self._spaces)):
+            yield self._plan(choices)
+        for offer in self._wide.offers:
+            yield from map(self._plan, self._wide.choices(offer))
 
-    def _suggest_blocks(self, group: Sequence[Site], trial: Trial) -> Blocks:
-        names = _names(group)
-        block_of = {names[0]: [names[0]]}
-        for place, name in enumerate(names[1:], start=1):
-            partner = trial.suggest_categorical(parameter_name(name), names[: place + 1])
-            block = block_of.get(partner, [])
-            block.append(name)
-            block_of[name] = block
-        unique = {id(block): block for block in block_of.values()}
-        return tuple(tuple(block) for block in unique.values())
+    def _methods(self, place: int) -> tuple[str, ...]:
+        """What a sampler can choose for a group: where there is only one method, the partition
+        itself can leave all sites private.
+        """
+        own, wide = self._spaces[place].methods, self._wide.methods_of(place)
+        return own if len(own) == 1 and not wide else (PRIVATE, *own, *wide)
 
+    def _everywhere(self, method: str) -> SharingPlan:
+        """Every group shared by one method as far as it goes."""
+        if METHODS[method].network_wide:
+            return self._plan(self._wide.everywhere(method))
+        return self._plan([space.whole(method) for space in self._spaces])
 
-def parameter_name(site: str) -> str:
-    """The sampler's name for the choice of a site."""
-    return f"shares_with/{site}"
+    def _steps(self, current: Sequence[Choice]) -> Iterator[list[Choice]]:
+        for place, space in enumerate(self._spaces):
+            own = ALL_PRIVATE if self._wide.is_wide(current[place]) else current[place]
+            for choice in space.neighbours(own):
+                yield [*current[:place], choice, *current[place + 1 :]]
+        yield from self._wide.steps(current)
 
+    def _read(self, plan: SharingPlan) -> list[Choice] | None:
+        """What each group has chosen in ``plan``; None if the plan is not in the space."""
+        choices: list[Choice] = []
+        for place, space in enumerate(self._spaces):
+            banks = [bank for bank in plan.banks if not set(space.names).isdisjoint(bank.sites)]
+            choice = self._wide.read(place, banks) or space.read(banks)
+            if choice is None:
+                return None
+            choices.append(choice)
+        return choices if self._plan(choices) == plan else None
 
-@cache
-def bell_number(size: int) -> int:
-    """How many partitions a set of ``size`` elements has."""
-    bells = [1]
-    for n in range(size):
-        bells.append(sum(comb(n, k) * bells[k] for k in range(n + 1)))
-    return bells[size]
-
-
-def partitions(names: Sequence[str]) -> Iterator[Blocks]:
-    """All partitions of ``names``: each is that of the names before, plus one more name."""
-    if not names:
-        yield ()
-        return
-    for blocks in partitions(names[:-1]):
-        for place, block in enumerate(blocks):
-            yield (*blocks[:place], (*block, names[-1]), *blocks[place + 1 :])
-        yield (*blocks, (names[-1],))
-
-
-def _names(group: Sequence[Site]) -> tuple[str, ...]:
-    return tuple(site.name for site in group)
-
-
-def _plan(
-    groups: Iterator[Blocks] | Sequence[Blocks] | Iterator[list[tuple[str, ...]]],
-) -> SharingPlan:
-    return SharingPlan(tuple(Bank("kernel", {}, block) for blocks in groups for block in blocks))
-
-
-def _blocks(names: Sequence[str], plan: SharingPlan) -> Blocks:
-    """The partition of a group that a plan makes: its banks, then the private sites alone."""
-    members = set(names)
-    banks = tuple(bank.sites for bank in plan.banks if bank.sites[0] in members)
-    shared = {name for block in banks for name in block}
-    return (*banks, *((name,) for name in names if name not in shared))
-
-
-def _random_blocks(names: Sequence[str], rng: random.Random) -> Blocks:
-    shuffled = rng.sample(names, len(names))
-    banks = rng.randint(1, len(names))
-    blocks = [[name] for name in shuffled[:banks]]
-    for name in shuffled[banks:]:
-        rng.choice(blocks).append(name)
-    return tuple(tuple(block) for block in blocks)
-
-
-def _moves(blocks: Blocks) -> Iterator[Blocks]:
-    for source, block in enumerate(blocks):
-        for name in block:
-            rest = tuple(other for other in block if other != name)
-            others = [*blocks[:source], *blocks[source + 1 :]]
-            remaining = [rest] if rest else []
-            if rest:
-                yield (*others, rest, (name,))
-            for target, other in enumerate(others):
-                joined = (*other, name)
-                yield (*others[:target], joined, *others[target + 1 :], *remaining)
+    def _plan(self, choices: Sequence[Choice]) -> SharingPlan:
+        banks: list[Bank] = []
+        joined: dict[tuple[Offer, tuple[int, ...]], list[str]] = {}
+        for space, choice in zip(self._spaces, choices, strict=True):
+            if choice.offer is not None and self._wide.is_wide(choice):
+                key = (choice.offer, space.sites[0].kernel_size)
+                joined.setdefault(key, []).extend(space.names)
+            else:
+                banks.extend(choice.banks)
+        for (offer, _), names in joined.items():
+            banks.append(Bank(offer.method, dict(offer.options), tuple(names)))
+        return SharingPlan(tuple(banks))

@@ -23,7 +23,8 @@ class Site:
 
     kernel_size is (height, width); in_channels and out_channels count channels of the whole
     convolution, over all its groups. Stride, padding and dilation are not part of a site: they
-    may differ between sites that share.
+    may differ between sites that share. subclass: the convolution is of a class derived from
+    ``nn.Conv2d``, so that its forward may do more than convolve.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Site:
     out_channels: int
     groups: int = 1
     bias: bool = False
+    subclass: bool = False
 
     @property
     def signature(self) -> Signature:
@@ -84,10 +86,15 @@ def isomorphic_groups(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
     Groups come in the order of their first sites. A site with no counterpart is in no group: it
     has nobody to share a kernel with.
     """
+    return tuple(group for group in shapes(sites) if len(group) > 1)
+
+
+def shapes(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
+    """The sites of each shape together, single ones too, in the order of their first sites."""
     groups: dict[Signature, list[Site]] = {}
     for site in sites:
         groups.setdefault(site.signature, []).append(site)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    return tuple(tuple(group) for group in groups.values())
 
 
 def _convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
@@ -130,4 +137,5 @@ def _site(name: str, conv: nn.Module) -> Site:
         out_channels=conv.out_channels,
         groups=conv.groups,
         bias=conv.bias is not None,
+        subclass=type(conv) is not nn.Conv2d,
     )

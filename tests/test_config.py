@@ -86,7 +86,10 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
     ("options", "says"),
     [
         ({"dataset": "cats"}, "unknown data set 'cats': choose one of .*digits"),
-        ({"methods": ("magic",)}, "unknown method 'magic': choose one of kernel"),
+        (
+            {"methods": ("magic",)},
+            "unknown method 'magic': choose one of anchored, filter_basis, kernel",
+        ),
         ({"objectives": ("accuracy", "beauty")}, "unknown objective 'beauty'"),
         ({"objectives": ("accuracy",)}, "two or more different objectives, got accuracy"),
         ({"objectives": ("accuracy", "accuracy")}, "two or more different"),

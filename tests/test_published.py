@@ -6,13 +6,14 @@ import pytest
 
 from space.apply import apply_plan, count_parameters, plan_parameters
 from space.backbones import build_backbone
+from space.patterns import kernels
 from space.published import PUBLISHED, Published
 from space.sites import find_sites
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.title)
 def test_published_counts_are_reproduced(row: Published) -> None:
-    backbone = build_backbone(row.backbone, {**row.arguments, "classes": row.classes})
+    backbone = build_backbone(row.backbone, row.build_arguments)
     sites = find_sites(backbone)
     plan = row.plan(sites)
     assert count_parameters(backbone) == row.unshared
@@ -28,7 +29,7 @@ def test_convmixer_follows_the_formula(width: int, depth: int, kernel: int) -> N
     arguments = {"width": width, "depth": depth, "kernel": kernel, "patch": 2, "classes": 7}
     backbone = build_backbone("convmixer", arguments)
     sites = find_sites(backbone)
-    everything = Published("", "", "convmixer", {}, 7, 0, 0).plan(sites)
+    everything = kernels()(sites)
     for plan_depth, plan in ((depth, None), (1, everything)):
         network = backbone if plan is None else apply_plan(backbone, plan)
         expected = (
@@ -47,11 +48,11 @@ def test_convmixer_follows_the_formula(width: int, depth: int, kernel: int) -> N
 def test_se_resnet_follows_the_formula(blocks: int, shared: bool) -> None:
     """P = 27·16 + 32 + Σ [9·Cin·C + (Cin·C + 2C) + s·9C² + n·4C + n·2C·(C//16)] + 257·classes."""
     backbone = build_backbone("se_resnet", {"blocks": blocks})
-    plan = Published("", "", "se_resnet", {}, 10, 0, 0).plan(find_sites(backbone))
+    plan = kernels()(find_sites(backbone))
     network = apply_plan(backbone, plan) if shared else backbone
-    kernels = 1 if shared else 2 * blocks - 1
+    copies = 1 if shared else 2 * blocks - 1
     expected = 27 * 16 + 32 + 257 * 10
     for before, width in ((16, 64), (64, 128), (128, 256)):
-        expected += 9 * before * width + before * width + 2 * width + kernels * 9 * width**2
+        expected += 9 * before * width + before * width + 2 * width + copies * 9 * width**2
         expected += blocks * 4 * width + blocks * 2 * width * (width // 16)
     assert count_parameters(network) == expected

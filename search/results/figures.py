@@ -15,8 +15,8 @@ from search.results.words import plan_in_words, sites_of, with_error
 from space.sites import Site
 from storage.records import TrialRecord
 
-REFERENCES = {"unshared": "unshared network", "fully shared": "fully shared"}
-"""Origins of trials that are drawn as labelled reference points."""
+FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
+"""Origins, or how they begin, of trials that are not drawn as labelled reference points."""
 BLUE, ORANGE, GREY, INK = "#2563eb", "#d97706", "#9ca3af", "#111827"
 
 
@@ -61,7 +61,7 @@ def front_figure(results: Results) -> FrontFigure:
         y_axis=y_axis,
         others=tuple(point for number, point in points.items() if number not in on_front),
         members=members,
-        references=tuple(points[t.number] for t in results.finished if t.origin in REFERENCES),
+        references=tuple(points[t.number] for t in results.finished if points[t.number].label),
         staircase=staircase([(point.x, point.y) for point in members], x_axis, y_axis),
     )
 
@@ -167,7 +167,13 @@ def _point(
         lines.append(f"{trial.exact['parameters'] / unshared:.0%} of the unshared network")
     lines += plan_in_words(trial.plan, sites).split(", ")
     error = trial.error_bar(y_axis.name) or 0.0
-    return Point(x, y, error, "<br>".join(lines), REFERENCES.get(trial.origin, ""))
+    return Point(x, y, error, "<br>".join(lines), _label(trial.origin))
+
+
+def _label(origin: str) -> str:
+    if origin.startswith(FROM_THE_SEARCH):
+        return ""
+    return "unshared network" if origin == "unshared" else origin
 
 
 def _add_points(drawing: object, points: Sequence[Point], name: str, color: str, size: int) -> None:

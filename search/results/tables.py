@@ -98,11 +98,14 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
     table.add_column("isomorphic convolutions, in order")
     for group in found["groups"]:
         table.add_row(group["shape"], str(len(group["sites"])), ", ".join(group["sites"]))
+    references = found["references"]
     notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
     return Group(
-        f"{found['backbone']}: {found['parameters']:,} parameters; sharing every group leaves "
-        f"{found['smallest']:,}; {found['plans']:,} distinct plans",
+        f"{found['backbone']}: {found['parameters']:,} parameters; one kernel for every group "
+        f"leaves {found['fully_shared']:,}\n{found['plans']:,} distinct plans of kernel sharing, "
+        f"{_roughly(found['plans_of_all_methods'])} of all methods",
         table,
+        *(f"published: {name}, {size:,} parameters" for name, size in references.items()),
         *notes,
     )
 
@@ -153,6 +156,11 @@ def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict
 def _plain(value: float | None) -> float | int | None:
     """Counts as whole numbers."""
     return int(value) if value is not None and float(value).is_integer() else value
+
+
+def _roughly(number: int) -> str:
+    """Exact as long as people can read it."""
+    return f"{number:,}" if number < 10**9 else f"{number:.1e}"
 
 
 def _share(study: StudyRecord, trial: TrialRecord) -> str:

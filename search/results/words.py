@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from space.plan import SharingPlan
+from space.methods import METHODS
+from space.plan import Bank, SharingPlan
 from space.sites import Site, describe_signature, isomorphic_groups
 from storage.records import Split, StudyRecord, TrialRecord
 
@@ -17,37 +18,63 @@ def sites_of(study: StudyRecord) -> tuple[Site, ...]:
 
 
 def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
-    """How many kernels the sites of each shape use: ``1 kernel for 6 sites 16→16 3x3``.
+    """Who shares what: ``1 kernel for 6 sites 16→16 3x3, 1 basis S8U1 for 4 of 5 sites 8→8 3x3``.
 
-    A group that does not share is left out.
+    A group that does not share is left out; a network-wide bank comes first.
     """
     parts = [
-        f"{counted(kernels, 'kernel')} for {len(group)} sites {_shape(group[0])}"
-        for group, kernels in kernels_by_group(plan, sites)
-        if kernels < len(group)
+        f"{brief(bank)} for {counted(len(bank.sites), 'site')}" for bank in _network_wide(plan)
     ]
+    for group, kind, kernels, shared in _shared_groups(plan, sites):
+        if kind == "kernel":
+            parts.append(f"{counted(kernels, kind)} for {len(group)} sites {_shape(group[0])}")
+        else:
+            private = len(group) - shared
+            several = f"{shared} of {len(group)}" if private else f"{shared}"
+            banks = kernels - private
+            parts.append(f"{banks} {kind} for {several} sites {_shape(group[0])}")
     return ", ".join(parts) or "unshared"
 
 
 def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
-    """The same for a table, kernels/sites: ``16→16 3x3 1/6 · 32→32 3x3 5/5``."""
-    if not plan.banks:
-        return "unshared"
-    return " · ".join(
-        f"{_shape(group[0])} {kernels}/{len(group)}"
-        for group, kernels in kernels_by_group(plan, sites)
-    )
-
-
-def kernels_by_group(
-    plan: SharingPlan, sites: Sequence[Site]
-) -> list[tuple[tuple[Site, ...], int]]:
-    """Each isomorphic group with the number of different kernels its sites use."""
-    bank_of = {name: place for place, bank in enumerate(plan.banks) for name in bank.sites}
-    return [
-        (group, len({bank_of.get(site.name, site.name) for site in group}))
-        for group in isomorphic_groups(sites)
+    """The same for a table, kernels/sites: ``16→16 3x3 1/6 · 32→32 3x3 basis S8U1 2/5``."""
+    parts = [f"{brief(bank)} {len(bank.sites)} sites" for bank in _network_wide(plan)]
+    parts += [
+        f"{_shape(group[0])} {'' if kind == 'kernel' else f'{kind} '}{kernels}/{len(group)}"
+        for group, kind, kernels, _ in _shared_groups(plan, sites)
     ]
+    return " · ".join(parts) or "unshared"
+
+
+def brief(bank: Bank) -> str:
+    """The method of a bank and its options: ``basis S8U1``."""
+    return METHODS[bank.method].brief.format(**bank.options)
+
+
+def _network_wide(plan: SharingPlan) -> list[Bank]:
+    return [bank for bank in plan.banks if METHODS[bank.method].network_wide]
+
+
+def _shared_groups(
+    plan: SharingPlan, sites: Sequence[Site]
+) -> list[tuple[tuple[Site, ...], str, int, int]]:
+    """The isomorphic groups with banks of their own: sites, brief method, kernels, shared sites.
+
+    A bank counts as one kernel, and so does each site that stays private.
+    """
+    found = []
+    for group in isomorphic_groups(sites):
+        names = {site.name for site in group}
+        banks = [
+            bank
+            for bank in plan.banks
+            if names.issuperset(bank.sites) and not METHODS[bank.method].network_wide
+        ]
+        if banks:
+            shared = sum(len(bank.sites) for bank in banks)
+            kinds = " and ".join(dict.fromkeys(brief(bank) for bank in banks))
+            found.append((group, kinds, len(banks) + len(group) - shared, shared))
+    return found
 
 
 def counted(number: int, noun: str) -> str:

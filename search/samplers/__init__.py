@@ -20,9 +20,10 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     # Deb et al. 2002; a population that a search of some dozen trials can turn over.
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=16),
-    # Ozaki et al. 2022; constant_liar keeps parallel workers from proposing the same plan.
+    # Ozaki et al. 2022; constant_liar keeps parallel workers from proposing the same plan, group
+    # models together what is asked together: the options of a method only where it is chosen.
     "tpe": lambda seed: TPESampler(
-        seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10
+        seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10
     ),
 }
 

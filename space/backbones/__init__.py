@@ -23,11 +23,20 @@ BACKBONES: dict[str, str] = {
     "convmixer": "space.backbones.convmixer:convmixer",
     "dacnn_mix": "space.backbones.dacnn:dacnn_mix",
     "dacnn_plain": "space.backbones.dacnn:dacnn_plain",
+    "densenet121": "space.backbones.torchvision_networks:densenet121",
     "densenet_bc": "space.backbones.densenet_bc:densenet_bc",
     "fashion_cnn": "space.backbones.fashion_cnn:fashion_cnn",
+    "mobilenet_v2": "space.backbones.torchvision_networks:mobilenet_v2",
+    "mobilenet_v2_expanded": "space.backbones.mobilenet_v2_expanded:mobilenet_v2_expanded",
+    "resnet101": "space.backbones.torchvision_networks:resnet101",
+    "resnet18": "space.backbones.torchvision_networks:resnet18",
+    "resnet34": "space.backbones.torchvision_networks:resnet34",
+    "resnet50": "space.backbones.torchvision_networks:resnet50",
     "resnet_cifar": "space.backbones.resnet_cifar:resnet_cifar",
     "resnet_small_images": "space.backbones.resnet_small_images:resnet_small_images",
+    "resnext50": "space.backbones.torchvision_networks:resnext50",
     "se_resnet": "space.backbones.se_resnet:se_resnet",
+    "shufflenet_v2": "space.backbones.torchvision_networks:shufflenet_v2",
 }
 
 

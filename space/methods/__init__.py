@@ -1,47 +1,108 @@
 """METHODS: the ways in which the sites of a bank can share weights, one row each.
 
 This table is read wherever plans are read, so it must stay free of torch: a row names the options
-of a method and the module that implements it; the module is imported when a network is built.
+of a method and the module that implements it; the module is imported when a network is built or
+its size is asked for.
 
 One more method is one module with the functions of ``SharingMethod`` and one row here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from space.sites import Site
 
 
 class Options(BaseModel):
-    """The options of a method, complete with defaults; an unknown option is refused."""
+    """The options of a method, complete with defaults; an unknown option is refused.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    An option whose default is None is left out of a plan while it is None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class KernelOptions(Options):
-    """Kernel sharing has no options."""
+    """orthogonality: the weight of a loss that keeps the filters of the kernel orthonormal."""
+
+    orthogonality: float | None = Field(None, gt=0)
+
+
+class AnchoredOptions(Options):
+    """Where the private 1x1 convolutions of an anchored bank are.
+
+    every: every n-th site of the bank has one, counted back from its last site.
+    regulator_after: directly after the shared convolution, or after the batch normalisation that
+        is registered next to it.
+    """
+
+    every: int = Field(1, ge=1)
+    regulator_after: Literal["convolution", "batch_norm"] = "convolution"
+
+
+class FilterBasisOptions(Options):
+    """How many filters a site computes, and how they are kept apart.
+
+    shared_rank, unique_rank: filters of the bank, and of each site alone.
+    orthogonality: the weight λ of the loss that keeps the filters orthonormal.
+    orthogonal_unique: whether the unique filters take part in that loss.
+    """
+
+    shared_rank: int = Field(ge=1)
+    unique_rank: int = Field(0, ge=0)
+    orthogonality: float = Field(10.0, ge=0)
+    orthogonal_unique: bool = True
+
+
+class SliceGeneratorOptions(Options):
+    """The size of the generator and whether it is trained.
+
+    slice_size: S, a slice has S x S x kernel height x kernel width elements.
+    code_size: c, trained numbers from which a slice is made.
+    generator: trained; reused, frozen with the weights of another network's; or binary, frozen
+        at random signs times a half.
+    """
+
+    slice_size: int = Field(ge=1)
+    code_size: int = Field(ge=1)
+    generator: Literal["trained", "reused", "binary"] = "trained"
 
 
 class SharingMethod(Protocol):
-    """What the module of a method provides. ``options`` are those of its row, complete."""
+    """What the module of a method provides. ``options`` are those of its row, complete.
 
-    def check(self, sites: Sequence[Site], options: dict[str, Any]) -> None:
+    ``sites`` are those of one bank, in module order.
+    """
+
+    def check(self, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
         """Raise PlanError, naming both shapes, if these sites cannot form one bank."""
 
-    def parameters(self, sites: Sequence[Site], options: dict[str, Any]) -> int:
+    def ranges(self, sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+        """The values of each option that are worth trying on these sites, in rising order.
+
+        Options left out keep their defaults.
+        """
+
+    def parameters(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
         """Trainable parameters of the bank and of what its sites keep, in closed form."""
 
-    def share(self, network: nn.Module, sites: Sequence[Site], options: dict[str, Any]) -> None:
-        """Make the sites of ``network`` share, in place. ``sites`` are in module order."""
+    def macs(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
+        """For each site the multiply-accumulates of one output position, in closed form."""
+
+    def share(self, network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+        """Make the sites of ``network`` share, in place, and initialise what is new."""
+
+    def extra_loss(self, network: nn.Module) -> Tensor | None:
+        """What training adds to the loss for all banks of this method, a scalar, if anything."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +112,17 @@ class MethodRow:
     module: where the implementation is, imported on first use.
     options: the pydantic model of its options.
     trivial_alone: True if a bank of one site is the same network as no bank.
+    network_wide: True if a network has one bank for each kernel size, whatever the other shapes;
+        otherwise each isomorphic group is divided into banks of its own.
+    summary: the method in a few words; brief: a bank of it in fewer, with its options.
     """
 
     module: str
     options: type[Options]
-    trivial_alone: bool
+    summary: str
+    brief: str
+    trivial_alone: bool = False
+    network_wide: bool = False
 
     @property
     def implementation(self) -> SharingMethod:
@@ -64,5 +131,30 @@ class MethodRow:
 
 
 METHODS: dict[str, MethodRow] = {
-    "kernel": MethodRow("space.methods.kernel", KernelOptions, trivial_alone=True),
+    "kernel": MethodRow(
+        "space.methods.kernel",
+        KernelOptions,
+        "one kernel for several sites",
+        "kernel",
+        trivial_alone=True,
+    ),
+    "anchored": MethodRow(
+        "space.methods.anchored",
+        AnchoredOptions,
+        "one kernel, then private 1x1 convolutions",
+        "anchored 1/{every}",
+    ),
+    "filter_basis": MethodRow(
+        "space.methods.filter_basis",
+        FilterBasisOptions,
+        "shared filters, private 1x1 coefficients",
+        "basis S{shared_rank}U{unique_rank}",
+    ),
+    "slice_generator": MethodRow(
+        "space.methods.slice_generator",
+        SliceGeneratorOptions,
+        "kernels generated from private codes",
+        "generator {slice_size}-{code_size}",
+        network_wide=True,
+    ),
 }

@@ -10,41 +10,61 @@ works on the unshared network (hooks, ``torch.compile``, export) works on the sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from space.errors import PlanError
-from space.sites import Site, describe
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from torch import nn
+from space.methods import orthogonality
+from space.methods.refusals import check_isomorphic
+from space.sites import Site
 
 
-def check(sites: Sequence[Site], options: dict[str, Any]) -> None:
+def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Kernel sharing needs isomorphic sites."""
-    first = sites[0]
-    for site in sites:
-        if site.signature != first.signature:
-            raise PlanError(
-                "a kernel bank needs isomorphic sites: "
-                f"{describe(first)}, but {describe(site)}; put them in different banks"
-            )
+    check_isomorphic("kernel", sites)
 
 
-def parameters(sites: Sequence[Site], options: dict[str, Any]) -> int:
+def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+    """Nothing to choose: the paper uses no extra loss."""
+    return {}
+
+
+def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """One kernel ``out x in/groups x k x k``, and one bias ``out`` if any site has a bias."""
     bias = sites[0].out_channels if any(site.bias for site in sites) else 0
     return sites[0].kernel_parameters + bias
 
 
-def share(network: nn.Module, sites: Sequence[Site], options: dict[str, Any]) -> None:
+def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
+    """Those of the unshared convolutions."""
+    return [site.kernel_parameters for site in sites]
+
+
+def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Give every site the kernel of the first one, and the bias of the first that has one.
 
     Ordinary initialisation: the shared tensor is what the network's own constructor made.
     """
-    convolutions = [network.get_submodule(site.name) for site in sites]
+    convolutions = tie(network, sites)
+    if options.get("orthogonality"):
+        for conv in convolutions:
+            conv.orthogonality = orthogonality.Orthogonality(
+                "kernel", sites[0].name, sites[0].name, options["orthogonality"], "weight"
+            )
+
+
+def extra_loss(network: nn.Module) -> Tensor | None:
+    """The orthogonality of the kernels that ask for it."""
+    return orthogonality.loss(network, "kernel")
+
+
+def tie(network: nn.Module, sites: Sequence[Site]) -> list[Any]:
+    """Make the sites hold one kernel and one bias; returns their convolutions."""
+    convolutions: list[Any] = [network.get_submodule(site.name) for site in sites]
     biases = [conv.bias for conv in convolutions if conv.bias is not None]
     for conv in convolutions:
         conv.weight = convolutions[0].weight
         if conv.bias is not None:
             conv.bias = biases[0]
+    return convolutions

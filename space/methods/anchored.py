@@ -1,0 +1,122 @@
+"""Anchored convolution: Huang, Dwivedi, Roig 2019 (DACNN, CVPR Workshops), arXiv 1904.09764.
+
+All sites of a bank use one kernel, the anchor; a *regulator*, a private 1x1 convolution, lets a
+site differ from the others. Batch normalisation stays private.
+
+The paper puts a regulator after every convolution of its plain networks, and in its mixed networks
+one into each residual block, after the second batch normalisation (section 3): ``every=2`` and
+``regulator_after="batch_norm"``. A regulator starts as the identity, so that an anchored bank
+starts as the kernel bank of the same sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from space.errors import PlanError
+from space.methods import kernel
+from space.methods.refusals import check_isomorphic, check_plain
+from space.sites import Site
+
+
+class AnchoredConv2d(nn.Conv2d):
+    """A convolution with a kernel shared elsewhere, followed by its regulator."""
+
+    regulator: nn.Conv2d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, in_channels, height, width)."""
+        y: Tensor = self.regulator(super().forward(x))
+        return y
+
+
+class RegulatedBatchNorm2d(nn.BatchNorm2d):
+    """The batch normalisation of an anchored convolution, followed by the regulator."""
+
+    regulator: nn.Conv2d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, channels, height, width)."""
+        y: Tensor = self.regulator(super().forward(x))
+        return y
+
+
+def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """An anchored bank needs isomorphic sites that are plain convolutions."""
+    check_isomorphic("anchored", sites)
+    check_plain("anchored", sites)
+
+
+def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+    """A regulator at every site, or at every second one as in a residual block."""
+    return {"every": (1, 2)}
+
+
+def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """One kernel and bias, and ``out x out/groups`` for each regulator."""
+    regulators = sum(regulated(len(sites), options["every"]))
+    return kernel.parameters(sites, {}) + regulators * _regulator_size(sites[0])
+
+
+def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
+    """Those of the convolution, and of its regulator where it has one."""
+    return [
+        site.kernel_parameters + has * _regulator_size(site)
+        for site, has in zip(sites, regulated(len(sites), options["every"]), strict=True)
+    ]
+
+
+def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """Tie the kernels and add the regulators; raises PlanError if a normalisation is missing."""
+    convolutions = kernel.tie(network, sites)
+    host_class: type[nn.Module]
+    for site, conv, has in zip(
+        sites, convolutions, regulated(len(sites), options["every"]), strict=True
+    ):
+        if not has:
+            continue
+        if options["regulator_after"] == "convolution":
+            host, host_class = conv, AnchoredConv2d
+        else:
+            host, host_class = _norm_beside(network, site), RegulatedBatchNorm2d
+        host.__class__ = host_class
+        host.regulator = _regulator(conv)
+
+
+def extra_loss(network: nn.Module) -> Tensor | None:
+    """None."""
+    return None
+
+
+def regulated(sites: int, every: int) -> list[bool]:
+    """Which sites of a bank have a regulator: every n-th, counted back from the last one."""
+    return [(sites - 1 - place) % every == 0 for place in range(sites)]
+
+
+def _regulator_size(site: Site) -> int:
+    return site.out_channels * site.out_channels // site.groups
+
+
+def _regulator(conv: nn.Conv2d) -> nn.Conv2d:
+    """A 1x1 convolution in as many groups as ``conv``, the identity to begin with."""
+    channels, groups = conv.out_channels, conv.groups
+    regulator = nn.Conv2d(channels, channels, 1, groups=groups, bias=False)
+    nn.init.dirac_(regulator.weight, groups)
+    return regulator.to(conv.weight).train(conv.training)
+
+
+def _norm_beside(network: nn.Module, site: Site) -> Any:
+    """The batch normalisation that is registered right after the convolution of a site."""
+    path, _, name = site.name.rpartition(".")
+    children = list(network.get_submodule(path).named_children())
+    place = [child for child, _ in children].index(name)
+    following = children[place + 1][1] if place + 1 < len(children) else None
+    if type(following) is not nn.BatchNorm2d or following.num_features != site.out_channels:
+        raise PlanError(
+            f"regulator_after='batch_norm' needs an nn.BatchNorm2d({site.out_channels}) registered "
+            f"right after {site.name!r}, there is {type(following).__name__}; use 'convolution'"
+        )
+    return following

@@ -1,0 +1,138 @@
+"""Shared filter bases: Kang, Kim 2021 (NeurIPS), arXiv 2006.05066.
+
+The sites of a bank share a basis of filters. A site runs one convolution with its unique filters
+and the shared ones, then a private batch normalisation over these channels, then private
+coefficients, a 1x1 convolution to its out-channels (section 3.2). The kernel is never made: two
+convolutions run, so multiply-accumulates change.
+
+A bank of all sites of a stage is the paper's single basis; two banks, one of the first and one of
+the second convolutions of the blocks, are its double basis. Bases of one shape are kept orthonormal
+together (space/methods/orthogonality.py). Kaiming initialisation by fan-out, ``orthogonal_`` for
+the shared basis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from space.methods import orthogonality
+from space.methods.refusals import check_isomorphic, check_plain, check_ungrouped
+from space.sites import Site, describe_signature
+
+
+class FilterBasisConv2d(nn.Conv2d):
+    """A convolution by unique and shared filters, normalisation and coefficients.
+
+    basis: (shared rank, in, k, k), one tensor for the bank; unique: (unique rank, in, k, k) or
+    None; coefficients: 1x1, unique + shared rank → out. A bias is added last.
+    """
+
+    basis: nn.Parameter
+    unique: nn.Parameter | None
+    norm: nn.BatchNorm2d
+    coefficients: nn.Conv2d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, in_channels, height, width)."""
+        y = self.norm(self._conv_forward(x, self.filters, None))
+        z: Tensor = self.coefficients(y)
+        return z if self.bias is None else z + self.bias[:, None, None]
+
+    @property
+    def filters(self) -> Tensor:
+        """(unique + shared rank, in, k, k): the unique filters come first."""
+        return self.basis if self.unique is None else torch.cat([self.unique, self.basis])
+
+
+def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """A filter basis needs isomorphic, ungrouped, plain convolutions."""
+    check_isomorphic("filter_basis", sites)
+    check_ungrouped("filter_basis", sites)
+    check_plain("filter_basis", sites)
+
+
+def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+    """Ranks in proportion to the out-channels, as the paper scales them from stage to stage.
+
+    More filters than a kernel has elements for one out-channel would span nothing new.
+    """
+    width = sites[0].out_channels
+    most = sites[0].kernel_parameters // width
+    shared = {round(width * part) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
+    unique = {0, width // 64, width // 16, width // 8}
+    return {
+        "shared_rank": tuple(sorted(rank for rank in shared if 1 <= rank <= most)),
+        "unique_rank": tuple(sorted(unique)),
+    }
+
+
+def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """s filters shared; for each site u filters, 2(s + u), out x (s + u), and its bias."""
+    shared: int = options["shared_rank"]
+    unique: int = options["unique_rank"]
+    return shared * _filter_size(sites[0]) + sum(
+        unique * _filter_size(site)
+        + (shared + unique) * (2 + site.out_channels)
+        + (site.out_channels if site.bias else 0)
+        for site in sites
+    )
+
+
+def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
+    """Those of the filters and of the coefficients; normalisation is not counted, as ever."""
+    rank = options["shared_rank"] + options["unique_rank"]
+    return [rank * (_filter_size(site) + site.out_channels) for site in sites]
+
+
+def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """Replace the kernels by one shared basis and what each site has of its own."""
+    first: Any = network.get_submodule(sites[0].name)
+    basis = nn.Parameter(first.weight.new_empty(options["shared_rank"], *first.weight.shape[1:]))
+    nn.init.orthogonal_(basis)
+    asked = orthogonality.Orthogonality(
+        method="filter_basis",
+        bank=sites[0].name,
+        together=f"{describe_signature(sites[0].signature)}, {options['orthogonality']}",
+        weight=options["orthogonality"],
+        shared="basis",
+        unique="unique" if options["orthogonal_unique"] and options["unique_rank"] else None,
+    )
+    for site in sites:
+        conv: Any = network.get_submodule(site.name)
+        _become(conv, basis, options["unique_rank"])
+        if asked.weight:
+            conv.orthogonality = asked
+
+
+def extra_loss(network: nn.Module) -> Tensor | None:
+    """The orthogonality of the filters."""
+    return orthogonality.loss(network, "filter_basis")
+
+
+def _filter_size(site: Site) -> int:
+    return site.kernel_parameters // site.out_channels
+
+
+def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
+    """Turn a convolution into a ``FilterBasisConv2d``; its place and its hooks stay."""
+    rank = len(basis) + unique_rank
+    del conv.weight
+    conv.__class__ = FilterBasisConv2d
+    conv.basis = basis
+    conv.unique = None
+    if unique_rank:
+        conv.unique = nn.Parameter(basis.new_empty(unique_rank, *basis.shape[1:]))
+        _kaiming(conv.unique)
+    conv.norm = nn.BatchNorm2d(rank)
+    conv.coefficients = nn.Conv2d(rank, conv.out_channels, 1, bias=False)
+    _kaiming(conv.coefficients.weight)
+    for part in (conv.norm, conv.coefficients):
+        part.to(basis).train(conv.training)
+
+
+def _kaiming(weight: Tensor) -> None:
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")

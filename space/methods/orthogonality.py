@@ -1,0 +1,70 @@
+"""The orthogonality regulariser of shared filters: Kang, Kim 2021, arXiv 2006.05066, section 3.3.
+
+With the flattened filters as rows of B and G = B Bᵀ, filters that are orthonormal have G = 1. For
+each set g of filters that are kept apart from one another, S_g sums (G - 1)² over the shared rows
+against all rows, and over the unique rows of each site among themselves; n_g counts these entries.
+The loss is λ (Σ_g S_g) / (Σ_g n_g).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Orthogonality:
+    """Says of a convolution that its filters shall be orthonormal.
+
+    method, bank: where its shared filters belong; the convolutions of a bank have the same ones.
+    together: banks of the same name here are kept apart from one another too.
+    weight: λ.
+    shared, unique: the names of its parameters that hold the shared filters and its own.
+    """
+
+    method: str
+    bank: str
+    together: str
+    weight: float
+    shared: str
+    unique: str | None = None
+
+
+def loss(network: nn.Module, method: str) -> Tensor | None:
+    """The loss over all banks of ``method`` in ``network``, a scalar; None if none asks for it."""
+    hosts = [
+        (asked, module)
+        for module in network.modules()
+        if (asked := module.__dict__.get("orthogonality")) is not None and asked.method == method
+    ]
+    if not hosts:
+        return None
+    hosts.sort(key=lambda host: host[0].together)
+    sums, entries = [], 0
+    for _, members in groupby(hosts, key=lambda host: host[0].together):
+        penalty, count = _penalty(list(members))
+        sums.append(penalty)
+        entries += count
+    return torch.stack(sums).sum() / entries
+
+
+def _penalty(hosts: Sequence[tuple[Orthogonality, nn.Module]]) -> tuple[Tensor, int]:
+    """λ S_g of one set of filters, and n_g."""
+    bases = {asked.bank: getattr(conv, asked.shared).flatten(1) for asked, conv in hosts}
+    own = [getattr(conv, asked.unique).flatten(1) for asked, conv in hosts if asked.unique]
+    shared = torch.cat(list(bases.values()))
+    everything = torch.cat([shared, *own])
+    total = _squared_distance(shared @ everything.T)
+    for rows in own:
+        total = total + _squared_distance(rows @ rows.T)
+    count = len(shared) * len(everything) + sum(len(rows) ** 2 for rows in own)
+    return hosts[0][0].weight * total, count
+
+
+def _squared_distance(gram: Tensor) -> Tensor:
+    """From the identity, whose ones are on the diagonal of the left square."""
+    return (gram - torch.eye(*gram.shape, device=gram.device, dtype=gram.dtype)).square().sum()

@@ -1,0 +1,173 @@
+"""Convolutional slice generator (CSG): Omidvar, Akhlaghi, Su, Franceschetti, Gupta 2019,
+arXiv 1906.04309.
+
+One linear map G, without bias, makes the kernels of all sites of a bank from private codes. With
+slices of S x S x k x k = N elements and codes of c numbers, G is N x c and a site with in → out
+channels has codes Z of n x c, n = ⌈in/S⌉ ⌈out/S⌉. Its kernel is Z Gᵀ, viewed flat as
+(⌈out/S⌉ S, ⌈in/S⌉ S, k, k) and cropped to (out, in, k, k): a slice fills N consecutive elements.
+In-channels are those of one group. Sites of one kernel size fit, whatever their channels.
+
+G may be trained; *reused*, frozen with the weights of another network's (``reuse_generators``); or
+*binary*, frozen at ±0.5. The codes are always trained.
+
+Kernels start at the Kaiming scale: G has variance 1/c (binary: 1/4) and codes the variance that
+brings the elements of Z Gᵀ to 2 / fan-out. (The paper starts them two orders of magnitude
+higher and leaves it to batch normalisation.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from space.errors import PlanError
+from space.methods.refusals import check_kernel_size, check_plain
+from space.sites import Site
+
+
+class SliceGeneratedConv2d(nn.Conv2d):
+    """A convolution whose kernel is generated: in training for each forward pass, in evaluation
+    once until the weights change.
+
+    generator: G (N, c), one tensor for the bank; codes: Z (n, c). A change of the weights is seen
+    by their version counters, which writing through ``.data`` does not advance.
+    """
+
+    generator: nn.Parameter
+    codes: nn.Parameter
+    slice_size: int
+    _made: tuple[object, Tensor] | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, in_channels, height, width)."""
+        y: Tensor = self._conv_forward(x, self.kernel(), self.bias)
+        return y
+
+    def kernel(self) -> Tensor:
+        """(out, in/groups, k, k), from the cache where that is safe."""
+        if self.training or torch.is_grad_enabled() or not self._is_cacheable():
+            return self.generate()
+        state = [(id(t), t._version, t.data_ptr()) for t in (self.generator, self.codes)]
+        if self._made is None or self._made[0] != state:
+            self._made = (state, self.generate())
+        return self._made[1]
+
+    def generate(self) -> Tensor:
+        """Z Gᵀ, viewed flat and cropped."""
+        size, channels = self.slice_size, self.in_channels // self.groups
+        flat = self.codes @ self.generator.T
+        whole = flat.view(_up(self.out_channels, size), _up(channels, size), *self.kernel_size)
+        return whole[: self.out_channels, :channels]
+
+    def _is_cacheable(self) -> bool:
+        """Not while a compiler traces, nor while ``torch.func`` puts other tensors in place."""
+        return isinstance(self.codes, nn.Parameter) and not torch.compiler.is_compiling()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}
+
+
+def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """A generator needs plain convolutions of one kernel size."""
+    check_kernel_size("slice_generator", sites)
+    check_plain("slice_generator", sites)
+
+
+def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+    """Slices up to the widest site, codes of which the largest are those of the paper."""
+    widest = max(site.out_channels for site in sites)
+    return {
+        "slice_size": tuple(size for size in (2, 4, 8, 12, 16, 32) if size <= widest),
+        "code_size": (4, 8, 16, 32, 72, 128),
+    }
+
+
+def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """c N if the generator is trained, c n and the bias for each site."""
+    size: int = options["slice_size"]
+    code: int = options["code_size"]
+    fixed = code * size * size * prod(sites[0].kernel_size)
+    return (fixed if options["generator"] == "trained" else 0) + sum(
+        code * slices(site, size) + (site.out_channels if site.bias else 0) for site in sites
+    )
+
+
+def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
+    """Those of the unshared convolutions: in evaluation the kernels are generated once."""
+    return [site.kernel_parameters for site in sites]
+
+
+def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """Replace the kernels by one generator and the codes of each site."""
+    first: Any = network.get_submodule(sites[0].name)
+    size, code = options["slice_size"], options["code_size"]
+    elements = size * size * prod(sites[0].kernel_size)
+    generator = nn.Parameter(
+        first.weight.new_empty(elements, code),
+        requires_grad=options["generator"] == "trained",
+    )
+    with torch.no_grad():
+        nn.init.normal_(generator, std=1 / sqrt(code))
+        if options["generator"] == "binary":
+            generator.copy_(torch.where(generator > 0, 0.5, -0.5))
+    scale = 0.5 * sqrt(code) if options["generator"] == "binary" else 1.0
+    for site in sites:
+        _become(network.get_submodule(site.name), site, generator, size, scale)
+
+
+def extra_loss(network: nn.Module) -> Tensor | None:
+    """None."""
+    return None
+
+
+def slices(site: Site, size: int) -> int:
+    """n, the number of slices that cover a site's kernel."""
+    return ceil(site.in_channels // site.groups / size) * ceil(site.out_channels / size)
+
+
+def reuse_generators(network: nn.Module, source: nn.Module) -> None:
+    """Copy the generators of ``source`` into ``network``, in the order of their first sites.
+
+    For plans with ``generator="reused"``: ``source`` was trained, ``network`` trains only codes.
+    Raises PlanError if they do not have the same generators.
+    """
+    into, out_of = _generators(network), _generators(source)
+    if [tensor.shape for tensor in into] != [tensor.shape for tensor in out_of]:
+        raise PlanError(
+            "generators can be reused where slice, kernel and code size are the same: the network "
+            f"has {[tuple(t.shape) for t in into]}, the source {[tuple(t.shape) for t in out_of]}"
+        )
+    with torch.no_grad():
+        for tensor, given in zip(into, out_of, strict=True):
+            tensor.copy_(given)
+
+
+def _generators(network: nn.Module) -> list[Tensor]:
+    hosts = (part for part in network.modules() if isinstance(part, SliceGeneratedConv2d))
+    return list({id(host.generator): host.generator for host in hosts}.values())
+
+
+def _become(conv: Any, site: Site, generator: nn.Parameter, size: int, scale: float) -> None:
+    """Turn a convolution into a ``SliceGeneratedConv2d``; its place and its hooks stay.
+
+    scale: the standard deviation of a kernel's elements when those of the codes have 1.
+    """
+    weight = conv.weight
+    fan_out = site.kernel_parameters // (site.in_channels // site.groups)
+    codes = weight.new_empty(slices(site, size), generator.shape[1])
+    nn.init.normal_(codes, std=sqrt(2 / fan_out) / scale)
+    del conv.weight
+    conv.__class__ = SliceGeneratedConv2d
+    conv.generator = generator
+    conv.codes = nn.Parameter(codes)
+    conv.slice_size = size
+    conv._made = None
+
+
+def _up(channels: int, size: int) -> int:
+    """The next multiple of ``size``."""
+    return ceil(channels / size) * size
