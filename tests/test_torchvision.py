@@ -1,0 +1,85 @@
+"""All classification networks of torchvision go through: read, share by several methods, train.
+
+Networks of up to 6 million parameters compute real numbers, larger ones only shapes (on torch's
+meta device), so that all of them take about a minute.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from space import SearchSpace, SharingPlan, apply_plan, count_parameters, find_sites
+from space.backbones import torchvision_operators
+from space.methods import METHODS
+from space.sites import left_private
+
+torchvision_operators.declare_missing()
+
+from torchvision import models  # noqa: E402  its operators are declared first
+
+NAMES = [name for name in models.list_models(module=models) if "swin" not in name]
+REAL = 6_000_000
+SIDE = {"inception_v3": 299, "maxvit_t": 224}
+
+
+def build(name: str) -> Any:
+    """On the meta device where the constructor allows it: RegNets compute with tensors in it."""
+    arguments = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    if name.startswith("regnet"):
+        return models.get_model(name, weights=None, num_classes=5).to("meta")
+    with torch.device("meta"):
+        return models.get_model(name, weights=None, num_classes=5, **arguments)
+
+
+def plan_of_several_methods(space: SearchSpace) -> SharingPlan:
+    """Of some random plans the one with the most methods."""
+    plans = [space.random_plan(random.Random(seed)) for seed in range(10)]
+    return max(plans, key=lambda plan: len({bank.method for bank in plan.banks}))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Beside other work on the machine, threads that wait for one another cost more than help."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(NAMES) >= 60
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_is_read_shared_counted_and_trained(name: str) -> None:
+    network = build(name)
+    sites = find_sites(network)
+    assert sites
+    assert left_private(network) == ()
+    space = SearchSpace(sites, count_parameters(network), tuple(METHODS))
+    plan = plan_of_several_methods(space)
+    real = space.unshared <= REAL and not name.startswith(("vit", "maxvit"))
+    if real:
+        torch.manual_seed(0)
+        network = network.to_empty(device="cpu")
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.is_floating_point():
+                nn.init.trunc_normal_(tensor, 0.5, 0.05, 0.4, 0.6)
+    shared = apply_plan(network, plan)
+    assert count_parameters(shared) == space.trainable_parameters(plan) < space.unshared
+    side = SIDE.get(name, 224 if name.startswith("vit") else 96)
+    outputs = shared(torch.randn(2, 3, side, side, device="cpu" if real else "meta"))
+    logits = outputs if isinstance(outputs, tuple) else (outputs,)  # auxiliary classifiers too
+    assert all(output.shape == (2, 5) for output in logits)
+    total: Any = torch.stack(list(logits)).sum()
+    total.backward()
+    for bank in plan.banks:
+        for site in bank.sites:
+            for tensor in shared.get_submodule(site).parameters():
+                assert tensor.grad is not None
