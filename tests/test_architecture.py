@@ -37,6 +37,7 @@ TORCH_FREE = (
     "search/results",
     "search/config.py",
     "run_search.py",
+    "evaluators/augmentation.py",
 )
 HEAVY = {"torch", "torchvision", "ray"}
 
