@@ -93,7 +93,23 @@ def launch(
         typer.Option(
             metavar="D",
             show_default="digits",
-            help="The data set: digits, bundled with scikit-learn.",
+            help="digits, cifar10, cifar100, svhn, fashion_mnist, or folder:PATH with "
+            "train/CLASS/ and test/CLASS/, or CLASS/.",
+        ),
+    ] = None,
+    subset: Annotated[
+        int | None, typer.Option(metavar="N", help="Only so many training images, stratified.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(metavar="N", help="Shrink images to NxN pixels.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(metavar="1|3", help="Make images grey, or repeat grey.")
+    ] = None,
+    data_folder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", show_default="the cache folder", help="Where downloads are, or go."
         ),
     ] = None,
     methods: Annotated[
@@ -374,11 +390,13 @@ def _search(prepared: Prepared, store: Store) -> int:
     from search.view import open_view
 
     config, name, console = prepared.config, prepared.study.name, _console()
+    for warning in prepared.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     with ExitStack() as stack:
         cluster = ray_cluster(config.workers, config.ray_address)
         _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
-        console.print(_headline(prepared, engine.budget), highlight=False)
+        console.print(_headline(prepared, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
@@ -392,12 +410,14 @@ def _search(prepared: Prepared, store: Store) -> int:
 
 
 def _headline(prepared: Prepared, trials: int) -> str:
+    from rich.markup import escape
+
     from search.results.words import counted
 
     config = prepared.config
     return (
         f"study [bold]{prepared.study.name}[/]: {prepared.space.count():,} plans of "
-        f"{config.backbone} on {config.dataset}, {counted(trials, 'trial')} of "
+        f"{config.backbone} on {escape(config.dataset)}, {counted(trials, 'trial')} of "
         f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}"
     )
 

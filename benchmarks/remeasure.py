@@ -67,7 +67,7 @@ def measure(study: StudyRecord, seeds: range, plan: SharingPlan) -> float:
     evaluator = Evaluator(
         config.backbone,
         config.backbone_arg,
-        load_dataset(config.dataset, config.validation),
+        load_dataset(config.dataset, config.validation, config.data_options),
         TrainingSettings(config.epochs, config.batch_size, config.learning_rate, config.optimizer),
     )
     batches = evaluator(plan, seeds, "validation")

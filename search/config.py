@@ -13,9 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from evaluators.datasets import DATASETS
+from evaluators.datasets import DATASETS, DataOptions, full_name, row_name
 from evaluators.objectives import OBJECTIVES
 from space.errors import IsoshareError, one_of
 from space.methods import METHODS
@@ -53,6 +60,10 @@ class SearchConfig(BaseModel):
     backbone: str = Field("resnet_cifar", min_length=1)
     backbone_arg: dict[str, bool | int | float | str] = {}
     dataset: str = "digits"
+    subset: int | None = Field(None, ge=1)
+    resolution: int | None = Field(None, ge=1)
+    channels: Literal[1, 3] | None = None
+    data_folder: str | None = Field(None, min_length=1)
     methods: tuple[str, ...] = Field(tuple(METHODS), min_length=1)
     objectives: tuple[str, ...] = ("accuracy", "parameters")
     trials: int = Field(40, ge=1)
@@ -81,10 +92,15 @@ class SearchConfig(BaseModel):
             return {**FIRST_SEARCH, **data, "backbone_arg": arguments}
         return data
 
+    @field_validator("dataset")
+    @classmethod
+    def _absolute(cls, name: str) -> str:
+        return full_name(name)
+
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         tables = (
-            ("data set", (self.dataset,), DATASETS),
+            ("data set", (row_name(self.dataset),), DATASETS),
             ("method", self.methods, METHODS),
             ("objective", self.objectives, OBJECTIVES),
         )
@@ -98,6 +114,11 @@ class SearchConfig(BaseModel):
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
         return self
+
+    @property
+    def data_options(self) -> DataOptions:
+        """What is asked of the data set."""
+        return DataOptions(self.subset, self.resolution, self.channels, self.data_folder)
 
     def document(self) -> dict[str, Any]:
         """The options as JSON values, without the database they are stored in."""

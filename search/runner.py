@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +35,10 @@ VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked search: nothing has been stored or started yet. is_new: its study is to be made."""
+    """A checked search: nothing has been stored or started yet.
+
+    is_new: its study is to be made. warnings: sentences for the user about the data.
+    """
 
     is_new: bool
     config: SearchConfig
@@ -41,6 +46,7 @@ class Prepared:
     space: SearchSpace
     measure: Measure
     conditions: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
@@ -48,7 +54,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     check_sampler(config.sampler)
     if config.study is not None:
         store.check_free(config.study)
-    dataset = load_dataset(config.dataset, config.validation)
+    dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = _with_arguments(config, dataset)
     space = _space(config, dataset)
     name = config.study or _free_name(store, config)
@@ -72,7 +78,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"got {config.trials}"
         )
     check_sampler(config.sampler)
-    dataset = load_dataset(config.dataset, config.validation)
+    dataset = load_dataset(config.dataset, config.validation, config.data_options)
     known = study.context["dataset"]["fingerprint"]
     if dataset.fingerprint != known:
         raise IsoshareError(
@@ -162,13 +168,14 @@ def _prepared(
         "dataset": dataset.fingerprint,
         **_versions(),
     }
-    return Prepared(is_new, config, study, space, evaluator, conditions)
+    return Prepared(is_new, config, study, space, evaluator, conditions, dataset.warnings)
 
 
 def _free_name(store: Store, config: SearchConfig) -> str:
     """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
     taken = {summary.name for summary in store.studies()}
-    stem = f"{config.dataset}-{config.backbone.rpartition(':')[2]}"
+    data = re.sub(r"[^\w.-]+", "-", Path(config.dataset).name)  # of a folder its last part
+    stem = f"{data}-{config.backbone.rpartition(':')[2]}"
     numbers = range(1, len(taken) + 2)
     return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)
 

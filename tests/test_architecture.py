@@ -27,7 +27,9 @@ HOMES = {
     "plotly": {"search/results/figures.py"},
     "matplotlib": {"search/results/figures.py"},
     "moocore": {"search/results/pareto.py"},
-    "sklearn": {"evaluators/datasets.py"},
+    "sklearn": {"evaluators/datasets.py", "evaluators/parts.py"},
+    "PIL": {"evaluators/decoding.py", "evaluators/pixels.py"},
+    "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
     "typer": {"run_search.py"},
 }
 TORCH_FREE = (
@@ -37,6 +39,14 @@ TORCH_FREE = (
     "search/results",
     "search/config.py",
     "run_search.py",
+    "evaluators/augmentation.py",
+    "evaluators/data_cache.py",
+    "evaluators/datasets.py",
+    "evaluators/decoding.py",
+    "evaluators/image_folder.py",
+    "evaluators/parts.py",
+    "evaluators/pixels.py",
+    "evaluators/torchvision_sets.py",
 )
 HEAVY = {"torch", "torchvision", "ray"}
 

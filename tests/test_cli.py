@@ -17,6 +17,7 @@ import pytest
 from search.results.pareto import load_results
 from space.plan import SharingPlan
 from storage.store import Store
+from tests.fake_data import write_folder
 
 PROGRAM = Path(__file__).parent.parent / "run_search.py"
 COMMANDS = ("launch", "resume", "studies", "pareto", "export", "inspect")
@@ -67,6 +68,25 @@ def test_a_search_ends_with_a_front_a_picture_a_plan_and_what_to_do_next(
     assert [line.split()[0] for line in suggested] == ["inspect", "export", "resume"]
     for line in suggested[:2]:
         assert run(*line.split(), cwd=folder).returncode == 0
+
+
+def test_a_search_on_a_folder_of_images_names_the_broken_ones_and_gets_a_name_to_type(
+    tmp_path: Path,
+) -> None:
+    images = write_folder(tmp_path / "my images")
+    (images / "train" / "a" / "broken.png").write_text("no image")
+    network = ("--backbone", "resnet_cifar", "--backbone-arg", "depth=8", "--batch-size", 4)
+    data = ("--dataset", "folder:my images", "--subset", 20, "--resolution", 6, "--channels", 1)
+    quick = ("--epochs", 1, "--replicates", 1, "--trials", 1, "--workers", 1)
+    done = run("launch", *network, *data, *quick, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = "warning: 1 of 28 images cannot be read and are left out: train/a/broken.png\n"
+    assert done.stderr == said
+    assert f"of resnet_cifar on folder:{images}, 1 trial" in done.stdout
+    plan = tmp_path / "isoshare-out" / "my-images-resnet_cifar-1" / "plan.json"
+    provenance = json.loads(plan.read_text())["provenance"]
+    assert provenance["config"]["subset"] == 20
+    assert provenance["dataset"]["name"] == f"folder:{images}"
 
 
 def _suggestions(output: str) -> list[str]:
@@ -227,6 +247,10 @@ WRONG = [
     (("launch", "--backbone-arg", "depth=21"), "depth must be 6n + 2"),
     (("launch", "--backbone-arg", "classes=3"), "must return logits (batch, 10)"),
     (("launch", "--dataset", "cats"), "unknown data set 'cats'"),
+    (("launch", "--dataset", "folder:/no/such"), "cannot read the image folder /no/such"),
+    (("launch", "--resolution", "9"), "the images have 8x8 pixels, got 9"),
+    (("launch", "--channels", "2"), "channels: input should be 1 or 3, got 2"),
+    (("launch", "--subset", "5"), "--subset must lie between 10, one image a class, and the 1,437"),
     (("launch", "--methods", "magic"), "unknown method 'magic'"),
     (("launch", "--sampler", "oracle"), "unknown sampler 'oracle'"),
     (("launch", "--trials", "-3"), "trials: input should be greater than or equal to 1, got -3"),

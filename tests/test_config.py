@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import run_search
-from evaluators.datasets import DATASETS
+from evaluators.datasets import DATASETS, DataOptions
 from evaluators.objectives import OBJECTIVES
 from search.config import (
     FIRST_SEARCH,
@@ -68,6 +68,16 @@ def test_a_stored_configuration_comes_back_the_same_without_the_database() -> No
     assert again == config
 
 
+def test_an_image_folder_is_remembered_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = make_config({"dataset": "folder:cats", "subset": 9, "resolution": 8, "channels": 1})
+    assert config.dataset == f"folder:{tmp_path}/cats"
+    assert make_config(config.document()) == config
+    assert config.data_options == DataOptions(subset=9, resolution=8, channels=1)
+
+
 def test_the_help_of_launch_names_what_the_tables_hold() -> None:
     annotations = inspect.get_annotations(run_search.launch, eval_str=True)
     tables: dict[str, Iterable[str]] = {
@@ -85,7 +95,12 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"dataset": "cats"}, "unknown data set 'cats': choose one of .*digits"),
+        ({"dataset": "cats"}, "unknown data set 'cats': choose one of .*digits, .*folder:PATH"),
+        ({"dataset": "folder:"}, "unknown data set 'folder:': choose one of .*folder:PATH"),
+        ({"subset": 0}, "subset: input should be greater than or equal to 1, got 0"),
+        ({"resolution": 1.5}, "resolution: .*integer.* got 1.5"),
+        ({"channels": 2}, "channels: input should be 1 or 3, got 2"),
+        ({"data_folder": ""}, "data_folder: .*at least 1 character"),
         (
             {"methods": ("magic",)},
             "unknown method 'magic': choose one of anchored, filter_basis, kernel",

@@ -1,14 +1,13 @@
-"""Data and training: honest splits, repeatable results, seeds side by side equal to seeds alone."""
+"""Training: repeatable results, seeds side by side equal to seeds alone."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from evaluators import training
-from evaluators.datasets import DATASETS, DatasetError, load_dataset
+from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.training import (
     Batches,
@@ -28,40 +27,6 @@ SHORT = TrainingSettings(epochs=1, batch_size=64, learning_rate=0.05)
 @pytest.fixture(scope="module")
 def evaluator() -> Evaluator:
     return Evaluator("resnet_cifar", TINY, load_dataset("digits", 0.5), SHORT)
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_the_three_parts_have_no_image_in_common_and_all_classes(name: str) -> None:
-    dataset = load_dataset(name, 0.25)
-    parts = (dataset.train, dataset.validation, dataset.test)
-    for part in parts:
-        assert set(part.labels.tolist()) == set(range(dataset.classes))
-        assert part.images.dtype == np.uint8
-        assert part.images.ndim == 4
-    assert len(dataset.validation) == pytest.approx(0.25 * (len(dataset.train) * 4 / 3), abs=1)
-
-
-def test_digits_are_split_the_same_way_every_time_and_the_test_part_never_changes() -> None:
-    first, again, other = (load_dataset("digits", fraction) for fraction in (0.25, 0.25, 0.5))
-    assert first.fingerprint == again.fingerprint != other.fingerprint
-    assert np.array_equal(first.test.images, other.test.images)
-    assert sum(map(len, (first.train, first.validation, first.test))) == 1797
-    assert first.train.images.max() == 240
-
-
-def test_classes_are_cut_in_proportion() -> None:
-    dataset = load_dataset("digits", 0.5)
-    counts = [np.bincount(part.labels) for part in (dataset.train, dataset.validation)]
-    assert abs(counts[0] - counts[1]).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("name", "validation", "says"),
-    [("cats", 0.5, "unknown data set 'cats'"), ("digits", 0.0001, "every class in proportion")],
-)
-def test_wrong_data_is_refused(name: str, validation: float, says: str) -> None:
-    with pytest.raises(DatasetError, match=says):
-        load_dataset(name, validation)
 
 
 def test_normalisation_learns_nothing_from_held_out_images() -> None:
