@@ -32,7 +32,7 @@ from storage.database import default_url
 FIRST_SEARCH: dict[str, Any] = {
     "backbone_arg": {"depth": 20, "width": 2},
     "epochs": 6,
-    "replicates": 24,
+    "replicates": 16,
     "batch_size": 32,
     "optimizer": "adamw",
     "learning_rate": 0.02,

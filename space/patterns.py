@@ -78,13 +78,13 @@ def expansions(sites: Sequence[Site]) -> SharingPlan:
     return _plan((group[:-1] for group in groups if len(group) > 1), "kernel", {})
 
 
-def generator(slice_size: int, code_size: int) -> Pattern:
+def generator(slice_size: int, code_size: int, **options: Any) -> Pattern:
     """A slice generator for all 3x3 convolutions but the first convolution of the network."""
 
     def plan(sites: Sequence[Site]) -> SharingPlan:
         names = tuple(site.name for site in sites[1:] if site.kernel_size == (3, 3))
-        options = {"slice_size": slice_size, "code_size": code_size}
-        return SharingPlan((Bank("slice_generator", options, names),) if names else ())
+        sizes = {"slice_size": slice_size, "code_size": code_size}
+        return SharingPlan((Bank("slice_generator", {**sizes, **options}, names),) if names else ())
 
     return plan
 
