@@ -101,6 +101,21 @@ class SharingMethod(Protocol):
     def share(self, network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
         """Make the sites of ``network`` share, in place, and initialise what is new."""
 
+    def project(
+        self,
+        network: nn.Module,
+        sites: Sequence[Site],
+        options: Mapping[str, Any],
+        kernels: Sequence[Tensor],
+        importance: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """Set the weights of a bank of ``network`` to come close to trained kernels.
+
+        kernels: those of the sites (out, in/groups, k, k), unshared; importance: for each element
+        how much the loss depends on it. Returns the kernels that come out, up to a positive factor
+        for each site, which the batch normalisation behind it takes away.
+        """
+
     def extra_loss(self, network: nn.Module) -> Tensor | None:
         """What training adds to the loss for all banks of this method, a scalar, if anything."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
@@ -84,6 +85,34 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             host, host_class = _norm_beside(network, site), RegulatedBatchNorm2d
         host.__class__ = host_class
         host.regulator = _regulator(conv)
+
+
+def project(
+    network: nn.Module,
+    sites: Sequence[Site],
+    options: Mapping[str, Any],
+    kernels: Sequence[Tensor],
+    importance: Sequence[Tensor],
+) -> list[Tensor]:
+    """The mean kernel as anchor, and regulators that bring it back by least squares.
+
+    A regulator after the batch normalisation stays the identity.
+    """
+    anchor = kernel.project(network, sites, options, kernels, importance)[0]
+    made = []
+    for site, trained in zip(sites, kernels, strict=True):
+        host: Any = network.get_submodule(site.name)
+        if not isinstance(host, AnchoredConv2d):
+            made.append(anchor)
+            continue
+        shape = (site.groups, site.out_channels // site.groups, -1)
+        rows, wanted = anchor.reshape(shape), trained.reshape(shape)
+        found = torch.linalg.lstsq(rows.mT.double(), wanted.mT.double(), driver="gelsd").solution
+        weight = found.mT.to(trained.dtype)
+        with torch.no_grad():
+            host.regulator.weight.copy_(weight.flatten(0, 1)[:, :, None, None])
+        made.append((weight @ rows).flatten(0, 1).view_as(trained))
+    return made
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:

@@ -108,6 +108,36 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             conv.orthogonality = asked
 
 
+def project(
+    network: nn.Module,
+    sites: Sequence[Site],
+    options: Mapping[str, Any],
+    kernels: Sequence[Tensor],
+    importance: Sequence[Tensor],
+) -> list[Tensor]:
+    """Truncated singular value decompositions: of all kernels for the shared filters, of what is
+    left of each kernel for its unique ones. The filters are orthonormal, the coefficients follow.
+
+    The normalisation between them is expected to be made the identity on the data.
+    """
+    rows = [one.flatten(1).double() / one.norm().clamp_min(1e-12) for one in kernels]
+    basis = _principal(torch.cat(rows), options["shared_rank"])
+    made = []
+    for site, own, trained in zip(sites, rows, kernels, strict=True):
+        conv: Any = network.get_submodule(site.name)
+        unique = _principal(own - own @ basis.mT @ basis, options["unique_rank"])
+        filters = torch.cat([unique, basis])
+        coefficients = own @ torch.linalg.pinv(filters)
+        with torch.no_grad():
+            conv.basis.copy_(basis.view_as(conv.basis))
+            if conv.unique is not None:
+                conv.unique.copy_(unique.view_as(conv.unique))
+            scaled = coefficients * trained.norm()
+            conv.coefficients.weight.copy_(scaled[:, :, None, None])
+        made.append((scaled @ filters).to(trained.dtype).view_as(trained))
+    return made
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """The orthogonality of the filters."""
     return orthogonality.loss(network, "filter_basis")
@@ -132,6 +162,12 @@ def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
     _kaiming(conv.coefficients.weight)
     for part in (conv.norm, conv.coefficients):
         part.to(basis).train(conv.training)
+
+
+def _principal(rows: Tensor, rank: int) -> Tensor:
+    """(rank, columns): the first right singular vectors; zeros where there are no more."""
+    vectors = torch.linalg.svd(rows, full_matrices=False).Vh[:rank]
+    return torch.cat([vectors, vectors.new_zeros(rank - len(vectors), rows.shape[1])])
 
 
 def _kaiming(weight: Tensor) -> None:

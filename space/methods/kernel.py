@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from space.methods import orthogonality
@@ -57,6 +58,41 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
 def extra_loss(network: nn.Module) -> Tensor | None:
     """The orthogonality of the kernels that ask for it."""
     return orthogonality.loss(network, "kernel")
+
+
+def project(
+    network: nn.Module,
+    sites: Sequence[Site],
+    options: Mapping[str, Any],
+    kernels: Sequence[Tensor],
+    importance: Sequence[Tensor],
+) -> list[Tensor]:
+    """The mean of the kernels, each scaled to norm one, weighted by importance element by element.
+
+    Fisher-weighted averaging (Matena and Raffel 2022, arXiv 2111.09832); its importance grows with
+    the square of the scale that is taken away. Equal kernels stay exactly what they are.
+    """
+    convolutions: list[Any] = [network.get_submodule(site.name) for site in sites]
+    shared = mean_kernel(kernels, importance)
+    with torch.no_grad():
+        convolutions[0].weight.copy_(shared)
+    return [shared for _ in sites]
+
+
+def mean_kernel(kernels: Sequence[Tensor], importance: Sequence[Tensor]) -> Tensor:
+    """See ``project``; the result has the mean norm of the kernels."""
+    first = kernels[0]
+    if all(torch.equal(kernel, first) for kernel in kernels):
+        return first.clone()
+    norms = torch.stack([kernel.norm() for kernel in kernels]).clamp_min(1e-12)
+    aligned = torch.stack([kernel / norm for kernel, norm in zip(kernels, norms, strict=True)])
+    weights = torch.stack(
+        [weight * norm**2 for weight, norm in zip(importance, norms, strict=True)]
+    )
+    weights = weights + 1e-3 * weights.mean().clamp_min(1e-30)  # no element without any weight
+    mean: Tensor = (weights * aligned).sum(0) / weights.sum(0)
+    scaled: Tensor = mean * norms.mean() / mean.norm().clamp_min(1e-12)
+    return scaled
 
 
 def tie(network: nn.Module, sites: Sequence[Site]) -> list[Any]:

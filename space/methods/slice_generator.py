@@ -63,6 +63,13 @@ class SliceGeneratedConv2d(nn.Conv2d):
         whole = flat.view(_up(self.out_channels, size), _up(channels, size), *self.kernel_size)
         return whole[: self.out_channels, :channels]
 
+    def cut(self, kernel: Tensor) -> Tensor:
+        """The slices (n, N) of a kernel of this shape, filled up with zeros."""
+        rows, columns = (_up(channels, self.slice_size) for channels in kernel.shape[:2])
+        whole = kernel.new_zeros(rows, columns, *kernel.shape[2:])
+        whole[: kernel.shape[0], : kernel.shape[1]] = kernel
+        return whole.view(len(self.codes), -1)
+
     def _is_cacheable(self) -> bool:
         """Not while a compiler traces, nor while ``torch.func`` puts other tensors in place."""
         return isinstance(self.codes, nn.Parameter) and not torch.compiler.is_compiling()
@@ -117,6 +124,36 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     scale = 0.5 * sqrt(code) if options["generator"] == "binary" else 1.0
     for site in sites:
         _become(network.get_submodule(site.name), site, generator, size, scale)
+
+
+def project(
+    network: nn.Module,
+    sites: Sequence[Site],
+    options: Mapping[str, Any],
+    kernels: Sequence[Tensor],
+    importance: Sequence[Tensor],
+) -> list[Tensor]:
+    """A truncated singular value decomposition of the slices of all kernels; where the generator
+    is frozen, the codes that come closest.
+    """
+    hosts: list[Any] = [network.get_submodule(site.name) for site in sites]
+    generator: nn.Parameter = hosts[0].generator
+    norms = [kernel.norm().clamp_min(1e-12) for kernel in kernels]
+    cut = [
+        host.cut(kernel / norm).double()
+        for host, kernel, norm in zip(hosts, kernels, norms, strict=True)
+    ]
+    if generator.requires_grad:
+        elements, code = generator.shape
+        vectors = torch.linalg.svd(torch.cat(cut), full_matrices=False).Vh[:code]
+        scaled = (vectors * sqrt(elements / code)).mT  # the variance of a fresh generator
+        with torch.no_grad():
+            generator.zero_()[:, : scaled.shape[1]] = scaled.to(generator.dtype)
+    inverse = torch.linalg.pinv(generator.detach().double()).mT
+    for host, rows, norm in zip(hosts, cut, norms, strict=True):
+        with torch.no_grad():
+            host.codes.copy_(rows @ inverse * norm)
+    return [host.generate().detach() for host in hosts]
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:
