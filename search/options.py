@@ -123,6 +123,28 @@ LearningRate = Annotated[
     float | None,
     typer.Option(metavar="X", show_default="0.1", help="The peak of the schedule."),
 ]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X", show_default="0.0", help="The share of a label spread over all classes."
+    ),
+]
+Augment = Annotated[
+    Literal["none", "standard"] | None,
+    typer.Option(
+        show_default="standard", help="Shift and mirror training images as suits the data set."
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"] | None,
+    typer.Option(show_default="auto", help="auto: bfloat16 where the device gains from it."),
+]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile", show_default="False", help="Compile each network: for long trainings."
+    ),
+]
 Validation = Annotated[
     float | None,
     typer.Option(
