@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from search import options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -33,149 +35,38 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        show_default="sqlite:///isoshare.db, or ISOSHARE_STORAGE",
-        help="The database of the studies.",
-    ),
-]
-Arguments = Annotated[
-    list[str] | None,
-    typer.Option(metavar="K=V", help="An argument of the backbone; may be repeated."),
-]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        show_default="isoshare-out/STUDY",
-        help="Where the picture and the plan are written.",
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(metavar="N", show_default="one a CPU", help="Trainings that run side by side."),
-]
-RayAddress = Annotated[
-    str | None, typer.Option(metavar="A", help="An existing Ray cluster to run on.")
-]
-
 
 @app.command()
 def launch(
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="F.toml", help="Read options from a file; those given here win."),
-    ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", show_default="DATASET-BACKBONE-N", help="What the search is called."
-        ),
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="B",
-            show_default="a small resnet_cifar",
-            help="For small images convmixer, dacnn_mix, dacnn_plain, densenet_bc, fashion_cnn, "
-            "resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, resnet34, "
-            "resnet50, resnet101, resnext50, densenet121, mobilenet_v2, mobilenet_v2_expanded, "
-            "shufflenet_v2; or package.module:function of your own.",
-        ),
-    ] = None,
-    backbone_arg: Arguments = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="D",
-            show_default="digits",
-            help="digits, cifar10, cifar100, svhn, fashion_mnist, or folder:PATH with "
-            "train/CLASS/ and test/CLASS/, or CLASS/.",
-        ),
-    ] = None,
-    subset: Annotated[
-        int | None, typer.Option(metavar="N", help="Only so many training images, stratified.")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(metavar="N", help="Shrink images to NxN pixels.")
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(metavar="1|3", help="Make images grey, or repeat grey.")
-    ] = None,
-    data_folder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", show_default="the cache folder", help="Where downloads are, or go."
-        ),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            show_default="kernel,anchored,filter_basis,slice_generator",
-            help="How sites may share: kernel, one for several; anchored, and private 1x1 "
-            "regulators; filter_basis, shared filters and private coefficients; slice_generator, "
-            "kernels made from codes.",
-        ),
-    ] = None,
-    objectives: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            show_default="accuracy,parameters",
-            help="What is traded against what: accuracy, parameters.",
-        ),
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", show_default="15", help="Length of a training.")
-    ] = None,
-    replicates: Annotated[
-        int | None,
-        typer.Option(metavar="N", show_default="2", help="Trainings of a plan, one a seed."),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", show_default="64", help="Images a step.")
-    ] = None,
-    optimizer: Annotated[
-        Literal["sgd", "adamw"] | None,
-        typer.Option(show_default="sgd", help="How a network learns."),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(metavar="X", show_default="0.1", help="The peak of the schedule."),
-    ] = None,
-    validation: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            show_default="0.2",
-            help="Fraction of the training images that is kept for measuring.",
-        ),
-    ] = None,
-    workers: Workers = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."
-        ),
-    ] = None,
-    max_parameters: Annotated[
-        int | None, typer.Option(metavar="N", help="Never measure a larger network.")
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", show_default="0", help="The same seed repeats the search."),
-    ] = None,
-    storage: Storage = None,
-    ray_address: RayAddress = None,
-    out: Out = None,
+    config: options.ConfigFile = None,
+    study: options.StudyName = None,
+    backbone: options.Backbone = None,
+    backbone_arg: options.Arguments = None,
+    dataset: options.Dataset = None,
+    subset: options.Subset = None,
+    resolution: options.Resolution = None,
+    channels: options.Channels = None,
+    data_folder: options.DataFolder = None,
+    methods: options.Methods = None,
+    objectives: options.Objectives = None,
+    trials: options.Trials = None,
+    epochs: options.Epochs = None,
+    replicates: options.Replicates = None,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
+    learning_rate: options.LearningRate = None,
+    label_smoothing: options.LabelSmoothing = None,
+    augment: options.Augment = None,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
+    validation: options.Validation = None,
+    workers: options.Workers = None,
+    sampler: options.Sampler = None,
+    max_parameters: options.MaxParameters = None,
+    seed: options.Seed = None,
+    storage: options.Storage = None,
+    ray_address: options.RayAddress = None,
+    out: options.Out = None,
 ) -> None:
     """Search a network for its best sharing plans.
 
@@ -192,27 +83,27 @@ def launch(
 
 @app.command()
 def resume(
-    name: Name,
+    name: options.Name,
     trials: Annotated[
         int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
     ] = None,
-    workers: Workers = None,
-    storage: Storage = None,
-    ray_address: RayAddress = None,
-    out: Out = None,
+    workers: options.Workers = None,
+    storage: options.Storage = None,
+    ray_address: options.RayAddress = None,
+    out: options.Out = None,
 ) -> None:
     """Go on with an interrupted search, or give a finished one more trials.
 
     Example: run_search.py resume digits-resnet_cifar-1 --trials 80
     """
-    options = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
-    changes = {key: value for key, value in options.items() if value is not None}
+    given = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
+    changes = {key: value for key, value in given.items() if value is not None}
     prepared, store = _with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
     raise SystemExit(_search(prepared, store))
 
 
 @app.command()
-def studies(as_json: Json = False, storage: Storage = None) -> None:
+def studies(as_json: options.Json = False, storage: options.Storage = None) -> None:
     """List the studies of a database.
 
     Example: run_search.py studies --json
@@ -230,13 +121,13 @@ def studies(as_json: Json = False, storage: Storage = None) -> None:
 
 @app.command()
 def pareto(
-    name: Name,
-    as_json: Json = False,
+    name: options.Name,
+    as_json: options.Json = False,
     html: Annotated[
         Path | None, typer.Option(metavar="F", help="Write the interactive picture.")
     ] = None,
     png: Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")] = None,
-    storage: Storage = None,
+    storage: options.Storage = None,
 ) -> None:
     """Show the Pareto front of a study.
 
@@ -259,7 +150,7 @@ def pareto(
 
 @app.command()
 def export(
-    name: Name,
+    name: options.Name,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="plan.json", help="Where to write the plan.")
     ],
@@ -274,7 +165,7 @@ def export(
         float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
     ] = None,
     trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
-    storage: Storage = None,
+    storage: options.Storage = None,
 ) -> None:
     """Write the plan of one trial as a file.
 
@@ -295,11 +186,11 @@ def export(
 @app.command()
 def inspect(
     target: Annotated[str | None, typer.Argument(metavar="[BACKBONE|plan.json]")] = None,
-    backbone_arg: Arguments = None,
+    backbone_arg: options.Arguments = None,
     published: Annotated[
         bool, typer.Option("--published", help="List the papers' networks and plans instead.")
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Show what a backbone can share, or what a plan makes of its backbone.
 

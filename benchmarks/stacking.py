@@ -21,7 +21,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators import training
+from evaluators import stacking
 from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.training import TrainingSettings, use_threads
@@ -29,13 +29,13 @@ from space.apply import count_parameters
 from space.backbones import build_backbone
 from space.plan import SharingPlan
 
-RULE = training.STACKABLE_WORK
+RULE = stacking.STACKABLE_WORK
 CASES = [(width, batch) for batch in (32, 128) for width in (1, 2, 4, 8, 16)]
 
 
 def seconds(evaluator: Evaluator, seeds: int, stacked: bool) -> float:
     """The time of one training of each seed."""
-    training.STACKABLE_WORK = math.inf if stacked else 0
+    stacking.STACKABLE_WORK = math.inf if stacked else 0
     started = time.perf_counter()
     for _ in evaluator(SharingPlan(), range(seeds), "validation"):
         pass

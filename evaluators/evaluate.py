@@ -6,19 +6,24 @@ it can run in any process and be replaced by a fake in tests.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
+from evaluators.checkpoints import Checkpoint
 from evaluators.datasets import Dataset
 from evaluators.training import (
     Batches,
     EvaluationError,
+    Report,
     TrainingSettings,
     accuracy,
     normalised,
@@ -54,41 +59,99 @@ class Measure(Protocol):
         """
 
 
+@dataclass
+class _Run:
+    """Who hears of one training, where it leaves its state, and whether it was told to stop."""
+
+    report: Report | None
+    checkpoint: Path | None
+    stopped: bool = False
+
+    def hear(self, epoch: int, epochs: int, values: Mapping[str, float]) -> bool:
+        """A Report."""
+        self.stopped = bool(self.report and self.report(epoch, epochs, values))
+        return self.stopped
+
+
 @dataclass(frozen=True)
 class Evaluator:
-    """Short training from scratch, on the training images only."""
+    """Short training from scratch, on the training images only.
+
+    checkpoints: a folder where trainings that take longer than seconds leave their state, so that
+    a killed one goes on; each is deleted when whoever asked has taken its measurement.
+    """
 
     backbone: str
     arguments: Mapping[str, Argument]
     dataset: Dataset
     settings: TrainingSettings
+    checkpoints: Path | None = None
 
     def __call__(
-        self, plan: SharingPlan, seeds: Sequence[int], split: Split
+        self,
+        plan: SharingPlan,
+        seeds: Sequence[int],
+        split: Split,
+        report: Report | None = None,
     ) -> Iterator[list[Measured]]:
         """Train on the training images, once for each seed, and measure on ``split``.
 
         All plans get the same seeds: initial weights and the order of the images are common random
         numbers, so that plans differ by their sharing and not by their luck.
+
+        report: hears of each epoch of each training and may end it: then what has been learned is
+        measured, and the checkpoint stays for the same call to go on from.
         """
         images = self._train.images
         first = self._network(plan, seeds[0])
-        if worth_stacking(first, images, self.settings.batch_size):
-            yield self._measure(plan, seeds, split)
-        else:
-            for seed in seeds:
-                yield self._measure(plan, [seed], split)
+        together = worth_stacking(first, images, self.settings.batch_size)
+        for some in [seeds] if together else [[seed] for seed in seeds]:
+            run = _Run(report, self._checkpoint(plan, some))
+            try:
+                measured = self._measure(plan, some, split, run)
+            except Exception:  # it would fail again; whoever is only interrupted may go on
+                Checkpoint(run.checkpoint).remove()
+                raise
+            try:
+                yield measured
+            finally:  # it has been taken
+                if not run.stopped:
+                    Checkpoint(run.checkpoint).remove()
 
-    def _measure(self, plan: SharingPlan, seeds: Sequence[int], split: Split) -> list[Measured]:
+    def _measure(
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, run: _Run
+    ) -> list[Measured]:
         started = time.perf_counter()
         networks = [self._network(plan, seed) for seed in seeds]
-        forward = train(networks, self._train, self.settings, seeds)
+        forward = train(
+            networks,
+            self._train,
+            self.settings,
+            seeds,
+            report=run.hear,
+            checkpoint=run.checkpoint,
+        )
         values = accuracy(forward, len(seeds), self._held_out[split])
         seconds = (time.perf_counter() - started) / len(seeds)
         return [
             Measured(seed, {"accuracy": value}, seconds)
             for seed, value in zip(seeds, values, strict=True)
         ]
+
+    def _checkpoint(self, plan: SharingPlan, seeds: Sequence[int]) -> Path | None:
+        """The file of one training: its name says all that decides what the training gives."""
+        if self.checkpoints is None:
+            return None
+        asked = [
+            self.backbone,
+            dict(self.arguments),
+            self.dataset.fingerprint,
+            asdict(self.settings),
+            list(seeds),
+            torch.__version__,
+        ]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        return self.checkpoints / f"{plan.fingerprint}-{digest}.pt"
 
     def _network(self, plan: SharingPlan, seed: int) -> nn.Module:
         with torch.random.fork_rng():
@@ -104,7 +167,9 @@ class Evaluator:
 
     @cached_property
     def _train(self) -> Batches:
-        return normalised(self.dataset.train, self.dataset.train)
+        standard = self.settings.augment == "standard"
+        augmentation = self.dataset.augmentation if standard else None
+        return normalised(self.dataset.train, self.dataset.train, augmentation)
 
     @cached_property
     def _held_out(self) -> dict[Split, Batches]:

@@ -2,121 +2,89 @@
 
 Stochastic gradient descent with Nesterov momentum, or AdamW, under a one-cycle schedule (Smith and
 Topin 2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, bit for bit.
-
-A small network spends its time in calling operators, not in computing. Several seeds of one plan
-are therefore trained side by side as one network with one more dimension (``torch.func.vmap``):
-eight seeds of a small ResNet take about as long as four of them one after another.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
-from evaluators.datasets import Part
-from space.apply import extra_loss
+from evaluators.batches import Batches, device, normalised, shuffled, use_threads
+from evaluators.checkpoints import Checkpoint
+from evaluators.memory import EvaluationError, Pieces, call_in_pieces
+from evaluators.stacking import Forward, Precision, Stack, worth_stacking
 
-Forward = Callable[[Tensor], Tensor]
-"""Images (seeds, batch, channels, height, width) to logits (seeds, batch, classes)."""
+__all__ = [
+    "Batches",
+    "EvaluationError",
+    "Forward",
+    "Report",
+    "TrainingSettings",
+    "accuracy",
+    "device",
+    "normalised",
+    "train",
+    "use_threads",
+    "worth_stacking",
+]
 
-TrainingForward = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""The same, and what the sharing methods add to the loss (seeds,)."""
-
-STACKABLE_WORK = 1e9
-"""Parameters x pixels x batch size up to which seeds are trained side by side: where an operator
-takes longer than its call, one after another is as fast (benchmarks/stacking.py)."""
-
-
-class EvaluationError(Exception):
-    """A plan that was trained, or could not be, without a usable result."""
+Report = Callable[[int, int, Mapping[str, float]], bool | None]
+"""Called after each epoch with its number from 1, the number of epochs, and its values: "loss", the
+mean over its images and over the seeds. Returns True to end the training here; nothing to go on.
+"""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a network is trained; learning_rate is the peak of the schedule."""
+    """How a network is trained.
+
+    learning_rate: the peak of the schedule. label_smoothing: the share of each label that is spread
+    over all classes. augment: standard is what the data set names, if it names any.
+    precision: auto is bfloat16 where the device gains from it. compile: by ``torch.compile``.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    label_smoothing: float = 0.0
+    augment: Literal["none", "standard"] = "standard"
+    precision: Precision = "auto"
+    compile: bool = False
 
 
-@dataclass(frozen=True)
-class Batches:
-    """A part of a data set on the device: normalised images and labels."""
-
-    images: Tensor
-    labels: Tensor
-
-
-def use_threads(count: int) -> None:
-    """How many threads torch may use in this process, so that workers do not fight for cores."""
-    torch.set_num_threads(count)
-
-
-def device() -> torch.device:
-    """The accelerator where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def normalised(part: Part, reference: Part) -> Batches:
-    """``part`` on the device, its images scaled by mean and deviation of ``reference``, by channel.
-
-    reference: the training images, so that nothing is learned from the others.
-    """
-    pixels = torch.from_numpy(reference.images).float()
-    mean = pixels.mean(dim=(0, 2, 3), keepdim=True)
-    deviation = pixels.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
-    images = (torch.from_numpy(part.images).float() - mean) / deviation
-    return Batches(images.to(device()), torch.from_numpy(part.labels).to(device()))
-
-
-def worth_stacking(network: nn.Module, images: Tensor, batch_size: int) -> bool:
-    """Whether seeds are trained side by side: a rule, not a timing, so that it repeats."""
-    parameters = sum(tensor.numel() for tensor in network.parameters())
-    pixels = images.shape[-1] * images.shape[-2]
-    return parameters * pixels * batch_size <= STACKABLE_WORK
-
-
-def train(
-    networks: Sequence[nn.Module], data: Batches, settings: TrainingSettings, seeds: Sequence[int]
+def train(  # noqa: PLR0913  what is trained, and two that may be left out
+    networks: Sequence[nn.Module],
+    data: Batches,
+    settings: TrainingSettings,
+    seeds: Sequence[int],
+    *,
+    report: Report | None = None,
+    checkpoint: Path | None = None,
 ) -> Forward:
     """Train networks of one architecture side by side; ``seeds`` decide the order of the images.
 
-    Returns the trained networks as one function, in evaluation mode. One network is trained in
-    place by ordinary calls; several must allow ``torch.func.vmap``.
-    Raises EvaluationError when a loss is no longer a number.
+    Returns the trained networks as one function of normalised images, in evaluation mode. One
+    network is trained in place by ordinary calls; several must allow ``torch.func.vmap``.
+
+    report: hears of each epoch and may end the training. checkpoint: a file from which a killed or
+    stopped training goes on; it must belong to these very networks, data, settings and seeds, and
+    whoever names it removes it.
+
+    Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    forward, parameters, modules = _stacked(networks)
-    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    batches = max(1, len(data.labels) // settings.batch_size)
-    optimizer = _optimizer(parameters, settings)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * batches
-    )
-    modules.train()
-    for epoch in range(settings.epochs):
-        for batch in _shuffled(len(data.labels), batches, settings.batch_size, orders):
-            labels = data.labels[batch].flatten()
-            logits, extra = forward(data.images[batch])
-            # The mean over a batch, summed over the seeds: each seed's own gradient.
-            loss = functional.cross_entropy(logits.flatten(0, 1), labels) * len(seeds) + extra.sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-        if not math.isfinite(loss.item()):
-            raise EvaluationError(f"the loss became {loss.item()} in epoch {epoch + 1}")
-    modules.eval()
-    return lambda images: forward(images)[0]
+    with torch.random.fork_rng():  # dropout
+        torch.manual_seed(seeds[0])
+        training = _Training(networks, data, settings, seeds)
+        training.run(report, Checkpoint(checkpoint))
+    return lambda images: training.stack(images)[0]
 
 
 @torch.no_grad()
@@ -124,49 +92,100 @@ def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024
     """For each seed the share of images whose largest logit is their label, from 0 to 1."""
     correct = torch.zeros(seeds, dtype=torch.long, device=data.labels.device)
     for start in range(0, len(data.labels), batch_size):
-        images = data.images[start : start + batch_size]
+        images = data.normalised(data.images[start : start + batch_size])
         labels = data.labels[start : start + batch_size]
-        logits = forward(images.expand(seeds, *images.shape))
+        logits = call_in_pieces(forward, images.expand(seeds, *images.shape))
         correct += (logits.argmax(-1) == labels).sum(-1)
     return [count / len(data.labels) for count in correct.tolist()]
 
 
-class _WithExtraLoss(nn.Module):
-    """A network that returns what its sharing methods add to the loss beside its logits."""
+@dataclass
+class _Training:
+    """A training that is under way."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.has_loss = extra_loss(network) is not None
+    networks: Sequence[nn.Module]
+    data: Batches
+    settings: TrainingSettings
+    seeds: Sequence[int]
+    epoch: int = 0
+    pieces: Pieces = field(default_factory=Pieces)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (batch, channels, height, width); returns (batch, classes) and a scalar."""
-        logits = self.network(x)
-        extra = extra_loss(self.network) if self.has_loss and self.training else None
-        return logits, logits.new_zeros(()) if extra is None else extra
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.stack = Stack(
+            self.networks,
+            settings.precision,
+            small=worth_stacking(self.networks[0], self.data.images, settings.batch_size),
+            compiled=settings.compile,
+        )
+        self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        self.batches = max(1, len(self.data.labels) // settings.batch_size)
+        self.optimizer = _optimizer(self.stack.parameters, settings)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, settings.learning_rate, total_steps=settings.epochs * self.batches
+        )
 
+    def run(self, report: Report | None, checkpoint: Checkpoint) -> None:
+        """All epochs that are left, or until ``report`` says to stop."""
+        if (state := checkpoint.load()) is not None:
+            self._restore(state)
+        self.stack.train(True)
+        stop = False
+        while self.epoch < self.settings.epochs and not stop:
+            loss = self._run_epoch()
+            self.epoch += 1
+            if not math.isfinite(loss):
+                raise EvaluationError(f"the loss became {loss} in epoch {self.epoch}")
+            stop = bool(report and report(self.epoch, self.settings.epochs, {"loss": loss}))
+            if stop or checkpoint.is_due:
+                checkpoint.save(self._state())
+        self.stack.train(False)
 
-def _stacked(networks: Sequence[nn.Module]) -> tuple[TrainingForward, list[Tensor], nn.Module]:
-    """The networks as one function, its parameters, and the module whose mode decides."""
-    if len(networks) == 1:
-        network = _WithExtraLoss(networks[0])
+    def _run_epoch(self) -> float:
+        """Returns the mean loss."""
+        data, size = self.data, self.settings.batch_size
+        total = torch.zeros((), device=data.labels.device)
+        for index in shuffled(len(data.labels), self.batches, size, self.generators):
+            images = data.augmented(index, self.generators)
+            labels = data.labels[index.to(data.labels.device)]
+            self.optimizer.zero_grad(set_to_none=True)
+            total += self.pieces.backward(self._loss, images, labels, self.stack.parameters)
+            self.optimizer.step()
+            self.schedule.step()
+        return total.item() / (self.batches * len(self.seeds))
 
-        def single(x: Tensor) -> tuple[Tensor, Tensor]:
-            logits, extra = network(x[0])
-            return logits[None], extra[None]
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean over a batch, summed over the seeds: each seed's own gradient."""
+        logits, extra = self.stack(self.data.normalised(images))
+        smoothing = self.settings.label_smoothing
+        loss = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing
+        )
+        return loss * len(self.seeds) + extra.sum()
 
-        return single, list(network.parameters()), network
-    parameters, buffers = stack_module_state([_WithExtraLoss(network) for network in networks])
-    skeleton = copy.deepcopy(_WithExtraLoss(networks[0]))
+    def _state(self) -> dict[str, Any]:
+        """Everything that decides how it goes on. Random numbers of an accelerator are left out:
+        there nothing repeats bit for bit."""
+        return {
+            "epoch": self.epoch,
+            "pieces": self.pieces.count,
+            "tensors": {name: tensor.detach() for name, tensor in self.stack.tensors.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generators": [generator.get_state() for generator in self.generators],
+            "dropout": torch.get_rng_state(),
+        }
 
-    def one(
-        params: dict[str, Tensor], state: dict[str, Tensor], x: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        outputs: tuple[Tensor, Tensor] = functional_call(skeleton, (params, state), (x,))
-        return outputs
-
-    stacked = vmap(one, randomness="different")
-    return lambda x: stacked(parameters, buffers, x), list(parameters.values()), skeleton
+    @torch.no_grad()
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, tensor in self.stack.tensors.items():
+            tensor.copy_(state["tensors"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        for generator, kept in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(kept)
+        torch.set_rng_state(state["dropout"])
+        self.epoch, self.pieces = state["epoch"], Pieces(state["pieces"])
 
 
 def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -179,11 +198,3 @@ def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> torch.op
     return torch.optim.SGD(
         parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
     )
-
-
-def _shuffled(
-    length: int, batches: int, batch_size: int, orders: Sequence[torch.Generator]
-) -> tuple[Tensor, ...]:
-    """The indices of an epoch: for each batch (seeds, batch size), each seed in its own order."""
-    indices = torch.stack([torch.randperm(length, generator=order) for order in orders])
-    return indices[:, : batches * batch_size].tensor_split(batches, dim=1)

@@ -72,6 +72,10 @@ class SearchConfig(BaseModel):
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(0.1, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: Literal["none", "standard"] = "standard"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     validation: float = Field(0.2, gt=0, lt=1)
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     sampler: str = "tpe"

@@ -13,6 +13,7 @@ caller run in order.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sys
@@ -204,8 +205,9 @@ def run_on_ray(engine: Engine, measure: Measure, workers: int) -> None:
 
 def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.Tuner:
     trainable = tune.with_parameters(Worker, measure=measure, threads=1)
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return tune.Tuner(
-        tune.with_resources(trainable, {"CPU": 1}),
+        tune.with_resources(trainable, _share(workers, there.get("GPU", 0))),
         tune_config=tune.TuneConfig(num_samples=workers, max_concurrent_trials=workers),
         run_config=tune.RunConfig(
             name="workers",
@@ -216,6 +218,16 @@ def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
+
+
+def _share(workers: int, accelerators: float) -> dict[str, float]:
+    """What one worker takes: a CPU and, where there are any, an equal part of an accelerator.
+
+    Ray hides accelerators from a worker that asks for none.
+    """
+    if not accelerators:
+        return {"CPU": 1}
+    return {"CPU": 1, "GPU": 1 / math.ceil(workers / accelerators)}
 
 
 def _cause(error: BaseException) -> Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from evaluators.checkpoints import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset
 from evaluators.evaluate import Evaluator, Measure
 from evaluators.objectives import OBJECTIVES
+from evaluators.stacking import computes_bfloat16
 from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig, make_config
 from search.engine import Engine
@@ -159,12 +161,14 @@ def _prepared(
     is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
     settings = TrainingSettings(
-        config.epochs, config.batch_size, config.learning_rate, config.optimizer
+        **{field.name: getattr(config, field.name) for field in fields(TrainingSettings)}
     )
-    evaluator = Evaluator(config.backbone, config.backbone_arg, dataset, settings)
+    checkpoints = checkpoint_folder(study.name)
+    evaluator = Evaluator(config.backbone, config.backbone_arg, dataset, settings, checkpoints)
     conditions = {
         "evaluator": "short training",
         "device": str(device()),
+        "bfloat16": computes_bfloat16(device()),
         "dataset": dataset.fingerprint,
         **_versions(),
     }

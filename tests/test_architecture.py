@@ -30,7 +30,7 @@ HOMES = {
     "sklearn": {"evaluators/datasets.py", "evaluators/parts.py"},
     "PIL": {"evaluators/decoding.py", "evaluators/pixels.py"},
     "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
-    "typer": {"run_search.py"},
+    "typer": {"run_search.py", "search/options.py"},
 }
 TORCH_FREE = (
     "space/plan.py",
@@ -38,6 +38,7 @@ TORCH_FREE = (
     "storage",
     "search/results",
     "search/config.py",
+    "search/options.py",
     "run_search.py",
     "evaluators/augmentation.py",
     "evaluators/data_cache.py",

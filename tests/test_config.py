@@ -113,7 +113,10 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         ({"validation": 1.5}, "validation"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"trials": "many"}, "trials"),
-        ({"colour": 1}, "unknown option 'colour': choose one of backbone, "),
+        ({"label_smoothing": 1}, "label_smoothing: .*less than 1, got 1"),
+        ({"augment": "twice"}, "augment: .*'none' or 'standard', got 'twice'"),
+        ({"precision": "half"}, "precision: .*'float32' or 'bfloat16', got 'half'"),
+        ({"colour": 1}, "unknown option 'colour': choose one of augment, "),
         ({"max_parameters": 0}, "max_parameters"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators import training
+from evaluators import stacking
 from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.training import (
@@ -31,10 +31,10 @@ def evaluator() -> Evaluator:
 
 def test_normalisation_learns_nothing_from_held_out_images() -> None:
     dataset = load_dataset("digits", 0.5)
-    batches = normalised(dataset.train, dataset.train)
-    assert batches.images.mean().abs() < 1e-5
-    assert batches.images.std() == pytest.approx(1, abs=1e-3)
-    assert normalised(dataset.test, dataset.train).images.mean().abs() > 1e-5
+    train, test = (normalised(part, dataset.train) for part in (dataset.train, dataset.test))
+    assert train.normalised(train.images).mean().abs() < 1e-5
+    assert train.normalised(train.images).std() == pytest.approx(1, abs=1e-3)
+    assert test.normalised(test.images).mean().abs() > 1e-5
 
 
 def test_the_same_seed_gives_the_same_values_another_seed_others(evaluator: Evaluator) -> None:
@@ -59,7 +59,7 @@ def test_seeds_side_by_side_train_as_seeds_alone(
     backbone = build_backbone("resnet_cifar", TINY)
     space = SearchSpace(find_sites(backbone), count_parameters(backbone))
     plan, data = space.fully_shared_plan(), evaluator._train
-    images = data.images[:50].expand(3, 50, 1, 8, 8)
+    images = data.normalised(data.images[:50]).expand(3, 50, 1, 8, 8)
 
     def networks() -> list[nn.Module]:
         return [evaluator._network(plan, seed) for seed in range(3)]
@@ -71,7 +71,7 @@ def test_seeds_side_by_side_train_as_seeds_alone(
     assert torch.allclose(together, torch.cat(alone), atol=1e-3)
 
     side_by_side = list(evaluator(plan, range(3), "validation"))
-    monkeypatch.setattr(training, "STACKABLE_WORK", 0)
+    monkeypatch.setattr(stacking, "STACKABLE_WORK", 0)
     one_by_one = list(evaluator(plan, range(3), "validation"))
     assert [len(batch) for batch in side_by_side] == [3]
     assert [len(batch) for batch in one_by_one] == [1, 1, 1]

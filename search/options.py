@@ -1,0 +1,166 @@
+"""The options of the command line: what each one takes, and what its help says.
+
+One type an option; a command names those it has. Read without torch, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        show_default="sqlite:///isoshare.db, or ISOSHARE_STORAGE",
+        help="The database of the studies.",
+    ),
+]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(metavar="K=V", help="An argument of the backbone; may be repeated."),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="isoshare-out/STUDY",
+        help="Where the picture and the plan are written.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="one a CPU", help="Trainings that run side by side."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="A", help="An existing Ray cluster to run on.")
+]
+
+# What only a new search has, in the order of its help.
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(metavar="F.toml", help="Read options from a file; those given here win."),
+]
+StudyName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default="DATASET-BACKBONE-N", help="What the search is called."
+    ),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="B",
+        show_default="a small resnet_cifar",
+        help="For small images convmixer, dacnn_mix, dacnn_plain, densenet_bc, fashion_cnn, "
+        "resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, resnet34, "
+        "resnet50, resnet101, resnext50, densenet121, mobilenet_v2, mobilenet_v2_expanded, "
+        "shufflenet_v2; or package.module:function of your own.",
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D",
+        show_default="digits",
+        help="digits, cifar10, cifar100, svhn, fashion_mnist, or folder:PATH with "
+        "train/CLASS/ and test/CLASS/, or CLASS/.",
+    ),
+]
+Subset = Annotated[
+    int | None, typer.Option(metavar="N", help="Only so many training images, stratified.")
+]
+Resolution = Annotated[int | None, typer.Option(metavar="N", help="Shrink images to NxN pixels.")]
+Channels = Annotated[
+    int | None, typer.Option(metavar="1|3", help="Make images grey, or repeat grey.")
+]
+DataFolder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", show_default="the cache folder", help="Where downloads are, or go."
+    ),
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        show_default="kernel,anchored,filter_basis,slice_generator",
+        help="How sites may share: kernel, one for several; anchored, and private 1x1 "
+        "regulators; filter_basis, shared filters and private coefficients; slice_generator, "
+        "kernels made from codes.",
+    ),
+]
+Objectives = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        show_default="accuracy,parameters",
+        help="What is traded against what: accuracy, parameters.",
+    ),
+]
+Trials = Annotated[
+    int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")
+]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", show_default="15", help="Length of a training.")
+]
+Replicates = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="2", help="Trainings of a plan, one a seed."),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", show_default="64", help="Images a step.")
+]
+Optimizer = Annotated[
+    Literal["sgd", "adamw"] | None,
+    typer.Option(show_default="sgd", help="How a network learns."),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(metavar="X", show_default="0.1", help="The peak of the schedule."),
+]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X", show_default="0.0", help="The share of a label spread over all classes."
+    ),
+]
+Augment = Annotated[
+    Literal["none", "standard"] | None,
+    typer.Option(
+        show_default="standard", help="Shift and mirror training images as suits the data set."
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"] | None,
+    typer.Option(show_default="auto", help="auto: bfloat16 where the device gains from it."),
+]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile", show_default="False", help="Compile each network: for long trainings."
+    ),
+]
+Validation = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        show_default="0.2",
+        help="Fraction of the training images that is kept for measuring.",
+    ),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."),
+]
+MaxParameters = Annotated[
+    int | None, typer.Option(metavar="N", help="Never measure a larger network.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="0", help="The same seed repeats the search."),
+]
