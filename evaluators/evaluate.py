@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -36,6 +36,9 @@ from space.plan import SharingPlan
 from space.sites import find_sites
 
 Split = Literal["validation", "test"]
+
+ON_DEVICE = ("_train", "_held_out")
+"""Cached properties of an evaluator that stay in their process."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Evaluator:
         forward = train(
             networks,
             self._train,
-            self.settings,
+            self.training_settings,
             seeds,
             report=run.hear,
             checkpoint=run.checkpoint,
@@ -142,28 +145,45 @@ class Evaluator:
         """The file of one training: its name says all that decides what the training gives."""
         if self.checkpoints is None:
             return None
+        return self.checkpoints / self._name(plan, seeds, self.training_settings)
+
+    def _name(self, plan: SharingPlan, seeds: Sequence[int], settings: TrainingSettings) -> str:
+        """The name of the file of one training; without ``plan`` it is the same for all plans."""
         asked = [
-            self.backbone,
-            dict(self.arguments),
-            self.dataset.fingerprint,
-            asdict(self.settings),
-            list(seeds),
-            torch.__version__,
+            *(self.backbone, dict(self.arguments), self.dataset.fingerprint, asdict(settings)),
+            *(list(seeds), self.conditions, torch.__version__),
         ]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-        return self.checkpoints / f"{plan.fingerprint}-{digest}.pt"
+        return f"{plan.fingerprint}-{digest}.pt"
+
+    @property
+    def training_settings(self) -> TrainingSettings:
+        """How a plan's network is trained."""
+        return self.settings
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What else decides the result, beside network, data, settings and seeds."""
+        return {}
 
     def _network(self, plan: SharingPlan, seed: int) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backbone = build_backbone(self.backbone, self.arguments)
             network = apply_plan(backbone, plan)
-        # The closed form decides which plans are searched: it must hold for what is trained.
+        self._check_size(network, backbone, plan)
+        return network.to(self._train.images.device)
+
+    def _check_size(self, network: nn.Module, backbone: nn.Module, plan: SharingPlan) -> None:
+        """The closed form decides which plans are searched: it must hold for what is trained."""
         expected = plan_parameters(plan, find_sites(backbone), count_parameters(backbone))
         counted = count_parameters(network)
         if counted != expected:
             raise EvaluationError(f"{counted} parameters were built where {expected} were expected")
-        return network.to(self._train.images.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Images on the device are made again where they are needed."""
+        return {key: value for key, value in vars(self).items() if key not in ON_DEVICE}
 
     @cached_property
     def _train(self) -> Batches:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from evaluators.training import Batches
+from evaluators.batches import Batches
 from space.apply import apply_plan, fit
 from space.methods import METHODS
 from space.methods.anchored import AnchoredConv2d
@@ -73,7 +73,8 @@ def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Te
     count = min(images, len(data.labels))
     for start in range(0, count, FISHER_BATCH):
         batch = slice(start, min(count, start + FISHER_BATCH))
-        for key, gradients in each(kernels, data.images[batch], data.labels[batch]).items():
+        images_there = data.normalised(data.images[batch])
+        for key, gradients in each(kernels, images_there, data.labels[batch]).items():
             squares[key] += gradients.square().sum(0)
     return {name: squares[key] / count for name, key in names.items()}
 
@@ -101,7 +102,7 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     for start in range(0, min(images, len(data.labels)), BATCH):
-        network(data.images[start : start + BATCH])
+        network(data.normalised(data.images[start : start + BATCH]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for norm, hook in zip(inner, passed_by, strict=True):

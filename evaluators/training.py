@@ -122,7 +122,9 @@ class _Training:
         self.batches = max(1, len(self.data.labels) // settings.batch_size)
         self.optimizer = _optimizer(self.stack.parameters, settings)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, settings.learning_rate, total_steps=settings.epochs * self.batches
+            self.optimizer,
+            settings.learning_rate,
+            total_steps=max(1, settings.epochs * self.batches),
         )
 
     def run(self, report: Report | None, checkpoint: Checkpoint) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from evaluators.training import Batches
+from evaluators.batches import Batches
 
 Score = Callable[[nn.Module, Batches], float]
 
@@ -49,7 +49,7 @@ def naswot(network: nn.Module, data: Batches) -> float:
     """
     network = copy.deepcopy(network).train()
     with torch.no_grad(), _Rectified() as rectified:
-        network(data.images)
+        network(data.normalised(data.images))
     agreement = torch.zeros(len(data.images), len(data.images), dtype=torch.float64)
     for units in rectified.on:
         agreement += units @ units.T + (1 - units) @ (1 - units).T
@@ -59,7 +59,7 @@ def naswot(network: nn.Module, data: Batches) -> float:
 def gradient_norm(network: nn.Module, data: Batches) -> float:
     """The Euclidean norm of the gradient of the loss on the batch."""
     network = copy.deepcopy(network).train()
-    loss: Any = functional.cross_entropy(network(data.images), data.labels)
+    loss: Any = functional.cross_entropy(network(data.normalised(data.images)), data.labels)
     loss.backward()
     gradients = [tensor.grad for tensor in network.parameters() if tensor.grad is not None]
     return float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())

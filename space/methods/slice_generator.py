@@ -34,7 +34,8 @@ class SliceGeneratedConv2d(nn.Conv2d):
     once until the weights change.
 
     generator: G (N, c), one tensor for the bank; codes: Z (n, c). A change of the weights is seen
-    by their version counters, which writing through ``.data`` does not advance.
+    by their version counters. Fused optimizers and writing through ``.data`` do not advance these,
+    so a forward pass with gradients, which precedes every step, empties the cache too.
     """
 
     generator: nn.Parameter
@@ -50,6 +51,7 @@ class SliceGeneratedConv2d(nn.Conv2d):
     def kernel(self) -> Tensor:
         """(out, in/groups, k, k), from the cache where that is safe."""
         if self.training or torch.is_grad_enabled() or not self._is_cacheable():
+            self._made = None
             return self.generate()
         state = [(id(t), t._version, t.data_ptr()) for t in (self.generator, self.codes)]
         if self._made is None or self._made[0] != state:
