@@ -21,15 +21,11 @@ from evaluators.checkpoints import Checkpoint, checkpoint_folder
 from evaluators.evaluate import Evaluator, Measured, Split
 from evaluators.inheritance import calibrate, fisher, inherit
 from evaluators.training import Report, TrainingSettings, train
-from space.errors import IsoshareError
 from space.plan import SharingPlan
+from space.weights import WeightsError
 
 FINE_TUNING_RATE = 0.2
 """The peak of the learning rate in fine-tuning, as a part of that in training from scratch."""
-
-
-class WeightsError(IsoshareError):
-    """A file of weights that cannot be read, or is not for this backbone."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ HOMES = {
     "sklearn": {"evaluators/datasets.py", "evaluators/parts.py"},
     "PIL": {"evaluators/decoding.py", "evaluators/pixels.py"},
     "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
+    "safetensors": {"space/weights.py", "evaluators/inherit.py"},
     "typer": {"run_search.py", "search/options.py"},
 }
 TORCH_FREE = (

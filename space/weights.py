@@ -1,0 +1,83 @@
+"""Weights of a shared network in a file: each shared tensor once, the plan beside them.
+
+The file is in the safetensors format, which holds tensors and text and can execute nothing. Its
+metadata has the whole plan file under ``isoshare.plan``, so that the network can be built again
+from the file alone where its backbone can be imported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from space.apply import apply_plan
+from space.backbones import build_backbone
+from space.errors import IsoshareError
+from space.plan import PlanFile
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PLAN_KEY = "isoshare.plan"
+
+
+class WeightsError(IsoshareError):
+    """A file of weights that cannot be read, or is not for this network."""
+
+
+def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
+    """Write the tensors of a shared network and its plan, the whole file or nothing."""
+    from safetensors.torch import save_model
+
+    temporary = Path(f"{path}.part")
+    save_model(network, str(temporary), {PLAN_KEY: plan.text})
+    temporary.replace(path)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Read the tensors of a file into ``network``, shared by the same plan, and return it.
+
+    Raises WeightsError, and then nothing is promised about the weights of ``network``.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(network, str(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(
+            f"{path} does not fit the network: {reason}; share the network by the plan in the file "
+            "(space.weights.read_plan) before its weights are loaded"
+        ) from error
+    return network
+
+
+def read_plan(path: str | Path) -> PlanFile:
+    """The plan in a file of weights. Raises WeightsError or PlanError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read {path}: {error}") from error
+    if PLAN_KEY not in metadata:
+        raise WeightsError(f"{path} holds no plan: it was not written by Isoshare")
+    return PlanFile.parse(metadata[PLAN_KEY])
+
+
+def load_network(path: str | Path) -> nn.Module:
+    """The trained network of a file, in evaluation mode, built from nothing but the file.
+
+    Imports its backbone, so use it for files you trust as much as the code they name. Raises
+    WeightsError, PlanError or BackboneError.
+    """
+    file = read_plan(path)
+    if file.backbone is None:
+        raise WeightsError(
+            f"the plan in {path} names no backbone: build yours, share it by that plan "
+            "(space.weights.read_plan) and call load_weights"
+        )
+    backbone = build_backbone(file.backbone.name, file.backbone.arguments)
+    return load_weights(apply_plan(backbone, file.plan), path).eval()
