@@ -64,6 +64,11 @@ RayAddress = Annotated[
 ]
 
 
+def _never(what: str) -> Any:
+    """An upper limit that is known before a network is trained."""
+    return typer.Option(metavar="N", help=f"Never measure a network of more {what}.")
+
+
 @app.command()
 def launch(
     config: Annotated[
@@ -127,7 +132,8 @@ def launch(
         typer.Option(
             metavar="A,B",
             show_default="accuracy,parameters",
-            help="What is traded against what: accuracy, parameters.",
+            help="What is traded against what, two or three of: accuracy, parameters, macs, "
+            "bytes, activation_memory, latency.",
         ),
     ] = None,
     trials: Annotated[
@@ -166,8 +172,11 @@ def launch(
             metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."
         ),
     ] = None,
-    max_parameters: Annotated[
-        int | None, typer.Option(metavar="N", help="Never measure a larger network.")
+    max_parameters: Annotated[int | None, _never("parameters")] = None,
+    max_macs: Annotated[int | None, _never("multiply-accumulates an image")] = None,
+    max_bytes: Annotated[int | None, _never("bytes when saved")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(metavar="X", help="Keep less accurate plans off the front.")
     ] = None,
     seed: Annotated[
         int | None,
@@ -242,7 +251,8 @@ def pareto(
 
     Example: run_search.py pareto digits-resnet_cifar-1 --html front.html
     """
-    from search.results.figures import front_figure, write_html, write_png
+    from search.results.drawing import write_html, write_png
+    from search.results.figures import front_figure
     from search.results.pareto import load_results
     from search.results.tables import front_json, front_table
 
@@ -387,7 +397,7 @@ def _search(prepared: Prepared, store: Store) -> int:
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
     from search.runner import start
-    from search.view import open_view
+    from search.view import headline, open_view
 
     config, name, console = prepared.config, prepared.study.name, _console()
     for warning in prepared.warnings:
@@ -396,7 +406,7 @@ def _search(prepared: Prepared, store: Store) -> int:
         cluster = ray_cluster(config.workers, config.ray_address)
         _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
-        console.print(_headline(prepared, engine.budget), highlight=False, soft_wrap=True)
+        console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
@@ -409,27 +419,13 @@ def _search(prepared: Prepared, store: Store) -> int:
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
-def _headline(prepared: Prepared, trials: int) -> str:
-    from rich.markup import escape
-
-    from search.results.words import counted
-
-    config = prepared.config
-    return (
-        f"study [bold]{prepared.study.name}[/]: {prepared.space.count():,} plans of "
-        f"{config.backbone} on {escape(config.dataset)}, {counted(trials, 'trial')} of "
-        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}"
-    )
-
-
 def _show(results: Results, folder: Path) -> int:
     """The front as table, picture and plan, and what to type next."""
-    from search.results.summary import next_commands, write_results
+    from search.results.summary import next_commands, why_empty, write_results
     from search.results.tables import front_table
 
     if not results.front.members:
-        reason = next(trial.error for trial in results.trials)
-        _fail(f"all {len(results.trials)} trials failed; the first one: {reason}", FAILED)
+        _fail(why_empty(results), FAILED)
     _writing(folder, partial(write_results, results))
     console = _console()
     console.print(front_table(results))
