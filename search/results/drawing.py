@@ -79,7 +79,8 @@ def write_png(figure: FrontFigure, path: Path) -> None:
             yerr=[point.error for point in cloud.points],
             fmt="x" if cloud.crossed else "o",
             markersize=0.6 * cloud.size,
-            color=cloud.color if figure.color_axis is None else GREY,
+            color=cloud.color,
+            ecolor=cloud.color if figure.color_axis is None else GREY,
             elinewidth=0.8,
             label=cloud.name,
         )
@@ -89,7 +90,7 @@ def write_png(figure: FrontFigure, path: Path) -> None:
     axes.set(title=figure.title, xlabel=axis_title(figure.x_axis), ylabel=axis_title(figure.y_axis))
     axes.grid(alpha=0.25)
     if _clouds(figure):
-        axes.legend(loc="lower right", frameon=False)
+        drawing.legend(loc="outside lower center", ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     drawing.savefig(path, format="png")
 
