@@ -63,6 +63,9 @@ def launch(
     workers: options.Workers = None,
     sampler: options.Sampler = None,
     max_parameters: options.MaxParameters = None,
+    max_macs: options.MaxMacs = None,
+    max_bytes: options.MaxBytes = None,
+    min_accuracy: options.MinAccuracy = None,
     seed: options.Seed = None,
     storage: options.Storage = None,
     ray_address: options.RayAddress = None,
@@ -133,7 +136,8 @@ def pareto(
 
     Example: run_search.py pareto digits-resnet_cifar-1 --html front.html
     """
-    from search.results.figures import front_figure, write_html, write_png
+    from search.results.drawing import write_html, write_png
+    from search.results.figures import front_figure
     from search.results.pareto import load_results
     from search.results.tables import front_json, front_table
 
@@ -278,7 +282,7 @@ def _search(prepared: Prepared, store: Store) -> int:
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
     from search.runner import start
-    from search.view import open_view
+    from search.view import headline, open_view
 
     config, name, console = prepared.config, prepared.study.name, _console()
     for warning in prepared.warnings:
@@ -287,7 +291,7 @@ def _search(prepared: Prepared, store: Store) -> int:
         cluster = ray_cluster(config.workers, config.ray_address)
         _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
-        console.print(_headline(prepared, engine.budget), highlight=False, soft_wrap=True)
+        console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
@@ -300,27 +304,13 @@ def _search(prepared: Prepared, store: Store) -> int:
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
-def _headline(prepared: Prepared, trials: int) -> str:
-    from rich.markup import escape
-
-    from search.results.words import counted
-
-    config = prepared.config
-    return (
-        f"study [bold]{prepared.study.name}[/]: {prepared.space.count():,} plans of "
-        f"{config.backbone} on {escape(config.dataset)}, {counted(trials, 'trial')} of "
-        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}"
-    )
-
-
 def _show(results: Results, folder: Path) -> int:
     """The front as table, picture and plan, and what to type next."""
-    from search.results.summary import next_commands, write_results
+    from search.results.summary import next_commands, why_empty, write_results
     from search.results.tables import front_table
 
     if not results.front.members:
-        reason = next(trial.error for trial in results.trials)
-        _fail(f"all {len(results.trials)} trials failed; the first one: {reason}", FAILED)
+        _fail(why_empty(results), FAILED)
     _writing(folder, partial(write_results, results))
     console = _console()
     console.print(front_table(results))

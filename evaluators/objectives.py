@@ -14,20 +14,41 @@ from space.plan import SharingPlan
 from space.search_space import SearchSpace
 
 Direction = Literal["maximize", "minimize"]
+Cost = Callable[[SearchSpace, SharingPlan], float]
 
 
 @dataclass(frozen=True)
 class Objective:
     """One row of OBJECTIVES.
 
-    exact: the number as a function of space and plan, or None if it has to be measured.
     worst: the reference for the hypervolume, as a function of the space: a value that no plan
         worth having exceeds.
+    exact: the number as a function of space and plan, or None if it has to be measured.
+    unit: what is counted, where the name does not say it.
+    of_an_image: whether the space must know what an image costs the unshared network.
     """
 
     direction: Direction
     worst: Callable[[SearchSpace], float]
-    exact: Callable[[SearchSpace, SharingPlan], float] | None = None
+    exact: Cost | None = None
+    unit: str = ""
+    of_an_image: bool = False
+
+
+def _above_all(cost: Cost) -> Callable[[SearchSpace], float]:
+    """A tenth above the most that a plan costs: filter bases and regulators may cost more than the
+    unshared network, and what they save elsewhere shall count.
+    """
+
+    def worst(space: SearchSpace) -> float:
+        dearest = space.cheapest(lambda plan: -cost(space, plan))
+        return 1.1 * cost(space, dearest)
+
+    return worst
+
+
+def _costs(cost: Cost, unit: str = "") -> Objective:
+    return Objective("minimize", _above_all(cost), cost, unit, of_an_image=True)
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -39,6 +60,20 @@ OBJECTIVES: dict[str, Objective] = {
         "minimize",
         worst=lambda space: 1.1 * space.unshared,
         exact=lambda space, plan: space.trainable_parameters(plan),
+    ),
+    # Multiply-accumulates of convolutions and matrix products for one image.
+    "macs": _costs(lambda space, plan: space.macs(plan)),
+    # Size of a file that holds each tensor once: trained, frozen, and buffers.
+    "bytes": _costs(lambda space, plan: space.stored_bytes(plan)),
+    # Most activations of one image that are alive at once, in float32 (space/forward_pass.py).
+    "activation_memory": _costs(lambda space, plan: space.activation_bytes(plan), "bytes"),
+    # Median time of one image on one thread. Twice the unshared network, because times are noisy
+    # and not known before they are measured; a slower plan adds nothing to the hypervolume.
+    "latency": Objective(
+        "minimize",
+        worst=lambda space: 2 * space.costs.measured["latency"],
+        unit="ms",
+        of_an_image=True,
     ),
 }
 

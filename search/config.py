@@ -80,6 +80,9 @@ class SearchConfig(BaseModel):
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     sampler: str = "tpe"
     max_parameters: int | None = Field(None, ge=1)
+    max_macs: int | None = Field(None, ge=1)
+    max_bytes: int | None = Field(None, ge=1)
+    min_accuracy: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0)
     storage: str = Field(default_factory=default_url)
     ray_address: str | None = None

@@ -11,6 +11,7 @@ which nothing has seen before.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from typing import Any
 from evaluators.evaluate import Measured, Split
 from evaluators.objectives import exact_values
 from search.config import SearchConfig
+from search.constraints import exact_limits, measured_limits
 from search.proposer import Proposer
 from search.results.pareto import Front, axes_of, pareto_front, values_of, with_all_values
 from space.plan import SharingPlan
@@ -75,6 +77,10 @@ class Engine:
         self._conditions = conditions or {}
         self.on_change: Callable[[], None] = lambda: None
         self._axes = axes_of(study)
+        self._limits = measured_limits(config.document())
+        # Parameters are recorded whatever is searched for: plan files and exports need them.
+        bounded = (limit.objective for limit in exact_limits(config.document()))
+        self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
         self._trials: dict[int, TrialRecord] = {}
         self._known: set[str] = set()
         self._ended: Counter[TrialState] = Counter()
@@ -86,12 +92,10 @@ class Engine:
         )
         for trial in store.trials(study.name):
             self._remember(trial)
-            self._proposer.restore(trial, values_of(self._axes, trial))
+            self._proposer.restore(trial, values_of(self._axes, trial), self._excess(trial))
             if trial.state != "running":
                 self._ended[trial.state] += 1
-        self.front = pareto_front(
-            self._axes, with_all_values(self._axes, list(self._trials.values()))
-        )
+        self.front = self._front_of(list(self._trials.values()))
         self._waiting = deque(t.number for t in self._trials.values() if t.state == "running")
         self._exhausted = False
         self._running: dict[int, Job] = {}
@@ -226,7 +230,7 @@ class Engine:
             plan=proposal.plan,
             origin=proposal.origin,
             state="running",
-            exact=exact_values(self._config.objectives, self._space, proposal.plan),
+            exact=exact_values(self._recorded, self._space, proposal.plan),
             proposal=proposal.memory,
             attempts=1,
         )
@@ -240,10 +244,20 @@ class Engine:
             return
         trial = self._trials[job.number]
         self._ended[trial.state] += 1
-        self._proposer.tell(job.number, values_of(self._axes, trial))
+        self._proposer.tell(job.number, values_of(self._axes, trial), self._excess(trial))
         # Who is off the front never comes back to it, so the others need not be looked at again.
-        candidates = [*self.front.members, trial]
-        self.front = pareto_front(self._axes, with_all_values(self._axes, candidates))
+        self.front = self._front_of([*self.front.members, *self.front.excluded, trial])
+
+    def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
+        return pareto_front(self._axes, with_all_values(self._axes, trials), self._limits)
+
+    def _excess(self, trial: TrialRecord) -> dict[str, float]:
+        """How far a trial is beyond the limits on what was measured of it."""
+        values = {limit: trial.value(limit.objective) for limit in self._limits}
+        return {
+            limit.option: math.inf if value is None else limit.excess(value)
+            for limit, value in values.items()
+        }
 
     def _remember(self, trial: TrialRecord) -> None:
         self._trials[trial.number] = trial

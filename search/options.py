@@ -99,7 +99,8 @@ Objectives = Annotated[
     typer.Option(
         metavar="A,B",
         show_default="accuracy,parameters",
-        help="What is traded against what: accuracy, parameters.",
+        help="What is traded against what, two or three of: accuracy, parameters, macs, "
+        "bytes, activation_memory, latency.",
     ),
 ]
 Trials = Annotated[
@@ -158,7 +159,17 @@ Sampler = Annotated[
     typer.Option(metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."),
 ]
 MaxParameters = Annotated[
-    int | None, typer.Option(metavar="N", help="Never measure a larger network.")
+    int | None, typer.Option(metavar="N", help="Never measure a network of more parameters.")
+]
+MaxMacs = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Never measure one of more multiply-accumulates an image."),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(metavar="N", help="Never measure one of more bytes when saved.")
+]
+MinAccuracy = Annotated[
+    float | None, typer.Option(metavar="X", help="Keep less accurate plans off the front.")
 ]
 Seed = Annotated[
     int | None,

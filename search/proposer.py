@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from evaluators.objectives import Direction
 from search.config import SearchConfig
+from search.constraints import exact_limits, fits, nearest_plan
 from search.samplers import make_sampler, reseed
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
@@ -58,6 +60,7 @@ class Proposer:
     ) -> None:
         self._space = space
         self._config = config
+        self._limits = exact_limits(config.document())
         self._is_new = is_new
         self._study = optuna.create_study(
             sampler=make_sampler(config.sampler, config.seed), directions=list(directions)
@@ -77,12 +80,26 @@ class Proposer:
             return Proposal(plan, origin, memory)
         return None
 
-    def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """Trial ``number`` has ended with these values, or without any."""
-        state = TrialState.FAIL if values is None else TrialState.COMPLETE
-        self._study.tell(self._number_there[number], values, state)
+    def tell(
+        self, number: int, values: Sequence[float] | None, excess: Mapping[str, float]
+    ) -> None:
+        """Trial ``number`` has ended with these values, or without any.
 
-    def restore(self, trial: TrialRecord, values: Sequence[float] | None) -> None:
+        excess: how far it is beyond each measured limit, zero or less if it keeps it.
+        """
+        there = self._number_there[number]
+        if values is None:
+            self._study.tell(there, state=TrialState.FAIL)
+            return
+        frozen = self._study.get_trials(deepcopy=False)[there]
+        trial = optuna.Trial(self._study, frozen._trial_id)
+        for name, much in excess.items():
+            trial.set_constraint(name, much)
+        self._study.tell(trial, values, TrialState.COMPLETE)
+
+    def restore(
+        self, trial: TrialRecord, values: Sequence[float] | None, excess: Mapping[str, float]
+    ) -> None:
         """Take up a trial of an earlier run; one without values has failed or is still running."""
         params = trial.proposal["params"]
         try:
@@ -99,6 +116,7 @@ class Proposer:
                 params=params,
                 distributions=fixed.distributions,
                 system_attrs=trial.proposal["system_attrs"],
+                constraints=None if values is None else dict(excess),
             )
         )
 
@@ -120,13 +138,13 @@ class Proposer:
             yield "walk", *self._ask_for(plan)
 
     def _walk(self) -> Iterator[SharingPlan]:
-        """All plans of a small space; of a larger one those around the smallest plan, step by
-        step outwards, never over a constraint.
+        """All plans of a small space; of a larger one those around the smallest plan, or one that
+        keeps the constraints, step by step outwards, never over a constraint.
         """
         if self._space.count() <= WALK:
             yield from self._space.plans()
             return
-        start = self._space.smallest_plan
+        start = self._start
         seen, waiting = {start}, deque([start])
         while waiting and len(seen) < WALK:
             plan = waiting.popleft()
@@ -136,13 +154,19 @@ class Proposer:
                     seen.add(neighbour)
                     waiting.append(neighbour)
 
+    @cached_property
+    def _start(self) -> SharingPlan:
+        """Where the walk begins."""
+        if not self._limits:
+            return self._space.smallest_plan
+        return nearest_plan(self._limits, self._space)
+
     def _may_be_proposed(self, plan: SharingPlan) -> bool:
         return self._is_new(plan) and self._fits(plan)
 
     def _fits(self, plan: SharingPlan) -> bool:
         """Whether the plan keeps the constraints: known before anything is trained."""
-        limit = self._config.max_parameters
-        return limit is None or self._space.trainable_parameters(plan) <= limit
+        return fits(self._limits, self._space, plan)
 
     def _ask_for(self, plan: SharingPlan) -> tuple[optuna.Trial, SharingPlan]:
         """Make Optuna propose this plan."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,15 +16,19 @@ from evaluators.checkpoints import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset
 from evaluators.evaluate import Evaluator, Measure
 from evaluators.objectives import OBJECTIVES
+from evaluators.probes import PROBES, Probed, probe
 from evaluators.stacking import computes_bfloat16
 from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig, make_config
+from search.constraints import check_possible, exact_limits
 from search.engine import Engine
 from search.results.words import sites_of
 from search.samplers import check_sampler
 from space.apply import count_parameters
 from space.backbones import Argument, build_backbone, default_arguments
+from space.costs import NetworkCosts
 from space.errors import BackboneError, IsoshareError
+from space.forward_pass import network_costs
 from space.methods import METHODS
 from space.published import references
 from space.search_space import SearchSpace
@@ -59,6 +63,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = _with_arguments(config, dataset)
     space = _space(config, dataset)
+    check_possible(exact_limits(config.document()), space)
     name = config.study or _free_name(store, config)
     data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
     context = study_context(config, space, data)
@@ -87,7 +92,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset)
+    space = _space(config, dataset, study.context.get("costs"))
     if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
@@ -118,24 +123,42 @@ def _with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
     return config.model_copy(update={"backbone_arg": {**fitting, **config.backbone_arg}})
 
 
-def _space(config: SearchConfig, dataset: Dataset) -> SearchSpace:
+def _space(
+    config: SearchConfig, dataset: Dataset, known: dict[str, Any] | None = None
+) -> SearchSpace:
+    """known: the costs that the study has recorded, which stay what they were."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
     _check_output(backbone, dataset, config.backbone)
     sites = find_sites(backbone)
     published = references(config.backbone, sites)
-    space = SearchSpace(sites, count_parameters(backbone), config.methods, published)
+    costs = NetworkCosts.of(known) if known else _costs(config, backbone, dataset)
+    space = SearchSpace(sites, count_parameters(backbone), config.methods, published, costs)
     if space.count() == 1:
         raise BackboneError(
             f"backbone {config.backbone!r} has no convolutions that method "
             f"{' or '.join(config.methods)} could share: try --methods {','.join(METHODS)}"
         )
-    smallest = space.trainable_parameters(space.smallest_plan)
-    if config.max_parameters is not None and config.max_parameters < smallest:
-        raise IsoshareError(
-            f"no plan has at most {config.max_parameters:,} parameters: the smallest has "
-            f"{smallest:,}; raise --max-parameters or take a smaller backbone"
-        )
     return space
+
+
+def _costs(
+    config: SearchConfig, backbone: torch.nn.Module, dataset: Dataset
+) -> NetworkCosts | None:
+    """What one image costs the backbone, if the search asks for anything of that kind."""
+    limits = exact_limits(config.document())
+    asked = [*config.objectives, *(limit.objective for limit in limits)]
+    needy = [name for name in asked if OBJECTIVES[name].of_an_image]
+    if not needy:
+        return None
+    image = torch.zeros(1, *dataset.train.images.shape[1:])
+    try:
+        costs = network_costs(backbone, find_sites(backbone), image)
+        return replace(costs, measured=probe(needy, backbone, image))
+    except Exception as error:  # whatever the user's network raises
+        raise BackboneError(
+            f"backbone {config.backbone!r} cannot be followed with a single image, as "
+            f"{' and '.join(needy)} need: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None:
@@ -163,8 +186,10 @@ def _prepared(
     settings = TrainingSettings(
         **{field.name: getattr(config, field.name) for field in fields(TrainingSettings)}
     )
-    checkpoints = checkpoint_folder(study.name)
-    evaluator = Evaluator(config.backbone, config.backbone_arg, dataset, settings, checkpoints)
+    made = Evaluator(
+        config.backbone, config.backbone_arg, dataset, settings, checkpoint_folder(study.name)
+    )
+    evaluator = _probed(made, config, dataset)
     conditions = {
         "evaluator": "short training",
         "device": str(device()),
@@ -173,6 +198,13 @@ def _prepared(
         **_versions(),
     }
     return Prepared(is_new, config, study, space, evaluator, conditions, dataset.warnings)
+
+
+def _probed(measure: Measure, config: SearchConfig, dataset: Dataset) -> Measure:
+    """``measure``, with the probes that are objectives of the search."""
+    names = tuple(name for name in config.objectives if name in PROBES)
+    shape = dataset.train.images.shape[1:]
+    return Probed(measure, names, config.backbone, config.backbone_arg, shape) if names else measure
 
 
 def _free_name(store: Store, config: SearchConfig) -> str:
@@ -197,9 +229,11 @@ def study_context(
             name: {
                 "direction": OBJECTIVES[name].direction,
                 "reference": OBJECTIVES[name].worst(space),
+                "unit": OBJECTIVES[name].unit,
             }
             for name in config.objectives
         },
+        **({"costs": space.costs.document()} if space.has_costs else {}),
         "dataset": dataset,
         "versions": _versions(),
     }

@@ -8,10 +8,23 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from search.engine import Progress
+from search.results.words import counted
+from storage.records import StudyRecord
+
+
+def headline(study: StudyRecord, trials: int) -> str:
+    """What is searched, in the markup of rich."""
+    config = study.config
+    return (
+        f"study [bold]{study.name}[/]: {int(study.context['plans']):,} plans of "
+        f"{config['backbone']} on {escape(config['dataset'])}, {counted(trials, 'trial')} of "
+        f"{counted(config['epochs'], 'epoch')} and {counted(config['replicates'], 'seed')}"
+    )
 
 
 class View(Protocol):

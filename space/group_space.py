@@ -103,6 +103,11 @@ class GroupSpace:
                 best = min(best, (size, Choice(offer, (self.names,))), key=lambda one: one[0])
         return best
 
+    def wholes(self) -> list[Choice]:
+        """All private, or all sites in one bank of each offer."""
+        offers = (offer for offer in self.offers if len(self.sites) in offer.sizes)
+        return [ALL_PRIVATE, *(Choice(offer, (self.names,)) for offer in offers)]
+
     def whole(self, method: str) -> Choice:
         """All sites in one bank of ``method``, with the option in the middle of its costs."""
         offers = (one for one in self.offers if one.method == method)

@@ -15,12 +15,14 @@ tells. Nothing here needs torch until sizes are asked for.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from math import prod
 
 from space.apply import plan_parameters
+from space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
+from space.errors import IsoshareError
 from space.group_space import ALL_PRIVATE, Choice, GroupSpace
 from space.methods import METHODS
 from space.offers import Offer, Trial
@@ -37,7 +39,8 @@ class SearchSpace:
 
     sites: all sites of the backbone in module order; unshared: its trainable parameters;
     methods: those that plans may use; references: named plans to start from, as published. Their
-    options become part of the space; a plan that does not fit the backbone is left out.
+    options become part of the space; a plan that does not fit the backbone is left out;
+    costs: what one image costs the backbone, for whoever asks for more than parameters.
     """
 
     def __init__(
@@ -46,10 +49,12 @@ class SearchSpace:
         unshared: int,
         methods: Sequence[str] = ("kernel",),
         references: Mapping[str, SharingPlan] | None = None,
+        costs: NetworkCosts | None = None,
     ) -> None:
         self.sites = tuple(sites)
         self.unshared = unshared
         self.methods = tuple(methods)
+        self._costs = costs
         self.groups = isomorphic_groups(sites)
         known = [bank for plan in (references or {}).values() for bank in plan.banks]
         by_group = [name for name in methods if not METHODS[name].network_wide]
@@ -72,6 +77,33 @@ class SearchSpace:
         """Trainable parameters of the network that ``plan`` builds, without building it."""
         return plan_parameters(plan, self.sites, self.unshared)
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether more than parameters is known."""
+        return self._costs is not None
+
+    @property
+    def costs(self) -> NetworkCosts:
+        """What one image costs the backbone. Raises IsoshareError if nobody has told."""
+        if self._costs is None:
+            raise IsoshareError(
+                "this space knows only parameters: for macs, bytes, activations and latency give "
+                "it the costs of its backbone, SearchSpace(..., costs=network_costs(...))"
+            )
+        return self._costs
+
+    def macs(self, plan: SharingPlan) -> int:
+        """Multiply-accumulates of the shared network for one image."""
+        return total_macs(plan, self.sites, self.costs)
+
+    def stored_bytes(self, plan: SharingPlan) -> int:
+        """Bytes of a file that holds each tensor of the shared network once."""
+        return stored_bytes(plan, self.sites, self.costs)
+
+    def activation_bytes(self, plan: SharingPlan) -> int:
+        """Bytes of the activations of one image that are alive at once, at most."""
+        return activation_bytes(plan, self.sites, self.costs)
+
     def unshared_plan(self) -> SharingPlan:
         """The plan without banks: the backbone itself."""
         return SharingPlan()
@@ -88,6 +120,18 @@ class SearchSpace:
         plans = [self._plan([space.smallest()[1] for space in self._spaces])]
         plans += [self._plan(self._wide.smallest(offer)) for offer in self._wide.offers]
         return min(plans, key=self.trainable_parameters)
+
+    def cheapest(self, cost: Callable[[SharingPlan], float]) -> SharingPlan:
+        """The plan of the lowest ``cost`` that is found by choosing for one group after another
+        who shares whole, or the smallest ones of the network-wide methods.
+        """
+        choices = [ALL_PRIVATE for _ in self._spaces]
+        for place, space in enumerate(self._spaces):
+            options = [[*choices[:place], one, *choices[place + 1 :]] for one in space.wholes()]
+            choices = min(options, key=lambda option: cost(self._plan(option)))
+        plans = [self.smallest_plan, self._plan(choices)]
+        plans += [self._plan(self._wide.smallest(offer)) for offer in self._wide.offers]
+        return min(plans, key=cost)
 
     def warm_starts(self) -> dict[str, SharingPlan]:
         """The plans that every search measures first, by the name under which they are known.

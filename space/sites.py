@@ -97,6 +97,14 @@ def shapes(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
     return tuple(tuple(group) for group in groups.values())
 
 
+def registered_after(module: nn.Module, site: Site) -> nn.Module | None:
+    """The module that is registered right after the convolution of ``site``, beside it."""
+    path, _, name = site.name.rpartition(".")
+    children = list(module.get_submodule(path).named_children())
+    place = [child for child, _ in children].index(name)
+    return children[place + 1][1] if place + 1 < len(children) else None
+
+
 def _convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """(name, convolution, why it cannot share or "") for each convolution, in module order."""
     from torch.nn.modules.conv import _ConvNd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import torch
@@ -15,6 +15,8 @@ from evaluators.training import EvaluationError
 from search.config import SearchConfig
 from search.engine import Engine
 from search.runner import study_context
+from space.apply import count_parameters
+from space.forward_pass import network_costs
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
 from space.sites import find_sites
@@ -44,9 +46,11 @@ class ThreeSites(nn.Module):
 class FakeMeasure:
     """An evaluator that computes its values from the plan: less sharing is better, plus noise.
 
-    broken: fingerprints of plans that fail; measured: what was asked for, in order.
+    latency: whether it measures that too; broken: fingerprints of plans that fail;
+    measured: what was asked for, in order.
     """
 
+    latency: bool = False
     broken: set[str] = field(default_factory=set)
     measured: list[tuple[str, int, Split]] = field(default_factory=list)
 
@@ -59,7 +63,9 @@ class FakeMeasure:
                 raise EvaluationError("the loss became nan in epoch 1")
             noise = random.Random(f"{plan.fingerprint} {seed} {split}").gauss(0, 0.01)
             saved = sum(len(bank.sites) - 1 for bank in plan.banks)
-            yield [Measured(seed, {"accuracy": 0.9 - 0.03 * saved + noise}, 0.5)]
+            values = {"accuracy": 0.9 - 0.03 * saved + noise}
+            values |= {"latency": 1 + abs(noise)} if self.latency else {}
+            yield [Measured(seed, values, 0.5)]
 
 
 def conv(module: nn.Module, name: str) -> nn.Conv2d:
@@ -72,6 +78,16 @@ def conv(module: nn.Module, name: str) -> nn.Conv2d:
 def space_of(sites: int) -> SearchSpace:
     """The space of one isomorphic group."""
     return SearchSpace(find_sites(ThreeSites(sites)), 18 * 2 * sites + 30)
+
+
+def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> SearchSpace:
+    """The same, which also knows what an image of 2x8x8 costs."""
+    network = ThreeSites(sites)
+    found = find_sites(network)
+    costs = replace(
+        network_costs(network, found, torch.zeros(1, 2, 8, 8)), measured={"latency": 1.0}
+    )
+    return SearchSpace(found, count_parameters(network), methods, costs=costs)
 
 
 def create_study(store: Store, space: SearchSpace, config: SearchConfig) -> StudyRecord:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from search.inline_driver import run_inline
+from search.results.drawing import write_html, write_png
 from search.results.export import choose, plan_file, trial_by_number
-from search.results.figures import front_figure, write_html, write_png
+from search.results.figures import front_figure
 from search.results.pareto import Results, knee, load_results
 from search.results.tables import front_json, front_table
 from search.results.words import plan_in_short, plan_in_words, sites_of, with_error

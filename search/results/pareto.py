@@ -14,6 +14,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+from search.constraints import Limit, measured_limits
 from space.errors import IsoshareError
 from storage.records import StudyRecord, TrialRecord
 from storage.store import Store
@@ -23,11 +24,14 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Axis:
-    """One objective of a study: name, direction and the reference value of the hypervolume."""
+    """One objective of a study: name, direction, the reference value of the hypervolume, and the
+    unit, where the name does not say it.
+    """
 
     name: str
     direction: Literal["maximize", "minimize"]
     reference: float
+    unit: str = ""
 
     @property
     def sign(self) -> float:
@@ -41,11 +45,13 @@ class Front:
 
     hypervolume: what they dominate up to the reference point, in the units of the objectives
         multiplied.
+    excluded: trials that break a limit on what was measured; they dominate nobody.
     """
 
     axes: tuple[Axis, ...]
     members: tuple[TrialRecord, ...]
     hypervolume: float
+    excluded: tuple[TrialRecord, ...] = ()
 
     @property
     def reference_point(self) -> dict[str, float]:
@@ -68,13 +74,17 @@ def load_results(store: Store, name: str) -> Results:
     study, trials = store.study(name), store.trials(name)
     axes = axes_of(study)
     finished = with_all_values(axes, trials)
-    return Results(study, tuple(trials), tuple(finished), pareto_front(axes, finished))
+    front = pareto_front(axes, finished, measured_limits(study.config))
+    return Results(study, tuple(trials), tuple(finished), front)
 
 
 def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     """The objectives of a study, in the order in which they were asked for."""
     rows: Mapping[str, Any] = study.context["objectives"]
-    return tuple(Axis(name, row["direction"], row["reference"]) for name, row in rows.items())
+    return tuple(
+        Axis(name, row["direction"], row["reference"], row.get("unit", ""))
+        for name, row in rows.items()
+    )
 
 
 def values_of(axes: Sequence[Axis], trial: TrialRecord) -> list[float] | None:
@@ -89,13 +99,19 @@ def with_all_values(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> list
     return [trial for trial in trials if values_of(axes, trial) is not None]
 
 
-def pareto_front(axes: Sequence[Axis], finished: Sequence[TrialRecord]) -> Front:
-    """The front of trials that have all values."""
-    points = minimised(axes, finished)
-    members = [finished[place] for place in nondominated(points)]
+def pareto_front(
+    axes: Sequence[Axis], finished: Sequence[TrialRecord], limits: Sequence[Limit] = ()
+) -> Front:
+    """The front of trials that have all values; limits: those on measured objectives."""
+    kept: list[TrialRecord] = []
+    excluded: list[TrialRecord] = []
+    for trial in finished:
+        (kept if all(limit.keeps(trial) for limit in limits) else excluded).append(trial)
+    points = minimised(axes, kept)
+    members = [kept[place] for place in nondominated(points)]
     members.sort(key=lambda trial: (axes[-1].sign * _value(trial, axes[-1]), trial.number))
     volume = hypervolume(points, [axis.sign * axis.reference for axis in axes])
-    return Front(tuple(axes), tuple(members), volume)
+    return Front(tuple(axes), tuple(members), volume, tuple(excluded))
 
 
 def minimised(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> Points:
@@ -122,6 +138,11 @@ def knee(front: Front) -> TrialRecord:
     Every objective is scaled to [0, 1] over the front, so that units do not matter (Das 1999,
     Structural Optimization 18). Raises IsoshareError if the front is empty.
     """
+    if front.excluded and not front.members:
+        raise IsoshareError(
+            f"none of the {len(front.excluded)} finished trials keeps the limits of this search, "
+            "so there is no front: let it go on, or take one by --trial"
+        )
     if not front.members:
         raise IsoshareError(
             "no trial has finished yet, so there is no front: let the search go on first"
@@ -131,6 +152,22 @@ def knee(front: Front) -> TrialRecord:
     scaled = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
     # The ends of a front lie on the plane "sum = 1"; below it is better than a linear trade.
     return front.members[int(scaled.sum(axis=1).argmin())]
+
+
+def with_unit(axis: Axis) -> str:
+    """``latency in ms``; a name that says its unit stays as it is."""
+    return f"{axis.name} in {axis.unit}" if axis.unit else axis.name
+
+
+def excluded_in_words(results: Results) -> str | None:
+    """How many trials are not on the front because of a measured limit, and how near they came."""
+    front, said = results.front, []
+    for limit in measured_limits(results.study.config) if front.excluded else ():
+        broken = [trial for trial in front.excluded if not limit.keeps(trial)]
+        values = [v for trial in broken if (v := trial.value(limit.objective)) is not None]
+        best = f", the nearest has {min(values, key=limit.excess):.4g}" if values else ""
+        said.append(f"{len(broken)} of {len(results.finished)} plans break {limit.flag}{best}")
+    return "; ".join(said) or None
 
 
 def _value(trial: TrialRecord, axis: Axis) -> float:

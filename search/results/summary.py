@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from search.results.drawing import write_html
 from search.results.export import plan_file
-from search.results.figures import front_figure, write_html
-from search.results.pareto import Results, knee
+from search.results.figures import front_figure
+from search.results.pareto import Results, excluded_in_words, knee
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -14,6 +15,14 @@ def write_results(results: Results, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_html(front_figure(results), folder / "front.html")
     plan_file(results.study, knee(results.front)).save(folder / "plan.json")
+
+
+def why_empty(results: Results) -> str:
+    """Why a search that has ended has no front."""
+    if results.front.excluded:
+        return f"{excluded_in_words(results)}: lower the limit, or train longer with --epochs"
+    reason = next(trial.error for trial in results.trials)
+    return f"all {len(results.trials)} trials failed; the first one: {reason}"
 
 
 def next_commands(results: Results, folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from search.results.pareto import Front, Results, knee
+from search.results.pareto import Front, Results, excluded_in_words, knee, with_unit
 from search.results.words import plan_in_short, sites_of, with_error
 from space.plan import SCHEMA
 from storage.records import StudyRecord, StudySummary, TrialRecord
@@ -18,10 +18,11 @@ from storage.records import StudyRecord, StudySummary, TrialRecord
 def front_table(results: Results) -> Table:
     """The front, one plan a row, the knee marked; ``share`` is of the unshared network."""
     study, front = results.study, results.front
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=excluded_in_words(results))
+    table.caption_justify = "left"
     table.add_column("trial", justify="right", no_wrap=True)
     for axis in front.axes:
-        table.add_column(axis.name, justify="right", no_wrap=True)
+        table.add_column(with_unit(axis), justify="right", no_wrap=True)
     tested = any(trial.samples("accuracy", "test") for trial in front.members)
     if tested:
         table.add_column("on test", justify="right", no_wrap=True)
@@ -50,6 +51,7 @@ def front_json(results: Results) -> dict[str, Any]:
         "hypervolume": front.hypervolume,
         "trials": len(results.trials),
         "failed": sum(trial.state == "failed" for trial in results.trials),
+        "excluded": len(front.excluded),
         "front": [_member_json(front, trial, order) for trial in front.members],
     }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -77,6 +77,23 @@ class SliceGeneratorOptions(Options):
     generator: Literal["trained", "reused", "binary"] = "trained"
 
 
+FLOAT_BYTES = 4
+"""Networks are trained and saved in float32."""
+
+
+class Live(NamedTuple):
+    """Numbers an output position of a site that are alive at once while it computes, beside what
+    was alive when it was called; 0 where the site computes as it did unshared.
+
+    convolution: during its first convolution. after: during what follows in the site.
+    normalisation: during the batch normalisation beside it.
+    """
+
+    convolution: int = 0
+    after: int = 0
+    normalisation: int = 0
+
+
 class SharingMethod(Protocol):
     """What the module of a method provides. ``options`` are those of its row, complete.
 
@@ -97,6 +114,17 @@ class SharingMethod(Protocol):
 
     def macs(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
         """For each site the multiply-accumulates of one output position, in closed form."""
+
+    def stored(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+        """Bytes of the bank and of what its sites keep in a file that holds each tensor once:
+        trained, frozen, and buffers; in closed form.
+        """
+
+    def live(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+        """For each site the activations that are alive while it computes, in closed form.
+
+        Kernels and other tensors that do not depend on the image are no activations.
+        """
 
     def share(self, network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
         """Make the sites of ``network`` share, in place, and initialise what is new."""

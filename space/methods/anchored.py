@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
-from space.methods import kernel
+from space.methods import FLOAT_BYTES, Live, kernel
 from space.methods.refusals import check_isomorphic, check_plain
-from space.sites import Site
+from space.sites import Site, registered_after
 
 
 class AnchoredConv2d(nn.Conv2d):
@@ -68,6 +68,19 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
         site.kernel_parameters + has * _regulator_size(site)
         for site, has in zip(sites, regulated(len(sites), options["every"]), strict=True)
     ]
+
+
+def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """The trained parameters."""
+    return FLOAT_BYTES * parameters(sites, options)
+
+
+def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+    """A regulator's input and output at once."""
+    both = 2 * sites[0].out_channels
+    inside = options["regulator_after"] == "convolution"
+    place = Live(after=both) if inside else Live(normalisation=both)
+    return [place if has else Live() for has in regulated(len(sites), options["every"])]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -139,10 +152,7 @@ def _regulator(conv: nn.Conv2d) -> nn.Conv2d:
 
 def _norm_beside(network: nn.Module, site: Site) -> Any:
     """The batch normalisation that is registered right after the convolution of a site."""
-    path, _, name = site.name.rpartition(".")
-    children = list(network.get_submodule(path).named_children())
-    place = [child for child, _ in children].index(name)
-    following = children[place + 1][1] if place + 1 < len(children) else None
+    following = registered_after(network, site)
     if type(following) is not nn.BatchNorm2d or following.num_features != site.out_channels:
         raise PlanError(
             f"regulator_after='batch_norm' needs an nn.BatchNorm2d({site.out_channels}) registered "

@@ -19,9 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import orthogonality
+from space.methods import FLOAT_BYTES, Live, orthogonality
 from space.methods.refusals import check_isomorphic, check_plain, check_ungrouped
 from space.sites import Site, describe_signature
+
+COUNTER_BYTES = 8
+"""A batch normalisation counts its batches in one int64."""
 
 
 class FilterBasisConv2d(nn.Conv2d):
@@ -86,6 +89,24 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the filters and of the coefficients; normalisation is not counted, as ever."""
     rank = options["shared_rank"] + options["unique_rank"]
     return [rank * (_filter_size(site) + site.out_channels) for site in sites]
+
+
+def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """The trained parameters and, for each site, the statistics of its batch normalisation."""
+    rank: int = options["shared_rank"] + options["unique_rank"]
+    statistics = 2 * rank * FLOAT_BYTES + COUNTER_BYTES
+    return FLOAT_BYTES * parameters(sites, options) + len(sites) * statistics
+
+
+def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+    """What the filters give; that and the normalised; the normalised and the output, twice where a
+    bias is added.
+    """
+    rank = options["shared_rank"] + options["unique_rank"]
+    return [
+        Live(rank, max(2 * rank, rank + site.out_channels * (2 if site.bias else 1)))
+        for site in sites
+    ]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import orthogonality
+from space.methods import FLOAT_BYTES, Live, orthogonality
 from space.methods.refusals import check_isomorphic
 from space.sites import Site
 
@@ -40,6 +40,16 @@ def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the unshared convolutions."""
     return [site.kernel_parameters for site in sites]
+
+
+def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """The trained parameters."""
+    return FLOAT_BYTES * parameters(sites, options)
+
+
+def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+    """As unshared."""
+    return [Live() for _ in sites]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:

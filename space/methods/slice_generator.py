@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
+from space.methods import FLOAT_BYTES, Live
 from space.methods.refusals import check_kernel_size, check_plain
 from space.sites import Site
 
@@ -108,6 +109,16 @@ def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the unshared convolutions: in evaluation the kernels are generated once."""
     return [site.kernel_parameters for site in sites]
+
+
+def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """The generator, frozen or not, and what is trained; kernels are made, not saved."""
+    return FLOAT_BYTES * parameters(sites, {**options, "generator": "trained"})
+
+
+def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+    """As unshared: kernels do not depend on the image."""
+    return [Live() for _ in sites]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:

@@ -1,0 +1,87 @@
+"""PROBES: objectives that are measured on the built network, whatever its weights.
+
+``Probed`` adds them to what an evaluator measures, so that no evaluator has to know of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from evaluators.evaluate import Measure, Measured, Split
+from space.apply import apply_plan
+from space.backbones import Argument, build_backbone
+from space.plan import SharingPlan
+
+WARM_UP = 3
+LEAST, MOST = 11, 101
+"""Timed inferences: at least and at most so many."""
+SECONDS = 0.2
+"""After so long, no more than the least."""
+
+
+def latency(network: nn.Module, image: Tensor) -> float:
+    """Milliseconds for ``image`` (1, channels, height, width): the median of repeated inferences
+    on one thread of this machine's processor, after some that are not counted.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    network.eval()
+    try:
+        with torch.no_grad():
+            for _ in range(WARM_UP):
+                network(image)
+            return 1000 * median(_durations(network, image))
+    finally:
+        torch.set_num_threads(threads)
+
+
+Probe = Callable[[nn.Module, Tensor], float]
+PROBES: dict[str, Probe] = {"latency": latency}
+
+
+def probe(names: Sequence[str], network: nn.Module, image: Tensor) -> dict[str, float]:
+    """Those of ``names`` that are probes, measured."""
+    return {name: PROBES[name](network, image) for name in names if name in PROBES}
+
+
+@dataclass(frozen=True)
+class Probed:
+    """An evaluator that also probes the network of each plan, once a seed.
+
+    image_shape: (channels, height, width).
+    """
+
+    measure: Measure
+    names: tuple[str, ...]
+    backbone: str
+    arguments: Mapping[str, Argument]
+    image_shape: tuple[int, ...]
+
+    def __call__(
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split
+    ) -> Iterator[list[Measured]]:
+        """As the evaluator, with more values."""
+        with torch.random.fork_rng():
+            network = apply_plan(build_backbone(self.backbone, self.arguments), plan)
+        image = torch.zeros(1, *self.image_shape)
+        for step in self.measure(plan, seeds, split):
+            yield [
+                replace(one, values={**one.values, **probe(self.names, network, image)})
+                for one in step
+            ]
+
+
+def _durations(network: nn.Module, image: Tensor) -> list[float]:
+    """Seconds of each of ``LEAST`` to ``MOST`` inferences."""
+    durations: list[float] = []
+    while len(durations) < LEAST or (len(durations) < MOST and sum(durations) < SECONDS):
+        started = time.perf_counter()
+        network(image)
+        durations.append(time.perf_counter() - started)
+    return durations
