@@ -8,7 +8,8 @@ convolutions run, so multiply-accumulates change.
 A bank of all sites of a stage is the paper's single basis; two banks, one of the first and one of
 the second convolutions of the blocks, are its double basis. Bases of one shape are kept orthonormal
 together (space/methods/orthogonality.py). Kaiming initialisation by fan-out, ``orthogonal_`` for
-the shared basis.
+the shared basis; unique filters are scaled to norm one, which the batch normalisation behind them
+does not notice, since few filters of large norm make the orthogonality loss diverge.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from space.sites import Site, describe_signature
 
 COUNTER_BYTES = 8
 """A batch normalisation counts its batches in one int64."""
+
+
+LEAST_RANK = 4
+"""The fewest shared filters that are worth trying."""
 
 
 class FilterBasisConv2d(nn.Conv2d):
@@ -61,14 +66,16 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
 def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     """Ranks in proportion to the out-channels, as the paper scales them from stage to stage.
 
-    More filters than a kernel has elements for one out-channel would span nothing new.
+    More filters than a kernel has elements for one out-channel would span nothing new. Fewer than
+    ``LEAST_RANK`` are left out: the loss divides by the square of the rank, and with its weight of
+    10 plain gradient descent at a rate of 0.1 diverges.
     """
     width = sites[0].out_channels
     most = sites[0].kernel_parameters // width
     shared = {round(width * part) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
     unique = {0, width // 64, width // 16, width // 8}
     return {
-        "shared_rank": tuple(sorted(rank for rank in shared if 1 <= rank <= most)),
+        "shared_rank": tuple(sorted(rank for rank in shared if LEAST_RANK <= rank <= most)),
         "unique_rank": tuple(sorted(unique)),
     }
 
@@ -178,6 +185,8 @@ def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
     if unique_rank:
         conv.unique = nn.Parameter(basis.new_empty(unique_rank, *basis.shape[1:]))
         _kaiming(conv.unique)
+        with torch.no_grad():
+            conv.unique /= conv.unique.flatten(1).norm(dim=1)[:, None, None, None]
     conv.norm = nn.BatchNorm2d(rank)
     conv.coefficients = nn.Conv2d(rank, conv.out_channels, 1, bias=False)
     _kaiming(conv.coefficients.weight)
