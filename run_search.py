@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from search.config import SearchConfig
+    from search.full_training import FullTraining
     from search.results.pareto import Results
     from search.runner import Prepared
     from storage.store import Store
@@ -188,6 +189,45 @@ def export(
 
 
 @app.command()
+def train(
+    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan with its backbone.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="model.safetensors", help="Where to write weights."),
+    ],
+    init: Annotated[
+        Literal["fresh", "inherit"],
+        typer.Option(
+            help="Start from fresh weights, or from an unshared network that is trained first."
+        ),
+    ] = "fresh",
+    epochs: options.Epochs = None,
+    dataset: options.Dataset = None,
+    subset: options.Subset = None,
+    resolution: options.Resolution = None,
+    channels: options.Channels = None,
+    data_folder: options.DataFolder = None,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
+    learning_rate: options.LearningRate = None,
+    label_smoothing: options.LabelSmoothing = None,
+    augment: options.Augment = None,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
+) -> None:
+    """Train the network of a plan fully and write its weights; the same command resumes it.
+
+    Example: run_search.py train plan.json --dataset digits --epochs 60 -o model.safetensors
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    for key in ("plan", "output", "init", "as_json"):
+        del given[key]
+    raise SystemExit(_train(plan, output, init, as_json, given))
+
+
+@app.command()
 def inspect(
     target: Annotated[str | None, typer.Argument(metavar="[BACKBONE|plan.json]")] = None,
     backbone_arg: options.Arguments = None,
@@ -304,6 +344,40 @@ def _search(prepared: Prepared, store: Store) -> int:
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
+def _train(plan: Path, output: Path, init: Any, as_json: bool, given: dict[str, Any]) -> int:
+    """Train a plan with a bar over its epochs; returns the exit code."""
+    from search.view import open_epochs
+
+    def prepare() -> FullTraining:
+        from search.full_training import prepare_training
+
+        return prepare_training(plan, output, init, given)
+
+    training = _with_spinner("preparing", prepare)
+    for warning in training.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    from search.full_training import EvaluationError, run_training
+
+    try:
+        with open_epochs(_console(stderr=True)) as report:
+            done = run_training(training, report)
+    except EvaluationError as error:
+        _fail(f"{error}; a lower --learning-rate may help", FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    if as_json:
+        _print_json(done)
+    else:
+        _console().print(
+            f"{done['test_accuracy']:.4f} of the test images are right; wrote "
+            f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {output}\n\n"
+            f"in Python\n  from space.weights import load_network\n"
+            f"  network = load_network({str(output)!r})",
+            highlight=False,
+        )
+    return DONE
+
+
 def _show(results: Results, folder: Path) -> int:
     """The front as table, picture and plan, and what to type next."""
     from search.results.summary import next_commands, why_empty, write_results
@@ -331,11 +405,12 @@ def _store(url: str | None) -> Store:
     return Store(url or default_url())
 
 
-def _console() -> Console:
+def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    wide = None if sys.stdout.isatty() else 140  # a pipe has no width: do not break lines for it
-    return Console(width=wide)
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() else 140  # a pipe has no width: do not break lines for it
+    return Console(width=wide, stderr=stderr)
 
 
 def _with_spinner(text: str, work: Callable[[], Any]) -> Any:

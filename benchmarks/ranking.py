@@ -117,7 +117,7 @@ def measure(job: tuple[argparse.Namespace, int, SharingPlan]) -> dict[str, Any]:
         heir = evaluator(options, epochs, inherits=True)
         scores[f"inherit, {epochs} epochs"] = accuracy(heir, plan, 2)
     scores |= without_training(options, plan)
-    network = evaluator(options, 1)._network(plan, 0)
+    network = evaluator(options, 1).network(plan, 0)
     return {"plan": number, "parameters": count_parameters(network), **scores}
 
 
@@ -143,9 +143,9 @@ def without_training(options: argparse.Namespace, plan: SharingPlan) -> Scores:
     """Zero-cost scores on a batch of 64, and the projection error; higher is better."""
     heir = evaluator(options, 0, inherits=True)
     assert isinstance(heir, InheritingEvaluator)
-    data: Batches = heir._train
+    data: Batches = heir.train_batches
     batch = Batches(data.images[:64], data.labels[:64], data.mean, data.deviation)
-    network = evaluator(options, 1)._network(plan, 2)
+    network = evaluator(options, 1).network(plan, 2)
     scores = {name: score(network, batch) for name, score in SCORES.items()}
     source = build_backbone(BACKBONE, {**arguments(options), "classes": 10})
     source.load_state_dict(heir.trained.state)

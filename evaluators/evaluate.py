@@ -37,7 +37,7 @@ from space.sites import find_sites
 
 Split = Literal["validation", "test"]
 
-ON_DEVICE = ("_train", "_held_out")
+ON_DEVICE = ("train_batches", "held_out")
 """Cached properties of an evaluator that stay in their process."""
 
 
@@ -105,8 +105,8 @@ class Evaluator:
         report: hears of each epoch of each training and may end it: then what has been learned is
         measured, and the checkpoint stays for the same call to go on from.
         """
-        images = self._train.images
-        first = self._network(plan, seeds[0])
+        images = self.train_batches.images
+        first = self.network(plan, seeds[0])
         together = worth_stacking(first, images, self.settings.batch_size)
         for some in [seeds] if together else [[seed] for seed in seeds]:
             run = _Run(report, self._checkpoint(plan, some))
@@ -125,16 +125,16 @@ class Evaluator:
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, run: _Run
     ) -> list[Measured]:
         started = time.perf_counter()
-        networks = [self._network(plan, seed) for seed in seeds]
+        networks = [self.network(plan, seed) for seed in seeds]
         forward = train(
             networks,
-            self._train,
+            self.train_batches,
             self.training_settings,
             seeds,
             report=run.hear,
             checkpoint=run.checkpoint,
         )
-        values = accuracy(forward, len(seeds), self._held_out[split])
+        values = accuracy(forward, len(seeds), self.held_out[split])
         seconds = (time.perf_counter() - started) / len(seeds)
         return [
             Measured(seed, {"accuracy": value}, seconds)
@@ -145,9 +145,9 @@ class Evaluator:
         """The file of one training: its name says all that decides what the training gives."""
         if self.checkpoints is None:
             return None
-        return self.checkpoints / self._name(plan, seeds, self.training_settings)
+        return self.checkpoints / self.file_name(plan, seeds, self.training_settings)
 
-    def _name(self, plan: SharingPlan, seeds: Sequence[int], settings: TrainingSettings) -> str:
+    def file_name(self, plan: SharingPlan, seeds: Sequence[int], settings: TrainingSettings) -> str:
         """The name of the file of one training; without ``plan`` it is the same for all plans."""
         asked = [
             *(self.backbone, dict(self.arguments), self.dataset.fingerprint, asdict(settings)),
@@ -166,13 +166,14 @@ class Evaluator:
         """What else decides the result, beside network, data, settings and seeds."""
         return {}
 
-    def _network(self, plan: SharingPlan, seed: int) -> nn.Module:
+    def network(self, plan: SharingPlan, seed: int) -> nn.Module:
+        """The network of ``plan`` on the device, as training starts from it."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backbone = build_backbone(self.backbone, self.arguments)
             network = apply_plan(backbone, plan)
         self._check_size(network, backbone, plan)
-        return network.to(self._train.images.device)
+        return network.to(self.train_batches.images.device)
 
     def _check_size(self, network: nn.Module, backbone: nn.Module, plan: SharingPlan) -> None:
         """The closed form decides which plans are searched: it must hold for what is trained."""
@@ -186,13 +187,15 @@ class Evaluator:
         return {key: value for key, value in vars(self).items() if key not in ON_DEVICE}
 
     @cached_property
-    def _train(self) -> Batches:
+    def train_batches(self) -> Batches:
+        """The training images on the device."""
         standard = self.settings.augment == "standard"
         augmentation = self.dataset.augmentation if standard else None
         return normalised(self.dataset.train, self.dataset.train, augmentation)
 
     @cached_property
-    def _held_out(self) -> dict[Split, Batches]:
+    def held_out(self) -> dict[Split, Batches]:
+        """The other images on the device, scaled as the training images are."""
         return {
             "validation": normalised(self.dataset.validation, self.dataset.train),
             "test": normalised(self.dataset.test, self.dataset.train),

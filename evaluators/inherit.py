@@ -88,7 +88,8 @@ class InheritingEvaluator(Evaluator):
         """How the unshared network came to its weights."""
         return {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
 
-    def _network(self, plan: SharingPlan, seed: int) -> nn.Module:
+    def network(self, plan: SharingPlan, seed: int) -> nn.Module:
+        """The network of ``plan`` with the weights it inherits; seeds hardly differ."""
         source = self._backbone()
         source.load_state_dict(self.trained.state)
         with torch.random.fork_rng():  # for generators that stay random
@@ -96,24 +97,24 @@ class InheritingEvaluator(Evaluator):
             network, _ = inherit(source.eval(), plan, self.trained.importance)
         self._check_size(network, source, plan)
         network.to(device())
-        calibrate(network, self._train)
+        calibrate(network, self.train_batches)
         return network
 
     def _backbone(self) -> nn.Module:
-        return super()._network(SharingPlan(), PRETRAINING_SEED).cpu()
+        return super().network(SharingPlan(), PRETRAINING_SEED).cpu()
 
     def _pretrain(self, report: Report | None) -> Trained:
         settings = replace(self.settings, epochs=self.pretrain_epochs)
         folder = checkpoint_folder("unshared")
-        name = self._name(SharingPlan(), [PRETRAINING_SEED], settings)
+        name = self.file_name(SharingPlan(), [PRETRAINING_SEED], settings)
         done = Checkpoint(folder and folder / f"trained-{name}")
         if (kept := done.load()) is not None:
             return Trained(**kept)
-        network = super()._network(SharingPlan(), PRETRAINING_SEED)
+        network = super().network(SharingPlan(), PRETRAINING_SEED)
         under_way = folder and folder / name
         train(
             [network],
-            self._train,
+            self.train_batches,
             settings,
             [PRETRAINING_SEED],
             report=report,
@@ -139,7 +140,7 @@ class InheritingEvaluator(Evaluator):
         return self._trained(network.to(device()))
 
     def _trained(self, network: nn.Module) -> Trained:
-        importance = fisher(network.eval(), self._train)
+        importance = fisher(network.eval(), self.train_batches)
         state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
         return Trained(state, {name: tensor.cpu() for name, tensor in importance.items()})
 

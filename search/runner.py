@@ -61,7 +61,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     if config.study is not None:
         store.check_free(config.study)
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
-    config = _with_arguments(config, dataset)
+    config = with_arguments(config, dataset)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
     name = config.study or _free_name(store, config)
@@ -111,7 +111,7 @@ def start(prepared: Prepared, store: Store) -> Engine:
     return Engine(store, study, config, prepared.space, prepared.conditions)
 
 
-def _with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
+def with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
     """The backbone's arguments, with classes and channels of the data where it takes them."""
     known: dict[str, Argument] = {
         "classes": dataset.classes,
@@ -128,7 +128,7 @@ def _space(
 ) -> SearchSpace:
     """known: the costs that the study has recorded, which stay what they were."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
-    _check_output(backbone, dataset, config.backbone)
+    check_output(backbone, dataset, config.backbone)
     sites = find_sites(backbone)
     published = references(config.backbone, sites)
     costs = NetworkCosts.of(known) if known else _costs(config, backbone, dataset)
@@ -161,7 +161,7 @@ def _costs(
         ) from error
 
 
-def _check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None:
+def check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None:
     """One small forward pass: a backbone that does not fit the data shall say so now."""
     images = torch.zeros(2, *dataset.train.images.shape[1:])
     try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from search.engine import Progress
@@ -42,6 +42,30 @@ def open_view(console: Console) -> Iterator[View]:
             yield LiveView(bar)
     else:
         yield PlainView(console)
+
+
+@contextmanager
+def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """Shows the epochs of one training: a bar on a terminal, a line for each epoch elsewhere."""
+    if not console.is_terminal:
+        yield lambda epoch, epochs, values: console.print(
+            f"epoch {epoch}/{epochs}, loss {values['loss']:.4f}", highlight=False
+        )
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("epoch {task.completed}/{task.total}"),
+        BarColumn(bar_width=24),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, loss="-")
+
+        def report(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
+            bar.update(task, completed=epoch, total=epochs, loss=f"{values['loss']:.4f}")
+
+        yield report
 
 
 class Clock:

@@ -58,11 +58,11 @@ def test_seeds_side_by_side_train_as_seeds_alone(
     """The same trained weights up to rounding, for a shared plan, with batch normalisation."""
     backbone = build_backbone("resnet_cifar", TINY)
     space = SearchSpace(find_sites(backbone), count_parameters(backbone))
-    plan, data = space.fully_shared_plan(), evaluator._train
+    plan, data = space.fully_shared_plan(), evaluator.train_batches
     images = data.normalised(data.images[:50]).expand(3, 50, 1, 8, 8)
 
     def networks() -> list[nn.Module]:
-        return [evaluator._network(plan, seed) for seed in range(3)]
+        return [evaluator.network(plan, seed) for seed in range(3)]
 
     together = train(networks(), data, SHORT, range(3))(images)
     alone = [

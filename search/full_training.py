@@ -1,0 +1,142 @@
+"""Train the network of a chosen plan fully, and write it to a file: what a search ends in.
+
+All training images are used, those held out for validation in a search included; the test images
+once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from evaluators.checkpoints import Checkpoint
+from evaluators.datasets import Dataset, Part, load_dataset
+from evaluators.evaluate import Evaluator
+from evaluators.inherit import InheritingEvaluator
+from evaluators.training import EvaluationError, Report, TrainingSettings, accuracy, train
+from search.config import SearchConfig, make_config
+from search.runner import check_output, with_arguments
+from space.apply import count_parameters
+from space.errors import IsoshareError, PlanError
+from space.plan import PlanFile
+from space.weights import save_weights
+
+__all__ = ["EvaluationError", "FullTraining", "prepare_training", "run_training"]
+
+Init = Literal["fresh", "inherit"]
+
+EPOCHS = 60
+OF_THE_SEARCH = (
+    *("dataset", "resolution", "channels", "data_folder", "batch_size", "optimizer"),
+    *("learning_rate", "label_smoothing", "augment"),
+)
+"""Options of the search, as its plan file has them, that are the defaults of a full training."""
+
+
+@dataclass(frozen=True)
+class FullTraining:
+    """A checked training: nothing has been trained or written yet."""
+
+    plan: PlanFile
+    config: SearchConfig
+    evaluator: Evaluator
+    output: Path
+    warnings: tuple[str, ...]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an interrupted training goes on; its name says all that decides the result."""
+        evaluator = self.evaluator
+        name = evaluator.file_name(self.plan.plan, [self.config.seed], evaluator.training_settings)
+        return Path(f"{self.output}.{name}")
+
+
+def prepare_training(
+    path: Path, output: Path, init: Init, options: Mapping[str, Any]
+) -> FullTraining:
+    """Check everything that can be wrong. Raises IsoshareError.
+
+    options: those of a search that decide how a network is trained; what is not given is as in the
+    search that found the plan, but for the number of epochs.
+    """
+    file = PlanFile.load(path)
+    if file.backbone is None:
+        raise PlanError(
+            f"{path} names no backbone, so there is nothing to train: add "
+            '"backbone": {"name": ..., "arguments": {...}}'
+        )
+    if not output.resolve().parent.is_dir():
+        raise IsoshareError(f"cannot write {output}: there is no folder {output.resolve().parent}")
+    backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
+    config = make_config({**_known(file), **options, **backbone})
+    dataset = load_dataset(config.dataset, config.validation, config.data_options)
+    config = with_arguments(config, dataset)
+    evaluator = _evaluator(config, init, _whole(dataset))
+    check_output(evaluator.network(file.plan, config.seed).cpu(), dataset, config.backbone)
+    arguments = {"name": config.backbone, "arguments": config.backbone_arg}
+    document = file.model_dump(by_alias=True, exclude_none=True)
+    file = PlanFile.model_validate({**document, "backbone": arguments})
+    return FullTraining(file, config, evaluator, output, dataset.warnings)
+
+
+def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
+    """Train, test and write. Returns what was made; raises EvaluationError."""
+    config, evaluator, plan = training.config, training.evaluator, training.plan.plan
+    network = evaluator.network(plan, config.seed)
+    forward = train(
+        [network],
+        evaluator.train_batches,
+        evaluator.training_settings,
+        [config.seed],
+        report=report,
+        checkpoint=training.checkpoint,
+    )
+    (tested,) = accuracy(forward, 1, evaluator.held_out["test"])
+    measured = {
+        "objective": "accuracy",
+        "value": tested,
+        "split": "test",
+        "fidelity": {"epochs": config.epochs},
+        "seed": config.seed,
+    }
+    document = training.plan.model_dump(by_alias=True, exclude_none=True)
+    document["measured"] = [*document["measured"], measured]
+    save_weights(network.cpu(), training.output, PlanFile.model_validate(document))
+    Checkpoint(training.checkpoint).remove()
+    return {
+        "weights": str(training.output),
+        "parameters": count_parameters(network),
+        "bytes": training.output.stat().st_size,
+        "epochs": config.epochs,
+        "test_accuracy": tested,
+    }
+
+
+def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> Evaluator:
+    settings = TrainingSettings(
+        **{field.name: getattr(config, field.name) for field in fields(TrainingSettings)}
+    )
+    asked = (config.backbone, config.backbone_arg, dataset, settings)
+    return InheritingEvaluator(*asked) if init == "inherit" else Evaluator(*asked)
+
+
+def _known(file: PlanFile) -> dict[str, Any]:
+    """What the search that found the plan trained on, and how; it trains longer here."""
+    known = file.provenance.get("config")
+    found = known if isinstance(known, dict) else {}
+    kept = {key: found[key] for key in OF_THE_SEARCH if found.get(key) is not None}
+    return {"epochs": EPOCHS, **kept}
+
+
+def _whole(dataset: Dataset) -> Dataset:
+    """With the validation images among those to train on."""
+    parts = (dataset.train, dataset.validation)
+    train = Part(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+    return replace(dataset, train=train, fingerprint=f"{dataset.fingerprint}, all")
