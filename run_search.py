@@ -127,8 +127,20 @@ def launch(
         typer.Option(
             metavar="A,B",
             show_default="accuracy,parameters",
-            help="What is traded against what: accuracy, parameters.",
+            help="What is traded against what: accuracy, parameters, spikes.",
         ),
+    ] = None,
+    evaluator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="E",
+            show_default="train",
+            help="How a plan is measured: train, a short training from scratch; spiking, a spiking "
+            "network that is trained through it.",
+        ),
+    ] = None,
+    time_steps: Annotated[
+        int | None, typer.Option(metavar="N", show_default="15", help="Of a spiking network.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")

@@ -1,1 +1,56 @@
-"""How good a plan is: data sets, training and the objectives that are measured."""
+"""How good a plan is: data sets, training and the objectives that are measured.
+
+EVALUATORS, one row each, is read without torch. One more evaluator is one module with a class that
+is a ``Measure`` (evaluators/evaluate.py) and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from evaluators.evaluate import Measure
+
+
+@dataclass(frozen=True)
+class EvaluatorRow:
+    """One row of EVALUATORS.
+
+    constructor: "module:Class"; imported on first use, called with backbone name, its arguments,
+        Dataset, TrainingSettings, and the options by name.
+    summary: what it does, in a few words.
+    measures: the objectives that it measures.
+    options: options of the search that are its own.
+    defaults: options of the search whose defaults are others with this evaluator.
+    """
+
+    constructor: str
+    summary: str
+    measures: tuple[str, ...] = ("accuracy",)
+    options: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def make(self) -> Callable[..., Measure]:
+        """The class itself (imports torch)."""
+        module, _, name = self.constructor.partition(":")
+        return cast("Callable[..., Measure]", getattr(import_module(module), name))
+
+
+EVALUATORS: dict[str, EvaluatorRow] = {
+    "train": EvaluatorRow("evaluators.evaluate:Evaluator", "short training from scratch"),
+    "spiking": EvaluatorRow(
+        "evaluators.spiking:SpikingEvaluator",
+        "a spiking network, trained through the plan's network",
+        measures=("accuracy", "spikes"),
+        options=("time_steps",),
+        # Between those that are best for networks with and without residual connections; the
+        # paper's 0.0001 is for trainings of 100 epochs.
+        defaults={"optimizer": "adamw", "learning_rate": 0.003},
+    ),
+}

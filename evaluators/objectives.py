@@ -40,6 +40,12 @@ OBJECTIVES: dict[str, Objective] = {
         worst=lambda space: 1.1 * space.unshared,
         exact=lambda space, plan: space.trainable_parameters(plan),
     ),
+    # Spikes of all neurons for one image, a mean. As many as if every out-channel spiked at each
+    # position of a 32x32 image in 15 time steps.
+    "spikes": Objective(
+        "minimize",
+        worst=lambda space: 15.0 * 32 * 32 * sum(site.out_channels for site in space.sites),
+    ),
 }
 
 

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from evaluators import EVALUATORS
 from evaluators.datasets import DATASETS, DataOptions, full_name, row_name
 from evaluators.objectives import OBJECTIVES
 from space.errors import IsoshareError, one_of
@@ -66,6 +67,8 @@ class SearchConfig(BaseModel):
     data_folder: str | None = Field(None, min_length=1)
     methods: tuple[str, ...] = Field(tuple(METHODS), min_length=1)
     objectives: tuple[str, ...] = ("accuracy", "parameters")
+    evaluator: str = "train"
+    time_steps: int = Field(15, ge=1)
     trials: int = Field(40, ge=1)
     epochs: int = Field(15, ge=1)
     replicates: int = Field(2, ge=1)
@@ -83,8 +86,13 @@ class SearchConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _first_search(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "backbone" not in data and data.get("dataset") in DIGITS:
+    def _fitting_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if data.get("evaluator", "train") != "train":
+            row = EVALUATORS.get(str(data["evaluator"]))
+            return {**(row.defaults if row else {}), **data}
+        if "backbone" not in data and data.get("dataset") in DIGITS:
             given = data.get("backbone_arg", {})
             arguments = (
                 {**FIRST_SEARCH["backbone_arg"], **given} if isinstance(given, dict) else given
@@ -103,6 +111,7 @@ class SearchConfig(BaseModel):
             ("data set", (row_name(self.dataset),), DATASETS),
             ("method", self.methods, METHODS),
             ("objective", self.objectives, OBJECTIVES),
+            ("evaluator", (self.evaluator,), EVALUATORS),
         )
         for kind, names, table in tables:
             for name in names:
@@ -113,6 +122,9 @@ class SearchConfig(BaseModel):
                 "a search trades two or more different objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
+        for name in self.objectives:
+            if OBJECTIVES[name].exact is None and name not in EVALUATORS[self.evaluator].measures:
+                raise ConfigError(_not_measured(name, self.evaluator))
         return self
 
     @property
@@ -123,6 +135,14 @@ class SearchConfig(BaseModel):
     def document(self) -> dict[str, Any]:
         """The options as JSON values, without the database they are stored in."""
         return self.model_dump(mode="json", exclude={"storage", "study"})
+
+
+def _not_measured(objective: str, evaluator: str) -> str:
+    able = [name for name, row in EVALUATORS.items() if objective in row.measures]
+    return (
+        f"evaluator {evaluator!r} does not measure objective {objective!r}: leave it out, or take "
+        f"--evaluator {' or '.join(able)}"
+    )
 
 
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:

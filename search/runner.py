@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from evaluators import EVALUATORS
 from evaluators.datasets import Dataset, load_dataset
-from evaluators.evaluate import Evaluator, Measure
+from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig, make_config
@@ -161,9 +162,12 @@ def _prepared(
     settings = TrainingSettings(
         config.epochs, config.batch_size, config.learning_rate, config.optimizer
     )
-    evaluator = Evaluator(config.backbone, config.backbone_arg, dataset, settings)
+    row = EVALUATORS[config.evaluator]
+    options = {name: getattr(config, name) for name in row.options}
+    evaluator = row.make(config.backbone, config.backbone_arg, dataset, settings, **options)
     conditions = {
-        "evaluator": "short training",
+        "evaluator": config.evaluator,
+        **options,
         "device": str(device()),
         "dataset": dataset.fingerprint,
         **_versions(),
