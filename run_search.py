@@ -59,6 +59,7 @@ Workers = Annotated[
     int | None,
     typer.Option(metavar="N", show_default="one a CPU", help="Trainings that run side by side."),
 ]
+Count = partial(typer.Option, metavar="N")
 RayAddress = Annotated[
     str | None, typer.Option(metavar="A", help="An existing Ray cluster to run on.")
 ]
@@ -97,12 +98,8 @@ def launch(
             "train/CLASS/ and test/CLASS/, or CLASS/.",
         ),
     ] = None,
-    subset: Annotated[
-        int | None, typer.Option(metavar="N", help="Only so many training images, stratified.")
-    ] = None,
-    resolution: Annotated[
-        int | None, typer.Option(metavar="N", help="Shrink images to NxN pixels.")
-    ] = None,
+    subset: Annotated[int | None, Count(help="Only so many training images, stratified.")] = None,
+    resolution: Annotated[int | None, Count(help="Shrink images to NxN pixels.")] = None,
     channels: Annotated[
         int | None, typer.Option(metavar="1|3", help="Make images grey, or repeat grey.")
     ] = None,
@@ -139,22 +136,13 @@ def launch(
             "network that is trained through it.",
         ),
     ] = None,
-    time_steps: Annotated[
-        int | None, typer.Option(metavar="N", show_default="15", help="Of a spiking network.")
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", show_default="15", help="Length of a training.")
-    ] = None,
+    time_steps: Annotated[int | None, Count(show_default="15", help="Of spiking neurons.")] = None,
+    trials: Annotated[int | None, Count(show_default="40", help="Plans to measure.")] = None,
+    epochs: Annotated[int | None, Count(show_default="15", help="Length of a training.")] = None,
     replicates: Annotated[
-        int | None,
-        typer.Option(metavar="N", show_default="2", help="Trainings of a plan, one a seed."),
+        int | None, Count(show_default="2", help="Trainings of a plan, one a seed.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", show_default="64", help="Images a step.")
-    ] = None,
+    batch_size: Annotated[int | None, Count(show_default="64", help="Images a step.")] = None,
     optimizer: Annotated[
         Literal["sgd", "adamw"] | None,
         typer.Option(show_default="sgd", help="How a network learns."),

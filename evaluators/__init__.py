@@ -51,6 +51,6 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         options=("time_steps",),
         # Between those that are best for networks with and without residual connections; the
         # paper's 0.0001 is for trainings of 100 epochs.
-        defaults={"optimizer": "adamw", "learning_rate": 0.003},
+        defaults={"optimizer": "adamw", "learning_rate": 0.01},
     ),
 }

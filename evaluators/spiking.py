@@ -5,8 +5,16 @@ cannot be differentiated, its twin with ReLU can: the error of the spike counts 
 through the twin, as if the counts had been its logits. As both read the same parameters through
 the same sharing methods, any plan can be trained so.
 
-Batch normalisation learns its statistics in the first epoch, each network its own, and keeps them;
-its scales and shifts are trained to the end.
+A neuron whose current is x at every step spikes about T x / θ times in T steps, so a count of n
+stands for a logit of θ n / T, and the target 1 of the right class for T / θ spikes. The authors
+compare the counts themselves with the target: the right class shall spike once. A network that is
+less than half sure is then better silent, and all silent images are taken for the first class:
+right for the long trainings of the paper, and no way to rank short ones (docs/decisions.md).
+
+Batch normalisation learns its statistics, each network its own, for the first epoch and as long as
+the learning rate is above the authors' 0.0001; then it keeps them, while its scales and shifts are
+trained to the end. The loss does not see the logits of the ANN: with kept statistics and a high
+learning rate nothing would hold them.
 """
 
 from __future__ import annotations
@@ -24,7 +32,12 @@ from evaluators.evaluate import Evaluator, Measured, Split
 from evaluators.spiking_network import SpikingTwin, batch_norms
 from evaluators.training import Batches, EvaluationError, TrainingSettings
 from space.apply import extra_loss
+from space.backbones import build_backbone
+from space.errors import BackboneError
 from space.plan import SharingPlan
+
+KEEPING_RATE = 1e-4
+"""The learning rate from which on statistics are kept, but never in the first epoch."""
 
 STATISTICS_MOMENTUM = 0.1
 """Of the running statistics, after a plain mean of the first batches: the statistics are kept, so
@@ -33,9 +46,21 @@ they must not remember what they were initialised to, however short the first ep
 
 @dataclass(frozen=True)
 class SpikingEvaluator(Evaluator):
-    """Accuracy and spikes of the plan's spiking network after a training by proxy."""
+    """Accuracy and spikes of the plan's spiking network after a training by proxy.
+
+    target_spikes: of the right class; without a number those of a logit of 1, T / θ.
+    """
 
     time_steps: int = 15
+    target_spikes: float | None = None
+
+    def __post_init__(self) -> None:
+        """One image through the backbone's twin: a search that can only fail shall not start."""
+        twin = SpikingTwin(build_backbone(self.backbone, self.arguments), self.time_steps)
+        try:
+            twin(torch.zeros(1, *self.dataset.train.images.shape[1:]))
+        except EvaluationError as error:
+            raise BackboneError(f"backbone {self.backbone!r} cannot spike: {error}") from error
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split
@@ -44,20 +69,19 @@ class SpikingEvaluator(Evaluator):
         for seed in seeds:
             started = time.perf_counter()
             network = self._network(plan, seed)
-            twin = train_by_proxy(network, self._train, self.settings, seed, self.time_steps)
+            twin = SpikingTwin(network, self.time_steps, self.target_spikes)
+            train_by_proxy(network, twin, self._train, self.settings, seed)
             values = score(twin, self._held_out[split])
             yield [Measured(seed, values, time.perf_counter() - started)]
 
 
 def train_by_proxy(
-    network: nn.Module, data: Batches, settings: TrainingSettings, seed: int, time_steps: int
-) -> SpikingTwin:
-    """Train ``network`` in place as the proxy of its spiking twin; returns the twin.
+    network: nn.Module, twin: SpikingTwin, data: Batches, settings: TrainingSettings, seed: int
+) -> None:
+    """Train ``network``, and with it its ``twin``, in place.
 
-    The learning rate falls linearly to 0: no peak later than the first epoch, whose statistics
-    are kept. Raises EvaluationError when a loss is no longer a number.
+    The learning rate falls linearly to 0. Raises EvaluationError when a loss is no longer a number.
     """
-    twin = SpikingTwin(network, time_steps)
     order = torch.Generator().manual_seed(seed)
     batches = max(1, len(data.labels) // settings.batch_size)
     optimizer = _optimizer(network, settings)
@@ -69,8 +93,9 @@ def train_by_proxy(
         for epoch in range(settings.epochs):
             images = torch.randperm(len(data.labels), generator=order)
             chunks = images[: batches * settings.batch_size].tensor_split(batches)
-            for step, batch in enumerate(chunks, start=1):
-                _prepare_norms(network.train(), twin, step if epoch == 0 else None)
+            for step, batch in enumerate(chunks, start=1 + epoch * batches):
+                learning = epoch == 0 or schedule.get_last_lr()[0] > KEEPING_RATE
+                _prepare_norms(network.train(), twin, step if learning else None)
                 loss = proxy_loss(network, twin, data.images[batch], data.labels[batch])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -80,19 +105,18 @@ def train_by_proxy(
                 raise EvaluationError(f"the loss became {loss.item()} in epoch {epoch + 1}")
     network.eval()
     twin.eval()
-    return twin
 
 
 def proxy_loss(network: nn.Module, twin: SpikingTwin, images: Tensor, labels: Tensor) -> Tensor:
-    """The squared error of the spike counts, as a function of the logits of ``network``.
+    """The squared error of the spiking network, as a function of the logits of ``network``.
 
-    The right class shall spike once and the others never; silence costs 1 / classes. What the
+    The target of the right class is 1, that of the others 0; silence costs 1 / classes. What the
     sharing methods add to the loss is added.
     """
     logits: Tensor = network(images)
-    counts, _ = twin(images)
+    spiking = twin(images)[0] / twin.target_spikes
     target = functional.one_hot(labels, logits.shape[1]).to(logits)
-    loss = functional.mse_loss(logits + (counts - logits).detach(), target)
+    loss = functional.mse_loss(logits + (spiking - logits).detach(), target)
     extra = extra_loss(network)
     return loss if extra is None else loss + extra
 
@@ -126,7 +150,5 @@ def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Op
     trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
     rate = settings.learning_rate
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            trained, lr=rate, betas=(0.8, 0.99), weight_decay=1e-6, fused=True
-        )
+        return torch.optim.AdamW(trained, lr=rate, betas=(0.8, 0.99), weight_decay=1e-6, fused=True)
     return torch.optim.SGD(trained, lr=rate, momentum=0.9, nesterov=True, fused=True)

@@ -63,13 +63,19 @@ class SpikingTwin(nn.Module):
 
     Buffers, such as the running statistics of batch normalisation, are the twin's own. Stays in
     evaluation mode whatever ``network`` does; never differentiated.
+
+    target_spikes: how many spikes of an output stand for a logit of 1: by default as many as a
+        neuron gives for a current of 1.
     """
 
-    def __init__(self, network: nn.Module, time_steps: int) -> None:
+    def __init__(
+        self, network: nn.Module, time_steps: int, target_spikes: float | None = None
+    ) -> None:
         super().__init__()
         shared = {id(tensor): tensor for tensor in network.parameters()}
         self.network = copy.deepcopy(network, memo=shared).eval()
         self.time_steps = time_steps
+        self.target_spikes = target_spikes or time_steps / THRESHOLD
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +88,7 @@ class SpikingTwin(nn.Module):
         with neurons:
             currents = self.network(images)
         spikes = neurons.fire(currents, "the output")
-        return spikes.unflatten(0, (self.time_steps, -1)).sum(0), neurons.spikes
+        return spikes.view(self.time_steps, len(images), -1).sum(0), neurons.spikes
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:

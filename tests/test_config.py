@@ -63,7 +63,7 @@ def test_the_first_search_has_settings_of_its_own_and_a_named_backbone_has_not()
 
 def test_an_evaluator_brings_its_own_defaults_and_what_is_given_wins() -> None:
     spiking = make_config({"evaluator": "spiking"})
-    assert (spiking.optimizer, spiking.learning_rate) == ("adamw", 0.003)
+    assert (spiking.optimizer, spiking.learning_rate) == ("adamw", 0.01)
     assert spiking.replicates == SearchConfig.model_fields["replicates"].default
     assert make_config({"evaluator": "spiking", "learning_rate": 0.5}).learning_rate == 0.5
     assert make_config(spiking.document()) == spiking
