@@ -49,8 +49,7 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         "a spiking network, trained through the plan's network",
         measures=("accuracy", "spikes"),
         options=("time_steps",),
-        # Between those that are best for networks with and without residual connections; the
-        # paper's 0.0001 is for trainings of 100 epochs.
+        # For trainings of some hundred steps (docs/decisions.md); the paper's 0.0001 is for 60,000.
         defaults={"optimizer": "adamw", "learning_rate": 0.01},
     ),
 }
