@@ -50,6 +50,10 @@ def launch(
     data_folder: options.DataFolder = None,
     methods: options.Methods = None,
     objectives: options.Objectives = None,
+    evaluator: options.Evaluator = None,
+    pretrain_epochs: options.PretrainEpochs = None,
+    weights: options.Weights = None,
+    time_steps: options.TimeSteps = None,
     trials: options.Trials = None,
     epochs: options.Epochs = None,
     replicates: options.Replicates = None,
@@ -327,6 +331,7 @@ def _search(prepared: Prepared, store: Store) -> int:
     config, name, console = prepared.config, prepared.study.name, _console()
     for warning in prepared.warnings:
         typer.echo(f"warning: {warning}", err=True)
+    _warm_up(prepared)
     with ExitStack() as stack:
         cluster = ray_cluster(config.workers, config.ray_address)
         _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
@@ -342,6 +347,20 @@ def _search(prepared: Prepared, store: Store) -> int:
     if not engine.done:
         _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
+
+
+def _warm_up(prepared: Prepared) -> None:
+    """What the evaluator needs once for a search, with a bar over its epochs."""
+    from search.full_training import EvaluationError
+    from search.view import open_epochs
+
+    if prepared.prepare is None:
+        return
+    try:
+        with open_epochs(_console(stderr=True)) as report:
+            prepared.prepare(report)
+    except EvaluationError as error:
+        _fail(f"the unshared network cannot be trained: {error}", FAILED)
 
 
 def _train(plan: Path, output: Path, init: Any, as_json: bool, given: dict[str, Any]) -> int:

@@ -1,1 +1,64 @@
-"""How good a plan is: data sets, training and the objectives that are measured."""
+"""How good a plan is: data sets, training and the objectives that are measured.
+
+EVALUATORS, one row each, is read without torch. One more evaluator is one module with a class that
+is a ``Measure`` (evaluators/evaluate.py) and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from evaluators.evaluate import Measure
+
+
+@dataclass(frozen=True)
+class EvaluatorRow:
+    """One row of EVALUATORS.
+
+    constructor: "module:Class"; imported on first use, called with backbone name, its arguments,
+        Dataset, TrainingSettings, and the options by name.
+    summary: what it does, in a few words.
+    measures: the objectives that it measures.
+    options: options of the search that are its own.
+    defaults: options of the search whose defaults are others with this evaluator.
+    least_epochs: how many epochs it must be given.
+    """
+
+    constructor: str
+    summary: str
+    measures: tuple[str, ...] = ("accuracy",)
+    options: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    least_epochs: int = 1
+
+    @property
+    def make(self) -> Callable[..., Measure]:
+        """The class itself (imports torch)."""
+        module, _, name = self.constructor.partition(":")
+        return cast("Callable[..., Measure]", getattr(import_module(module), name))
+
+
+EVALUATORS: dict[str, EvaluatorRow] = {
+    "train": EvaluatorRow("evaluators.evaluate:Evaluator", "short training from scratch"),
+    "inherit": EvaluatorRow(
+        "evaluators.inherit:InheritingEvaluator",
+        "from the trained unshared network",
+        options=("pretrain_epochs", "weights"),
+        defaults={"epochs": 1},
+        least_epochs=0,
+    ),
+    "spiking": EvaluatorRow(
+        "evaluators.spiking:SpikingEvaluator",
+        "a spiking network, trained through the plan's network",
+        measures=("accuracy", "spikes"),
+        options=("time_steps",),
+        # For trainings of some hundred steps (docs/decisions.md); the paper's 0.0001 is for 60,000.
+        defaults={"optimizer": "adamw", "learning_rate": 0.01},
+    ),
+}

@@ -75,6 +75,12 @@ OBJECTIVES: dict[str, Objective] = {
         unit="ms",
         of_an_image=True,
     ),
+    # Spikes of all neurons for one image, a mean. As many as if every out-channel spiked at each
+    # position of a 32x32 image in 15 time steps.
+    "spikes": Objective(
+        "minimize",
+        worst=lambda space: 15.0 * 32 * 32 * sum(site.out_channels for site in space.sites),
+    ),
 }
 
 

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from evaluators import EVALUATORS
 from evaluators.datasets import DATASETS, DataOptions, full_name, row_name
 from evaluators.objectives import OBJECTIVES
 from space.errors import IsoshareError, one_of
@@ -66,8 +67,12 @@ class SearchConfig(BaseModel):
     data_folder: str | None = Field(None, min_length=1)
     methods: tuple[str, ...] = Field(tuple(METHODS), min_length=1)
     objectives: tuple[str, ...] = ("accuracy", "parameters")
+    evaluator: str = "train"
+    pretrain_epochs: int = Field(30, ge=1)
+    weights: str | None = Field(None, min_length=1)
+    time_steps: int = Field(15, ge=1)
     trials: int = Field(40, ge=1)
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(15, ge=0)
     replicates: int = Field(2, ge=1)
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -90,8 +95,13 @@ class SearchConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _first_search(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "backbone" not in data and data.get("dataset") in DIGITS:
+    def _fitting_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if data.get("evaluator", "train") != "train":
+            row = EVALUATORS.get(str(data["evaluator"]))
+            return {**(row.defaults if row else {}), **data}
+        if "backbone" not in data and data.get("dataset") in DIGITS:
             given = data.get("backbone_arg", {})
             arguments = (
                 {**FIRST_SEARCH["backbone_arg"], **given} if isinstance(given, dict) else given
@@ -110,6 +120,7 @@ class SearchConfig(BaseModel):
             ("data set", (row_name(self.dataset),), DATASETS),
             ("method", self.methods, METHODS),
             ("objective", self.objectives, OBJECTIVES),
+            ("evaluator", (self.evaluator,), EVALUATORS),
         )
         for kind, names, table in tables:
             for name in names:
@@ -120,6 +131,16 @@ class SearchConfig(BaseModel):
                 "a search trades two or more different objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
+        least = EVALUATORS[self.evaluator].least_epochs
+        if self.epochs < least:
+            raise ConfigError(
+                f"epochs must be at least {least} with evaluator {self.evaluator!r}, "
+                f"got {self.epochs}"
+            )
+        for name in self.objectives:
+            measured = OBJECTIVES[name].exact is None and not OBJECTIVES[name].of_an_image
+            if measured and name not in EVALUATORS[self.evaluator].measures:
+                raise ConfigError(_not_measured(name, self.evaluator))
         return self
 
     @property
@@ -130,6 +151,14 @@ class SearchConfig(BaseModel):
     def document(self) -> dict[str, Any]:
         """The options as JSON values, without the database they are stored in."""
         return self.model_dump(mode="json", exclude={"storage", "study"})
+
+
+def _not_measured(objective: str, evaluator: str) -> str:
+    able = [name for name, row in EVALUATORS.items() if objective in row.measures]
+    return (
+        f"evaluator {evaluator!r} does not measure objective {objective!r}: leave it out, or take "
+        f"--evaluator {' or '.join(able)}"
+    )
 
 
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:

@@ -100,8 +100,28 @@ Objectives = Annotated[
         metavar="A,B",
         show_default="accuracy,parameters",
         help="What is traded against what, two or three of: accuracy, parameters, macs, "
-        "bytes, activation_memory, latency.",
+        "bytes, activation_memory, latency, spikes.",
     ),
+]
+Evaluator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="E",
+        show_default="train",
+        help="How a plan is measured: train, a short training from scratch; inherit, starting "
+        "from the trained unshared network; spiking, a spiking network trained through it.",
+    ),
+]
+PretrainEpochs = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="30", help="inherit: training of the unshared network."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="inherit: its weights instead, a state_dict of yours."),
+]
+TimeSteps = Annotated[
+    int | None, typer.Option(metavar="N", show_default="15", help="spiking: steps of time.")
 ]
 Trials = Annotated[
     int | None, typer.Option(metavar="N", show_default="40", help="Distinct plans to measure.")

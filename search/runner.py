@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,13 +13,14 @@ from typing import Any
 
 import torch
 
+from evaluators import EVALUATORS
 from evaluators.checkpoints import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset
-from evaluators.evaluate import Evaluator, Measure
+from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.probes import PROBES, Probed, probe
 from evaluators.stacking import computes_bfloat16
-from evaluators.training import TrainingSettings, device
+from evaluators.training import Report, TrainingSettings, device
 from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
@@ -51,6 +53,7 @@ class Prepared:
     study: StudyRecord
     space: SearchSpace
     measure: Measure
+    prepare: Callable[[Report], None] | None
     conditions: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
@@ -186,18 +189,27 @@ def _prepared(
     settings = TrainingSettings(
         **{field.name: getattr(config, field.name) for field in fields(TrainingSettings)}
     )
-    made = Evaluator(
-        config.backbone, config.backbone_arg, dataset, settings, checkpoint_folder(study.name)
+    row = EVALUATORS[config.evaluator]
+    options = {name: getattr(config, name) for name in row.options}
+    made = row.make(
+        config.backbone,
+        config.backbone_arg,
+        dataset,
+        settings,
+        checkpoints=checkpoint_folder(study.name),
+        **options,
     )
     evaluator = _probed(made, config, dataset)
     conditions = {
-        "evaluator": "short training",
+        "evaluator": config.evaluator,
+        **options,
         "device": str(device()),
         "bfloat16": computes_bfloat16(device()),
         "dataset": dataset.fingerprint,
         **_versions(),
     }
-    return Prepared(is_new, config, study, space, evaluator, conditions, dataset.warnings)
+    warm_up = getattr(made, "prepare", None)
+    return Prepared(is_new, config, study, space, evaluator, warm_up, conditions, dataset.warnings)
 
 
 def _probed(measure: Measure, config: SearchConfig, dataset: Dataset) -> Measure:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import run_search
+from evaluators import EVALUATORS
 from evaluators.datasets import DATASETS, DataOptions
 from evaluators.objectives import OBJECTIVES
 from search.config import (
@@ -60,6 +61,15 @@ def test_the_first_search_has_settings_of_its_own_and_a_named_backbone_has_not()
     assert named.replicates == SearchConfig.model_fields["replicates"].default
 
 
+def test_an_evaluator_brings_its_own_defaults_and_what_is_given_wins() -> None:
+    spiking = make_config({"evaluator": "spiking"})
+    assert (spiking.optimizer, spiking.learning_rate) == ("adamw", 0.01)
+    assert spiking.replicates == SearchConfig.model_fields["replicates"].default
+    assert make_config({"evaluator": "spiking", "learning_rate": 0.5}).learning_rate == 0.5
+    assert make_config(spiking.document()) == spiking
+    assert make_config({"evaluator": "train"}) == make_config({})
+
+
 def test_a_stored_configuration_comes_back_the_same_without_the_database() -> None:
     config = make_config({"study": "s", "storage": "postgresql://me:secret@host/db", "seed": 3})
     document = json.loads(json.dumps(config.document()))
@@ -85,6 +95,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         "dataset": DATASETS,
         "methods": METHODS,
         "objectives": OBJECTIVES,
+        "evaluator": EVALUATORS,
         "sampler": SAMPLERS,
     }
     for option, table in tables.items():
@@ -106,6 +117,12 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
             "unknown method 'magic': choose one of anchored, filter_basis, kernel",
         ),
         ({"objectives": ("accuracy", "beauty")}, "unknown objective 'beauty'"),
+        ({"evaluator": "oracle"}, "unknown evaluator 'oracle': choose one of spiking, train"),
+        (
+            {"objectives": ("accuracy", "spikes")},
+            "evaluator 'train' does not measure objective 'spikes': .* --evaluator spiking",
+        ),
+        ({"time_steps": 0}, "time_steps: input should be greater than or equal to 1, got 0"),
         ({"objectives": ("accuracy",)}, "two or more different objectives, got accuracy"),
         ({"objectives": ("accuracy", "accuracy")}, "two or more different"),
         ({"trials": -5}, "trials: input should be greater than or equal to 1, got -5"),
