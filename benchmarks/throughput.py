@@ -13,13 +13,16 @@ it. Every run is a process of its own. Prints JSON.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -84,7 +87,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self.transform(picture), int(self.labels[index])
 
 
-def plain_epochs(task: Task, network: nn.Module) -> Iterator[Iterator[int]]:
+def plain_epochs(task: Task, network: nn.Module) -> Generator[Iterator[int]]:
     """Epochs without end, each of which gives the size of every batch after its step."""
     part = task.data.train
     pixels = torch.from_numpy(part.images).float().div_(255)
@@ -114,40 +117,46 @@ def plain_epochs(task: Task, network: nn.Module) -> Iterator[Iterator[int]]:
         yield epoch()
 
 
-def plain_speed(task: Task, seconds: float) -> float:
-    """Images a second of the plain loop, from the fourth batch on."""
-    done, started = 0, 0.0
-    for epoch in plain_epochs(task, task.network()):
-        for batch, size in enumerate(epoch):
-            if batch < WARM_UP:
-                started = time.perf_counter()
-                continue
-            done += size
-            if time.perf_counter() - started > seconds:
-                return done / (time.perf_counter() - started)
-    raise AssertionError("the epochs have no end")
+def cpu_seconds() -> float:
+    """Of this process and of those that it has waited for, the loader's."""
+    own, theirs = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + theirs.ru_utime + theirs.ru_stime
 
 
-def our_speed(task: Task, seconds: float) -> float:
-    """Images a second of ours: epochs of some batches, after a first one that warms up."""
+def plain_speed(task: Task, seconds: float) -> tuple[float, float]:
+    """Images a second, and images a second of CPU time, from the fourth batch on."""
+    done, started, spent = 0, 0.0, 0.0
+    epochs = plain_epochs(task, task.network())
+    for batch, size in enumerate(chain.from_iterable(epochs)):
+        if batch < WARM_UP:
+            started, spent = time.perf_counter(), cpu_seconds()
+            continue
+        done += size
+        if (elapsed := time.perf_counter() - started) > seconds:
+            break
+    epochs.close()
+    gc.collect()  # which ends the loader's processes, so that their time is counted
+    return done / elapsed, done / (cpu_seconds() - spent)
+
+
+def our_speed(task: Task, seconds: float) -> tuple[float, float]:
+    """The same of ours: epochs of some batches, after a first one that warms up."""
     images = 16 * task.batch
     some = Part(task.data.train.images[:images], task.data.train.labels[:images])
-    times: list[float] = []
+    times: list[tuple[float, float]] = []
 
     def report(epoch: int, epochs: int, values: object) -> bool:
-        times.append(time.perf_counter())
-        return times[-1] - times[0] > seconds
+        times.append((time.perf_counter(), cpu_seconds()))
+        return times[-1][0] - times[0][0] > seconds
 
     settings = TrainingSettings(10_000, task.batch, 0.1)
     data = normalised(some, task.data.train, task.data.augmentation)
-    train(
-        [task.network() for _ in range(task.seeds)],
-        data,
-        settings,
-        range(task.seeds),
-        report=report,
-    )
-    return images * task.seeds * (len(times) - 1) / (times[-1] - times[0])
+    networks = [task.network() for _ in range(task.seeds)]
+    train(networks, data, settings, range(task.seeds), report=report)
+    done = images * task.seeds * (len(times) - 1)
+    return done / (times[-1][0] - times[0][0]), done / (times[-1][1] - times[0][1])
 
 
 def plain_time(task: Task, goal: float) -> dict[str, float | None]:
@@ -197,23 +206,33 @@ def in_processes(what: str, threads: int, count: int, argument: float) -> list[A
     return [json.loads(process.communicate()[0]) for process in running]
 
 
+def against_plain(speeds: dict[str, list[float]]) -> dict[str, object]:
+    """The speeds of each way, and how many times those of the plain loop they are, by round."""
+    found: dict[str, object] = {}
+    for name, ours in speeds.items():
+        rows: dict[str, object] = {"all": [round(speed) for speed in ours]}
+        for plain in ("plain", "plain, one thread"):
+            ratios = [a / b for a, b in zip(ours, speeds[plain], strict=True)]
+            shown = (median(ratios), min(ratios), max(ratios))
+            rows[f"times {plain}"] = "{:.2f} ({:.2f} to {:.2f})".format(*shown)
+        found[name] = rows
+    return found
+
+
 def compare(options: argparse.Namespace) -> dict[str, object]:
     """All ways in turn, then the times to an accuracy."""
-    speeds: dict[str, list[float]] = {name: [] for name in WAYS}
-    for _ in range(options.rounds):
-        for name, way in WAYS.items():
-            speeds[name].append(sum(in_processes(*way, options.seconds)))
     report: dict[str, object] = {"options": vars(options), "device": str(device())}
-    for name, ours in speeds.items() if options.rounds else ():
-        found: dict[str, object] = {"images a second": [round(speed) for speed in ours]}
-        for plain in ("plain", "plain, one thread"):
-            ratios = sorted(a / b for a, b in zip(ours, speeds[plain], strict=True))
-            found[f"times {plain}"] = {
-                "median": round(median(ratios), 2),
-                "least": round(ratios[0], 2),
-                "most": round(ratios[-1], 2),
-            }
-        report[name] = found
+    wall: dict[str, list[float]] = {name: [] for name in WAYS}
+    cpu: dict[str, list[float]] = {name: [] for name in WAYS}
+    for turn in range(options.rounds):
+        for name, way in WAYS.items():
+            speeds = in_processes(*way, options.seconds)
+            wall[name].append(sum(speed for speed, _ in speeds))
+            cpu[name].append(median(speed for _, speed in speeds))
+        print(f"round {turn + 1}: {wall} {cpu}", file=sys.stderr)
+    if options.rounds:
+        report["images a second"] = against_plain(wall)
+        report["images a second of CPU time"] = against_plain(cpu)
     if options.goal:
         report[f"time to {options.goal}, one thread each"] = {
             name: [in_processes(what, 1, 1, options.goal)[0] for _ in range(options.repeats)]

@@ -105,6 +105,7 @@ class Evaluator:
         images = self._train.images
         first = self._network(plan, seeds[0])
         together = worth_stacking(first, images, self.settings.batch_size)
+        together &= self.settings.precision != "bfloat16"  # which networks side by side cannot do
         for some in [seeds] if together else [[seed] for seed in seeds]:
             run = _Run(report, self._checkpoint(plan, some))
             try:

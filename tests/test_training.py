@@ -174,6 +174,11 @@ def test_what_was_stopped_goes_on_to_the_same_bits(
     assert torch.equal(resumed, logits())
 
 
+def test_bfloat16_on_request_trains_seeds_one_by_one(evaluator: Evaluator) -> None:
+    asked = replace(evaluator, settings=replace(evaluator.settings, epochs=1, precision="bfloat16"))
+    assert [len(some) for some in asked(SharingPlan(), (0, 1), "validation")] == [1, 1]
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -367,6 +372,7 @@ def test_small_networks_compute_in_float32_and_large_ones_as_the_device_likes(
         assert Stack([network], "auto", small=False).bfloat16 == has
         assert Stack([network], "bfloat16", small=False).bfloat16
         assert not Stack([network], "float32", small=False).bfloat16
+        assert not Stack([network, network], "bfloat16", small=True).bfloat16
     images = torch.zeros(1, 3, 32, 32)
     assert stacking.worth_stacking(network, images, 16)
     assert not stacking.worth_stacking(network, images, 256)
