@@ -38,7 +38,7 @@ class Batches:
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images of this part (..., channels, height, width) as floats of the usual size."""
-        return images.float().sub_(self.mean).div_(self.deviation)
+        return images.to(torch.float32, copy=True).sub_(self.mean).div_(self.deviation)
 
     def augmented(self, index: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Images (seeds, batch, ...) at ``index`` (seeds, batch), changed by chance: a generator

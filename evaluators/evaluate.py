@@ -108,6 +108,7 @@ class Evaluator:
         images = self.train_batches.images
         first = self.network(plan, seeds[0])
         together = worth_stacking(first, images, self.settings.batch_size)
+        together &= self.settings.precision != "bfloat16"  # which networks side by side cannot do
         for some in [seeds] if together else [[seed] for seed in seeds]:
             run = _Run(report, self._checkpoint(plan, some))
             try:

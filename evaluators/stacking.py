@@ -48,7 +48,8 @@ class Stack:
     """Networks of one architecture, called as one.
 
     parameters: what an optimizer moves. tensors: parameters and buffers by name, the whole state.
-    One network is called as it is, and trained in place; several must allow ``torch.func.vmap``.
+    One network is called as it is, and trained in place; several must allow ``torch.func.vmap``,
+    and compute in float32 always, because autocast reaches only some of the operators under it.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Stack:
         wrapped = [_WithExtraLoss(network) for network in networks]
         self._is_single = len(wrapped) == 1
         where = next(iter(networks[0].parameters())).device
-        self.bfloat16 = precision == "bfloat16" or (
+        wanted = precision == "bfloat16" or (
             precision == "auto" and not small and computes_bfloat16(where)
         )
+        self.bfloat16 = wanted and self._is_single
         self._channels_last = self._is_single and not small
         self._device = where.type
         parameters: dict[str, Tensor]

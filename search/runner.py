@@ -45,7 +45,8 @@ VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
 class Prepared:
     """A checked search: nothing has been stored or started yet.
 
-    is_new: its study is to be made. warnings: sentences for the user about the data.
+    is_new: its study is to be made. prepare: what the evaluator needs once, before it is sent to
+    workers. warnings: sentences for the user about the data.
     """
 
     is_new: bool

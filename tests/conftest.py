@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evaluators.training import use_threads
 from search.config import make_config
 from search.engine import Engine
 from storage.store import Store
@@ -21,6 +22,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = reporter is not None and reporter.stats.get("skipped")
     if os.environ.get("ISOSHARE_REQUIRE_ALL") == "1" and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def threads() -> None:
+    """Tiny networks gain nothing from more, and on a busy machine threads wait for each other."""
+    use_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -219,7 +219,7 @@ def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Stor
     space, config = space_of(3), make_config({"trials": 3})
     context = study_context(config, space, {"name": "fake", "fingerprint": "0" * 16})
     study = StudyRecord("study", datetime.now(UTC), config.document(), context)
-    prepared = Prepared(True, config, study, space, FakeMeasure(), {})
+    prepared = Prepared(True, config, study, space, FakeMeasure(), None, {})
     start(prepared, store)
     with pytest.raises(StoreError, match="exists already"):
         start(prepared, store)

@@ -1,0 +1,150 @@
+"""When do bfloat16 and channels that lie beside each other pay, and what do they cost?
+
+    python benchmarks/precision.py DATASET [--threads 1] [--rounds 7] [--seeds 4] [--epochs 4]
+
+Speed: for CIFAR ResNets of depth 14, training steps in each way in turn; the time as it is divided
+by the time in that way, the median over the rounds. Accuracy: the same seeds trained in float32
+and in bfloat16 on the data set (folder:PATH, for one). Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean, median
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluators.datasets import DataOptions, load_dataset
+from evaluators.evaluate import Evaluator
+from evaluators.stacking import Precision, Stack, computes_bfloat16, worth_stacking
+from evaluators.training import TrainingSettings, device, use_threads
+from space.backbones import build_backbone
+from space.plan import SharingPlan
+
+CASES = (  # width, pixels a side, batch
+    *((2, 8, 32), (4, 8, 64), (16, 8, 128), (8, 16, 64), (8, 16, 256), (16, 16, 64)),
+    *((16, 16, 256), (4, 32, 128), (8, 32, 64), (8, 32, 128), (16, 32, 64), (16, 32, 128)),
+)
+WAYS: dict[str, tuple[Precision, bool]] = {
+    "as it is": ("float32", True),
+    "channels last": ("float32", False),
+    "bfloat16": ("bfloat16", True),
+    "both": ("bfloat16", False),
+}
+PIXELS_A_ROUND = 2_000_000
+
+
+class Case:
+    """One network in one way."""
+
+    def __init__(
+        self, width: int, side: int, batch: int, precision: Precision, small: bool
+    ) -> None:
+        torch.manual_seed(0)
+        arguments = {"depth": 14, "width": width, "classes": 10, "in_channels": 3}
+        self.network = build_backbone("resnet_cifar", arguments).to(device())
+        self.images = torch.randn(1, batch, 3, side, side, device=device())
+        self.labels = torch.randint(0, 10, (batch,), device=device())
+        self.small = worth_stacking(self.network, self.images, batch)
+        self.stack = Stack([self.network], precision, small=small)
+        self.stack.train(True)
+        self.optimizer = torch.optim.SGD(self.stack.parameters, 0.01, fused=True)
+        self.steps = max(1, PIXELS_A_ROUND // (batch * side * side))
+
+    def seconds(self) -> float:
+        """The time of a round."""
+        started = time.perf_counter()
+        for _ in range(self.steps):
+            loss = functional.cross_entropy(self.stack(self.images)[0][0], self.labels)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        loss.item()
+        return time.perf_counter() - started
+
+
+def speed(width: int, side: int, batch: int, rounds: int) -> dict[str, object]:
+    """All ways in turn."""
+    cases = {name: Case(width, side, batch, *way) for name, way in WAYS.items()}
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    for turn in range(1 + rounds):
+        for name, case in cases.items():
+            spent = case.seconds()
+            if turn:  # the first one warms up
+                times[name].append(spent)
+    plain = times["as it is"]
+    gains = {
+        name: round(median(a / b for a, b in zip(plain, spent, strict=True)), 2)
+        for name, spent in times.items()
+        if spent is not plain
+    }
+    small = cases["as it is"].small
+    return {"width": width, "pixels": side, "batch": batch, "small by the rule": small, **gains}
+
+
+def trained(evaluator: Evaluator, seeds: int) -> tuple[list[float], list[float]]:
+    """Of each seed the accuracy, and the loss of the last epoch."""
+    losses: list[float] = []
+
+    def report(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
+        if epoch == epochs:
+            losses.append(values["loss"])
+
+    told = evaluator(SharingPlan(), range(seeds), "validation", report)
+    return [one.values["accuracy"] for some in told for one in some], losses
+
+
+def accuracies(dataset: str, seeds: int, epochs: int) -> dict[str, object]:
+    """Each seed in both precisions; of each the accuracy and the last epoch's loss."""
+    data = load_dataset(dataset, 0.2, DataOptions(subset=12_500))
+    arguments = {"depth": 14, "width": 8, "classes": data.classes, "in_channels": 3}
+    found: dict[str, object] = {"images": len(data.train), "width": 8, "epochs": epochs}
+    for precision in ("float32", "bfloat16"):
+        settings = TrainingSettings(epochs, 128, 0.2, precision=precision)
+        evaluator = Evaluator("resnet_cifar", arguments, data, settings)
+        values, losses = trained(evaluator, seeds)
+        found[precision] = {
+            "accuracy": [round(value, 4) for value in values],
+            "mean accuracy": round(mean(values), 4),
+            "mean loss": round(mean(losses), 4),
+        }
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=4)
+    options = parser.parse_args()
+    use_threads(options.threads)
+    rows = [
+        speed(*case, options.rounds) for case in track(CASES, "speed", console=Console(stderr=True))
+    ]
+    report = {
+        "options": vars(options),
+        "device": str(device()),
+        "bfloat16 in hardware": computes_bfloat16(device()),
+        "speed": rows,
+        "accuracy": accuracies(options.dataset, options.seeds, options.epochs)
+        if options.seeds
+        else None,
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
