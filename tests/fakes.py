@@ -17,7 +17,7 @@ from search.engine import Engine
 from search.runner import study_context
 from space.apply import count_parameters
 from space.forward_pass import network_costs
-from space.plan import SharingPlan
+from space.plan import Bank, SharingPlan
 from space.search_space import SearchSpace
 from space.sites import find_sites
 from storage.records import StudyRecord
@@ -81,13 +81,18 @@ def space_of(sites: int) -> SearchSpace:
 
 
 def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> SearchSpace:
-    """The same, which also knows what an image of 2x8x8 costs."""
+    """The same, which also knows what an image of 2x8x8 costs.
+
+    With bases of one filter, if any, which cost less of everything than so small a kernel.
+    """
     network = ThreeSites(sites)
     found = find_sites(network)
+    basis = Bank("filter_basis", {"shared_rank": 1}, tuple(site.name for site in found))
+    known = {"basis": SharingPlan((basis,))} if "filter_basis" in methods else {}
     costs = replace(
         network_costs(network, found, torch.zeros(1, 2, 8, 8)), measured={"latency": 1.0}
     )
-    return SearchSpace(found, count_parameters(network), methods, costs=costs)
+    return SearchSpace(found, count_parameters(network), methods, known, costs)
 
 
 def create_study(store: Store, space: SearchSpace, config: SearchConfig) -> StudyRecord:

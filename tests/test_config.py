@@ -117,7 +117,10 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
             "unknown method 'magic': choose one of anchored, filter_basis, kernel",
         ),
         ({"objectives": ("accuracy", "beauty")}, "unknown objective 'beauty'"),
-        ({"evaluator": "oracle"}, "unknown evaluator 'oracle': choose one of spiking, train"),
+        (
+            {"evaluator": "oracle"},
+            "unknown evaluator 'oracle': choose one of inherit, spiking, train",
+        ),
         (
             {"objectives": ("accuracy", "spikes")},
             "evaluator 'train' does not measure objective 'spikes': .* --evaluator spiking",

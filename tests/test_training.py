@@ -123,8 +123,8 @@ def test_the_evaluator_augments_as_its_settings_say(tmp_path: Path) -> None:
     for augment, expected in (("standard", Augmentation(crop=1)), ("none", Augmentation())):
         settings = replace(SHORT, augment=augment)  # type: ignore[arg-type]
         evaluator = Evaluator("resnet_cifar", {}, dataset, settings)
-        assert evaluator._train.augmentation == expected
-        assert evaluator._held_out["test"].augmentation == Augmentation()
+        assert evaluator.train_batches.augmentation == expected
+        assert evaluator.held_out["test"].augmentation == Augmentation()
 
 
 def test_label_smoothing_spreads_its_share_over_all_classes() -> None:
