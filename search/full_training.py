@@ -17,7 +17,15 @@ from evaluators.checkpoints import Checkpoint
 from evaluators.datasets import Dataset, Part, load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.inherit import InheritingEvaluator
-from evaluators.training import EvaluationError, Report, TrainingSettings, accuracy, train
+from evaluators.training import (
+    EvaluationError,
+    Report,
+    TrainingSettings,
+    accuracy,
+    train,
+    use_threads,
+    worth_stacking,
+)
 from search.config import SearchConfig, make_config
 from search.runner import check_output, with_arguments
 from space.apply import count_parameters
@@ -87,6 +95,8 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
     """Train, test and write. Returns what was made; raises EvaluationError."""
     config, evaluator, plan = training.config, training.evaluator, training.plan.plan
     network = evaluator.network(plan, config.seed)
+    if worth_stacking(network, evaluator.train_batches.images, config.batch_size):
+        use_threads(1)  # so small that threads would wait for each other
     forward = train(
         [network],
         evaluator.train_batches,
