@@ -28,7 +28,8 @@ from evaluators.training import (
 )
 from search.config import SearchConfig, make_config
 from search.runner import check_output, with_arguments
-from space.apply import count_parameters
+from space.apply import apply_plan, count_parameters
+from space.backbones import build_backbone
 from space.errors import IsoshareError, PlanError
 from space.plan import PlanFile
 from space.weights import save_weights
@@ -84,7 +85,8 @@ def prepare_training(
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = with_arguments(config, dataset)
     evaluator = _evaluator(config, init, _whole(dataset))
-    check_output(evaluator.network(file.plan, config.seed).cpu(), dataset, config.backbone)
+    network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
+    check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
     document = file.model_dump(by_alias=True, exclude_none=True)
     file = PlanFile.model_validate({**document, "backbone": arguments})
@@ -92,8 +94,13 @@ def prepare_training(
 
 
 def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
-    """Train, test and write. Returns what was made; raises EvaluationError."""
+    """Train, test and write. Returns what was made; raises EvaluationError.
+
+    report: hears of each epoch, with ``init="inherit"`` also of those of the unshared network.
+    """
     config, evaluator, plan = training.config, training.evaluator, training.plan.plan
+    if isinstance(evaluator, InheritingEvaluator):
+        evaluator.prepare(report)
     network = evaluator.network(plan, config.seed)
     if worth_stacking(network, evaluator.train_batches.images, config.batch_size):
         use_threads(1)  # so small that threads would wait for each other

@@ -181,7 +181,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published(
         paper=SPIKES,
         network="Fashion-MNIST network",
-        sharing="nothing but with its spiking network",
+        sharing="all weights with its spiking network",
         backbone="fashion_cnn",
         arguments={},
         classes=10,
