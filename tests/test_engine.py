@@ -12,10 +12,11 @@ from evaluators.evaluate import Measured
 from search.config import make_config
 from search.engine import ATTEMPTS, Engine, Job
 from search.inline_driver import run_inline
+from search.proposer import Proposer
 from search.runner import Prepared, start, study_context
 from search.samplers import SAMPLERS
 from storage.database import StoreError
-from storage.records import StudyRecord
+from storage.records import StudyRecord, TrialRecord
 from storage.store import Store
 from tests.fakes import FakeMeasure, MakeEngine, create_study, space_of
 
@@ -223,3 +224,21 @@ def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Stor
     start(prepared, store)
     with pytest.raises(StoreError, match="exists already"):
         start(prepared, store)
+
+
+def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
+    """Their plan is what counts: the sampler hears it in today's parameters."""
+    space = space_of(4)
+    proposer = Proposer(space, make_config({}), ["maximize", "minimize"], lambda _: True)
+    old = TrialRecord(
+        number=0,
+        plan=space.fully_shared_plan(),
+        origin="sampler",
+        state="finished",
+        exact={"parameters": 66.0},
+        proposal={"params": {"a name of long ago": "x"}, "system_attrs": {}},
+    )
+    proposer.restore(old, [0.8, 66.0], {})
+    (known,) = proposer._study.get_trials()
+    assert known.params == space.parameters(old.plan)
+    assert known.values == [0.8, 66.0]
