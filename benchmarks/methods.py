@@ -24,8 +24,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from space.apply import apply_plan, count_parameters, extra_loss, plan_macs, positions
+from space.apply import apply_plan, count_parameters, extra_loss, plan_macs
 from space.backbones import build_backbone
+from space.forward_pass import network_costs
 from space.patterns import Pattern, basis, generator, kernels
 from space.plan import SharingPlan
 from space.sites import find_sites
@@ -74,7 +75,7 @@ def measure(depth: int, batch: int, rounds: int, show: Callable[..., object]) ->
     backbone = build_backbone("resnet_cifar", {"depth": depth})
     sites = find_sites(backbone)
     images = torch.randn(batch, 3, 32, 32)
-    where = positions(backbone, sites, images)
+    where = network_costs(backbone, sites, images[:1]).positions
     plans = {"unshared": SharingPlan(), "unshared again": SharingPlan()}
     plans |= {name: pattern(sites) for name, pattern in PATTERNS.items()}
     networks = {name: apply_plan(backbone, plan) for name, plan in plans.items()}

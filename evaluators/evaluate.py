@@ -64,10 +64,12 @@ class Measure(Protocol):
 
 @dataclass
 class _Run:
-    """Who hears of one training, where it leaves its state, and whether it was told to stop."""
+    """Who hears of one training, where it leaves its state, when its networks began to be built,
+    and whether it was told to stop."""
 
     report: Report | None
     checkpoint: Path | None
+    started: float
     stopped: bool = False
 
     def hear(self, epoch: int, epochs: int, values: Mapping[str, float]) -> bool:
@@ -106,13 +108,15 @@ class Evaluator:
         measured, and the checkpoint stays for the same call to go on from.
         """
         images = self.train_batches.images
-        first = self.network(plan, seeds[0])
-        together = worth_stacking(first, images, self.settings.batch_size)
+        started = time.perf_counter()
+        ready = {seeds[0]: self.network(plan, seeds[0])}
+        together = worth_stacking(ready[seeds[0]], images, self.settings.batch_size)
         together &= self.settings.precision != "bfloat16"  # which networks side by side cannot do
         for some in [seeds] if together else [[seed] for seed in seeds]:
-            run = _Run(report, self._checkpoint(plan, some))
+            run = _Run(report, self._checkpoint(plan, some), started)
             try:
-                measured = self._measure(plan, some, split, run)
+                networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
+                measured = self._measure(networks, some, split, run)
             except Exception:  # it would fail again; whoever is only interrupted may go on
                 Checkpoint(run.checkpoint).remove()
                 raise
@@ -121,12 +125,11 @@ class Evaluator:
             finally:  # it has been taken
                 if not run.stopped:
                     Checkpoint(run.checkpoint).remove()
+            started = time.perf_counter()
 
     def _measure(
-        self, plan: SharingPlan, seeds: Sequence[int], split: Split, run: _Run
+        self, networks: Sequence[nn.Module], seeds: Sequence[int], split: Split, run: _Run
     ) -> list[Measured]:
-        started = time.perf_counter()
-        networks = [self.network(plan, seed) for seed in seeds]
         forward = train(
             networks,
             self.train_batches,
@@ -136,7 +139,7 @@ class Evaluator:
             checkpoint=run.checkpoint,
         )
         values = accuracy(forward, len(seeds), self.held_out[split])
-        seconds = (time.perf_counter() - started) / len(seeds)
+        seconds = (time.perf_counter() - run.started) / len(seeds)
         return [
             Measured(seed, {"accuracy": value}, seconds)
             for seed, value in zip(seeds, values, strict=True)

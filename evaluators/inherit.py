@@ -69,12 +69,12 @@ class InheritingEvaluator(Evaluator):
 
         Raises WeightsError or EvaluationError.
         """
-        self.__dict__["trained"] = self._read() if self.weights else self._pretrain(report)
+        self.__dict__["trained"] = self._obtain(report)
 
     @cached_property
     def trained(self) -> Trained:
         """The unshared network; trained now if ``prepare`` was not called."""
-        return self._pretrain(None) if self.weights is None else self._read()
+        return self._obtain(None)
 
     @property
     def training_settings(self) -> TrainingSettings:
@@ -102,6 +102,9 @@ class InheritingEvaluator(Evaluator):
     def _backbone(self) -> nn.Module:
         return super().network(SharingPlan(), PRETRAINING_SEED).cpu()
 
+    def _obtain(self, report: Report | None) -> Trained:
+        return self._read(Path(self.weights)) if self.weights else self._pretrain(report)
+
     def _pretrain(self, report: Report | None) -> Trained:
         settings = replace(self.settings, epochs=self.pretrain_epochs)
         folder = checkpoint_folder("unshared")
@@ -124,16 +127,15 @@ class InheritingEvaluator(Evaluator):
         Checkpoint(under_way).remove()
         return found
 
-    def _read(self) -> Trained:
-        assert self.weights is not None
+    def _read(self, path: Path) -> Trained:
         network = self._backbone()
         try:
-            state = read_weights(Path(self.weights))
+            state = read_weights(path)
             network.load_state_dict(state)
         except Exception as error:  # torch raises whatever the bytes of a file lead it to
             reason = " ".join(str(error).split())[:300]
             raise WeightsError(
-                f"{self.weights} has no weights for backbone {self.backbone!r}: {reason}; it must "
+                f"{path} has no weights for backbone {self.backbone!r}: {reason}; it must "
                 "be a state_dict, as torch.save or safetensors write it"
             ) from error
         return self._trained(network.to(device()))

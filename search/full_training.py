@@ -7,7 +7,7 @@ once, at the end.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,14 +20,13 @@ from evaluators.inherit import InheritingEvaluator
 from evaluators.training import (
     EvaluationError,
     Report,
-    TrainingSettings,
     accuracy,
     train,
     use_threads,
     worth_stacking,
 )
 from search.config import SearchConfig, make_config
-from search.runner import check_output, with_arguments
+from search.runner import check_output, training_settings, with_arguments
 from space.apply import apply_plan, count_parameters
 from space.backbones import build_backbone
 from space.errors import IsoshareError, PlanError
@@ -134,10 +133,7 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
 
 
 def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> Evaluator:
-    settings = TrainingSettings(
-        **{field.name: getattr(config, field.name) for field in fields(TrainingSettings)}
-    )
-    asked = (config.backbone, config.backbone_arg, dataset, settings)
+    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config))
     return InheritingEvaluator(*asked) if init == "inherit" else Evaluator(*asked)
 
 

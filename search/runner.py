@@ -184,19 +184,22 @@ def check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None
         )
 
 
+def training_settings(config: SearchConfig) -> TrainingSettings:
+    """The options that say how a network is trained."""
+    names = (field.name for field in fields(TrainingSettings))
+    return TrainingSettings(**{name: getattr(config, name) for name in names})
+
+
 def _prepared(
     is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
-    settings = TrainingSettings(
-        **{field.name: getattr(config, field.name) for field in fields(TrainingSettings)}
-    )
     row = EVALUATORS[config.evaluator]
     options = {name: getattr(config, name) for name in row.options}
     made = row.make(
         config.backbone,
         config.backbone_arg,
         dataset,
-        settings,
+        training_settings(config),
         checkpoints=checkpoint_folder(study.name),
         **options,
     )

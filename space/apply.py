@@ -68,35 +68,14 @@ def plan_parameters(plan: SharingPlan, sites: Sequence[Site], unshared: int) -> 
 def plan_macs(plan: SharingPlan, sites: Sequence[Site], positions: Mapping[str, int]) -> int:
     """Multiply-accumulates of all sites for one image, in closed form; the rest stays as it was.
 
-    positions: for each site the positions of its output, over all its calls (``positions``).
+    positions: for each site the positions of its output, over all its calls
+    (``NetworkCosts.positions``).
     """
     macs = {site.name: site.kernel_parameters for site in sites}
     for bank, members in fit(plan, sites):
         each = METHODS[bank.method].implementation.macs(members, bank.options)
         macs |= dict(zip((site.name for site in members), each, strict=True))
     return sum(each * positions[name] for name, each in macs.items())
-
-
-def positions(module: nn.Module, sites: Sequence[Site], images: Tensor) -> dict[str, int]:
-    """How many output positions each site has for one of ``images`` (batch, channels, h, w).
-
-    A convolution that is called twice counts twice. The module's mode and buffers stay as they are.
-    """
-    import torch
-
-    counts = dict.fromkeys((site.name for site in sites), 0)
-    trial = copy.deepcopy(module).eval()
-
-    def count(name: str, output: Tensor) -> None:
-        counts[name] += output[0, 0].numel()
-
-    for name in counts:
-        trial.get_submodule(name).register_forward_hook(
-            lambda _module, _inputs, output, name=name: count(name, output)
-        )
-    with torch.no_grad():
-        trial(images[:1])
-    return counts
 
 
 def extra_loss(module: nn.Module) -> Tensor | None:

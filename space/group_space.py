@@ -96,12 +96,11 @@ class GroupSpace:
 
     def smallest(self) -> tuple[int, Choice]:
         """The choice with the fewest parameters, and how many they are."""
-        best = (self.private_parameters, ALL_PRIVATE)
-        for offer in self.offers:
-            if len(self.sites) in offer.sizes:
-                size = offer.parameters(self.sites)
-                best = min(best, (size, Choice(offer, (self.names,))), key=lambda one: one[0])
-        return best
+        sizes = (
+            (one.offer.parameters(self.sites) if one.offer else self.private_parameters, one)
+            for one in self.wholes()
+        )
+        return min(sizes, key=lambda size: size[0])
 
     def wholes(self) -> list[Choice]:
         """All private, or all sites in one bank of each offer."""

@@ -21,7 +21,8 @@ from space import (
     extra_loss,
     find_sites,
 )
-from space.apply import plan_macs, positions
+from space.apply import plan_macs
+from space.forward_pass import network_costs
 from space.methods import METHODS
 from space.sites import left_private
 
@@ -126,7 +127,7 @@ def test_a_mixture_is_shared_counted_and_trained(plan: SharingPlan) -> None:
 def test_a_convolution_that_is_called_twice_costs_twice() -> None:
     network = Mixture()
     sites = find_sites(network)
-    where = positions(network, sites, images())
+    where = network_costs(network, sites, images(1)).positions
     assert where["strided"] == 25
     assert where["twice"] == 50
     assert where["dilated"] == 100

@@ -24,7 +24,8 @@ from space import (
     extra_loss,
     find_sites,
 )
-from space.apply import plan_macs, plan_parameters, positions
+from space.apply import plan_macs, plan_parameters
+from space.forward_pass import network_costs
 from space.methods import METHODS
 from space.methods.anchored import AnchoredConv2d, RegulatedBatchNorm2d
 from space.methods.slice_generator import SliceGeneratedConv2d, reuse_generators
@@ -119,7 +120,7 @@ def test_the_closed_forms_are_what_is_counted(method: str, options: dict[str, An
     plan, sites = plan_of(method, options, network), find_sites(network)
     shared = apply_plan(network, plan)
     assert plan_parameters(plan, sites, count_parameters(network)) == count_parameters(shared)
-    where = positions(network, sites, images())
+    where = network_costs(network, sites, images(1)).positions
     head = 4 * 3
     assert plan_macs(plan, sites, where) + head == counted_macs(shared)
     assert plan_macs(SharingPlan(), sites, where) + head == counted_macs(network)
