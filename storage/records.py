@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from space.plan import SharingPlan
 
-TrialState = Literal["running", "finished", "failed"]
+TrialState = Literal["running", "finished", "failed", "stopped"]
+"""A stopped trial was ended early: it was measured at fewer epochs than the others."""
 Split = Literal["validation", "test"]
 
 
@@ -61,9 +62,13 @@ class TrialRecord:
     measurements: tuple[MeasurementRecord, ...] = ()
 
     def samples(self, objective: str, split: Split = "validation") -> list[float]:
-        """The measured values of an objective, one for each seed, in the order of the seeds."""
-        chosen = (m for m in self.measurements if m.split == split and objective in m.values)
-        return [m.values[objective] for m in sorted(chosen, key=lambda m: m.seed)]
+        """The measured values of an objective, one for each seed, in the order of the seeds.
+
+        Of a seed that was measured at several epochs it is the last one.
+        """
+        chosen = [m for m in self.measurements if m.split == split and objective in m.values]
+        chosen.sort(key=lambda m: (m.seed, m.fidelity.get("epochs", 0)))
+        return list({m.seed: m.values[objective] for m in chosen}.values())
 
     def value(self, objective: str, split: Split = "validation") -> float | None:
         """The exact value, or the mean over the seeds; None if there is none."""
@@ -92,3 +97,4 @@ class StudySummary:
     config: dict[str, Any]
     finished: int
     failed: int
+    stopped: int = 0

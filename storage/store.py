@@ -82,6 +82,7 @@ class Store:
                     row.config,
                     counts.get((row.id, "finished"), 0),
                     counts.get((row.id, "failed"), 0),
+                    counts.get((row.id, "stopped"), 0),
                 )
                 for row in session.scalars(select(StudyRow).order_by(StudyRow.id))
             ]
@@ -152,6 +153,11 @@ class Store:
         with self._session() as session:
             trial = self._trial_row(session, name, number)
             trial.state, trial.error = "failed", error
+
+    def stop_trial(self, name: str, number: int) -> None:
+        """Record that the training of a plan was ended early; its measurements stay."""
+        with self._session() as session:
+            self._trial_row(session, name, number).state = "stopped"
 
     def count_attempt(self, name: str, number: int) -> int:
         """Record that a worker starts on a trial; return how often that has happened."""

@@ -47,6 +47,16 @@ def test_what_is_stored_comes_back(filled: Store) -> None:
     assert trial.value("accuracy", "test") is None
 
 
+def test_the_last_epoch_of_a_seed_counts_and_a_stopped_trial_keeps_it(filled: Store) -> None:
+    for epochs, value in ((4, 0.6), (2, 0.5), (10, 0.7)):
+        record = replace(measurement(0, value), fidelity={"epochs": epochs})
+        filled.add_measurements("s", 0, [record], finished=False)
+    filled.stop_trial("s", 0)
+    (trial,) = filled.trials("s")
+    assert (trial.state, trial.samples("accuracy")) == ("stopped", [0.7])
+    assert [(s.finished, s.failed, s.stopped) for s in filled.studies()] == [(0, 0, 1)]
+
+
 def test_a_measurement_cannot_count_twice(filled: Store) -> None:
     for value in (0.5, 0.9):
         filled.add_measurements("s", 0, [measurement(0, value)], finished=False)
