@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from search.config import SearchConfig
     from search.full_training import FullTraining
+    from search.prepared import Prepared
     from search.results.pareto import Results
-    from search.runner import Prepared
     from storage.store import Store
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -67,6 +67,12 @@ def launch(
     validation: options.Validation = None,
     workers: options.Workers = None,
     sampler: options.Sampler = None,
+    repeats: options.Repeats = None,
+    rungs: options.Rungs = None,
+    reduction_factor: options.ReductionFactor = None,
+    stop_at: options.StopAt = None,
+    driver: options.Driver = None,
+    table: options.Table = None,
     max_parameters: options.MaxParameters = None,
     max_macs: options.MaxMacs = None,
     max_bytes: options.MaxBytes = None,
@@ -297,7 +303,7 @@ def _usage_message(error: typer.TyperException) -> str:
 def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
     from search.config import load_config, parse_argument
 
-    for key in ("methods", "objectives"):
+    for key in ("methods", "objectives", "rungs"):
         if key in given:
             given[key] = tuple(given[key].split(","))
     if "backbone_arg" in given:
@@ -326,6 +332,7 @@ def _search(prepared: Prepared, store: Store) -> int:
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
     from search.runner import start
+    from search.simulated_driver import run_simulated
     from search.view import headline, open_view
 
     config, name, console = prepared.config, prepared.study.name, _console()
@@ -333,15 +340,17 @@ def _search(prepared: Prepared, store: Store) -> int:
         typer.echo(f"warning: {warning}", err=True)
     _warm_up(prepared)
     with ExitStack() as stack:
-        cluster = ray_cluster(config.workers, config.ray_address)
-        _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+        if config.driver == "ray":
+            cluster = ray_cluster(config.workers, config.ray_address)
+            _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if not engine.done:
-                run_on_ray(engine, prepared.measure, config.workers)
+                run = run_on_ray if config.driver == "ray" else run_simulated
+                run(engine, prepared.measure, config.workers)
         except DriverError as error:
             _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
     if not engine.done:

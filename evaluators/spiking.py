@@ -68,14 +68,14 @@ class SpikingEvaluator(Evaluator):
         plan: SharingPlan,
         seeds: Sequence[int],
         split: Split,
-        report: Report | None = None,
+        rungs: Sequence[int] = (),  # noqa: ARG002  a network that spikes is measured at the end
     ) -> Iterator[list[Measured]]:
         """Train once for each seed on the training images, measure the twin on ``split``."""
         for seed in seeds:
             started = time.perf_counter()
             network = self.network(plan, seed)
             twin = SpikingTwin(network, self.time_steps, self.target_spikes)
-            train_by_proxy(network, twin, self.train_batches, self.settings, seed, report=report)
+            train_by_proxy(network, twin, self.train_batches, self.settings, seed)
             values = score(twin, self.held_out[split])
             yield [Measured(seed, values, time.perf_counter() - started)]
 

@@ -93,6 +93,11 @@ class Stack:
             logits, extra = self._call(images)
         return logits.float(), extra
 
+    def trained(self, images: Tensor) -> Tensor:
+        """Logits alone, in evaluation mode: a Forward."""
+        self.train(False)
+        return self(images)[0]
+
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""
         self._module.train(mode)

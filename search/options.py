@@ -176,7 +176,54 @@ Validation = Annotated[
 ]
 Sampler = Annotated[
     str | None,
-    typer.Option(metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."),
+    typer.Option(
+        metavar="S",
+        show_default="ehvi",
+        help="Who proposes plans: ehvi (expected hypervolume improvement; knows who shares), "
+        "local (steps from the front), random, or Optuna's nsga2, tpe or gp.",
+    ),
+]
+Repeats = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        show_default="0.0",
+        help="Share of the trials that measure plans of the front again, with new seeds.",
+    ),
+]
+Rungs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,M",
+        show_default="none",
+        help="Stop trainings that promise little after these numbers of epochs.",
+    ),
+]
+ReductionFactor = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="3", help="One in N trainings goes on from a rung."),
+]
+StopAt = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="End when at most this share of the hypervolume is likely still to be gained: 0.01.",
+    ),
+]
+Driver = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D",
+        show_default="ray",
+        help="What runs the trainings: ray, or simulate, which reads them from --table.",
+    ),
+]
+Table = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T",
+        help="A table of ShareBench for --driver simulate: sharebench-digits, or a file.",
+    ),
 ]
 MaxParameters = Annotated[
     int | None, typer.Option(metavar="N", help="Never measure a network of more parameters.")

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from search.engine import Progress
+from search.jobs import Progress
 from search.results.words import counted
 from storage.records import StudyRecord
 
@@ -77,7 +77,7 @@ class Clock:
 
     def left(self, progress: Progress) -> str:
         """The time left as ``1:05``, or ``?`` while nothing is done yet."""
-        done = progress.finished + progress.failed + progress.tests_done
+        done = _done(progress) + progress.tests_done
         if self._at_start is None:
             self._at_start = done
         here = done - self._at_start
@@ -100,12 +100,8 @@ class LiveView:
     def update(self, progress: Progress) -> None:
         """Something has changed."""
         testing = progress.tests > 0
-        facts = (
-            f"{progress.running} running  {progress.failed} failed  "
-            f"front {len(progress.front.members)}  hypervolume {progress.front.hypervolume:,.5g}  "
-            f"{self._clock.left(progress)} left"
-        )
-        done, total = progress.finished + progress.failed, progress.budget
+        facts = "  ".join([*_facts(progress), f"{self._clock.left(progress)} left"])
+        done, total = _done(progress), progress.budget
         if testing:
             done, total = progress.tests_done, progress.tests
         self._bar.update(
@@ -130,7 +126,7 @@ class PlainView:
     def update(self, progress: Progress) -> None:
         """Something has changed; what has ended is shown one change later, when others run."""
         left = self._clock.left(progress)
-        state = (progress.finished + progress.failed, progress.tests_done)
+        state = (_done(progress), progress.tests_done)
         if self._seen is None:
             self._shown = state
         if state != self._seen or state == self._shown:
@@ -140,12 +136,28 @@ class PlainView:
         if progress.tests_done:
             text = f"tested {progress.tests_done}/{progress.tests} of the front, {left} left"
         else:
-            text = (
-                f"trials {state[0]}/{progress.budget}, {progress.running} running, "
-                f"{progress.failed} failed, front {len(progress.front.members)}, "
-                f"hypervolume {progress.front.hypervolume:,.5g}, {left} left"
-            )
+            facts = ", ".join(_facts(progress))
+            text = f"trials {state[0]}/{progress.budget}, {facts}, {left} left"
         self._console.print(text, highlight=False)
+
+
+def _done(progress: Progress) -> int:
+    """How much of the budget has been measured."""
+    return progress.finished + progress.failed + progress.stopped + progress.repeats
+
+
+def _facts(progress: Progress) -> list[str]:
+    """What is worth knowing beside how far the search is."""
+    some = {"stopped early": progress.stopped, "repeats": progress.repeats}
+    gain = [] if progress.remaining is None else [f"at most {progress.remaining:.1%} to gain"]
+    return [
+        f"{progress.running} running",
+        f"{progress.failed} failed",
+        *(f"{count} {name}" for name, count in some.items() if count),
+        f"front {len(progress.front.members)}",
+        f"hypervolume {progress.front.hypervolume:,.5g}",
+        *gain,
+    ]
 
 
 def _bar(console: Console) -> Bar:

@@ -27,7 +27,9 @@ HOMES = {
     "plotly": {"search/results/drawing.py"},
     "matplotlib": {"search/results/drawing.py"},
     "moocore": {"search/results/pareto.py"},
-    "sklearn": {"evaluators/datasets.py", "evaluators/parts.py"},
+    "sklearn": {"evaluators/datasets.py", "evaluators/parts.py", "search/samplers/surrogate.py"},
+    "scipy": {"search/samplers/improvement.py"},
+    "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/decoding.py", "evaluators/pixels.py"},
     "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
     "safetensors": {"space/weights.py", "evaluators/inherit.py"},
@@ -50,6 +52,7 @@ TORCH_FREE = (
     "evaluators/image_folder.py",
     "evaluators/parts.py",
     "evaluators/pixels.py",
+    "evaluators/sharebench.py",
     "evaluators/torchvision_sets.py",
 )
 HEAVY = {"torch", "torchvision", "ray"}
