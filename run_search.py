@@ -5,8 +5,6 @@ Nothing heavy is imported before a command needs it, so that help answers at onc
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,17 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from search import options
+from search.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    WRONG,
+    fail,
+    open_console,
+    print_json,
+    program,
+    warn,
+    with_spinner,
+    writing,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from search.config import SearchConfig
     from search.full_training import FullTraining
     from search.results.pareto import Results
     from search.runner import Prepared
     from storage.store import Store
-
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Search which convolutions of a CNN can share their weights, and take the best plan home.",
@@ -85,7 +92,7 @@ def launch(
     """
     given = {key: value for key, value in locals().items() if value is not None}
     file = given.pop("config", None)
-    prepared, store = _with_spinner("preparing", lambda: _prepare_launch(file, given))
+    prepared, store = with_spinner("preparing", lambda: _prepare_launch(file, given))
     raise SystemExit(_search(prepared, store))
 
 
@@ -106,7 +113,7 @@ def resume(
     """
     given = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
     changes = {key: value for key, value in given.items() if value is not None}
-    prepared, store = _with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
+    prepared, store = with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
     raise SystemExit(_search(prepared, store))
 
 
@@ -120,11 +127,11 @@ def studies(as_json: options.Json = False, storage: options.Storage = None) -> N
 
     known = _store(storage).studies()
     if as_json:
-        _print_json(studies_json(known))
+        print_json(studies_json(known))
     elif known:
-        _console().print(studies_table(known))
+        open_console().print(studies_table(known))
     else:
-        _console().print("no studies yet: 'run_search.py launch' makes one")
+        open_console().print("no studies yet: 'run_search.py launch' makes one")
 
 
 @app.command()
@@ -148,13 +155,13 @@ def pareto(
 
     results = load_results(_store(storage), name)
     if html is not None:
-        _writing(html, partial(write_html, front_figure(results)))
+        writing(html, partial(write_html, front_figure(results)))
     if png is not None:
-        _writing(png, partial(write_png, front_figure(results)))
+        writing(png, partial(write_png, front_figure(results)))
     if as_json:
-        _print_json(front_json(results))
+        print_json(front_json(results))
     elif html is None and png is None:
-        _console().print(front_table(results))
+        open_console().print(front_table(results))
 
 
 @app.command()
@@ -188,8 +195,8 @@ def export(
         chosen = trial_by_number(results, trial)
     else:
         chosen = choose(results.front, best, max_parameters, min_accuracy)
-    _writing(output, plan_file(results.study, chosen).save)
-    _console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
+    writing(output, plan_file(results.study, chosen).save)
+    open_console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
 
 
 @app.command()
@@ -261,9 +268,9 @@ def inspect(
         arguments = dict(map(parse_argument, backbone_arg or []))
         found, view = inspect_backbone(target, arguments), backbone_view
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _console().print(view(found))
+        open_console().print(view(found))
 
 
 def main() -> None:
@@ -276,11 +283,11 @@ def main() -> None:
     try:
         raise SystemExit(app(standalone_mode=False) or DONE)
     except IsoshareError as error:
-        _fail(str(error), WRONG)
+        fail(str(error), WRONG)
     except typer.TyperException as error:
-        _fail(" ".join(_usage_message(error).split()), WRONG)
+        fail(" ".join(_usage_message(error).split()), WRONG)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", INTERRUPTED)
+        fail("interrupted", INTERRUPTED)
 
 
 def _usage_message(error: typer.TyperException) -> str:
@@ -328,13 +335,13 @@ def _search(prepared: Prepared, store: Store) -> int:
     from search.runner import start
     from search.view import headline, open_view
 
-    config, name, console = prepared.config, prepared.study.name, _console()
+    config, name, console = prepared.config, prepared.study.name, open_console()
     for warning in prepared.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        warn(warning)
     _warm_up(prepared)
     with ExitStack() as stack:
         cluster = ray_cluster(config.workers, config.ray_address)
-        _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+        with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
@@ -343,9 +350,9 @@ def _search(prepared: Prepared, store: Store) -> int:
             if not engine.done:
                 run_on_ray(engine, prepared.measure, config.workers)
         except DriverError as error:
-            _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
+            fail(f"{error}; go on with: {program()} resume {name}", FAILED)
     if not engine.done:
-        _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)
+        fail(f"interrupted; go on with: {program()} resume {name}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
@@ -357,10 +364,10 @@ def _warm_up(prepared: Prepared) -> None:
     if prepared.prepare is None:
         return
     try:
-        with open_epochs(_console(stderr=True)) as report:
+        with open_epochs(open_console(stderr=True)) as report:
             prepared.prepare(report)
     except EvaluationError as error:
-        _fail(f"the unshared network cannot be trained: {error}", FAILED)
+        fail(f"the unshared network cannot be trained: {error}", FAILED)
 
 
 def _train(plan: Path, output: Path, init: Any, as_json: bool, given: dict[str, Any]) -> int:
@@ -372,22 +379,22 @@ def _train(plan: Path, output: Path, init: Any, as_json: bool, given: dict[str, 
 
         return prepare_training(plan, output, init, given)
 
-    training = _with_spinner("preparing", prepare)
+    training = with_spinner("preparing", prepare)
     for warning in training.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        warn(warning)
     from search.full_training import EvaluationError, run_training
 
     try:
-        with open_epochs(_console(stderr=True)) as report:
+        with open_epochs(open_console(stderr=True)) as report:
             done = run_training(training, report)
     except EvaluationError as error:
-        _fail(f"{error}; a lower --learning-rate may help", FAILED)
+        fail(f"{error}; a lower --learning-rate may help", FAILED)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+        fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
-        _console().print(
+        open_console().print(
             f"{done['test_accuracy']:.4f} of the test images are right; wrote "
             f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {output}\n\n"
             f"in Python\n  from space.weights import load_network\n"
@@ -403,13 +410,13 @@ def _show(results: Results, folder: Path) -> int:
     from search.results.tables import front_table
 
     if not results.front.members:
-        _fail(why_empty(results), FAILED)
-    _writing(folder, partial(write_results, results))
-    console = _console()
+        fail(why_empty(results), FAILED)
+    writing(folder, partial(write_results, results))
+    console = open_console()
     console.print(front_table(results))
     console.print(
         f"picture  {folder / 'front.html'}\nplan     {folder / 'plan.json'} (the knee ◆)\n\nnext",
-        *(f"  {_program()} {command}" for command in next_commands(results, folder)),
+        *(f"  {program()} {command}" for command in next_commands(results, folder)),
         sep="\n",
         highlight=False,
         soft_wrap=True,
@@ -422,51 +429,6 @@ def _store(url: str | None) -> Store:
     from storage.store import Store
 
     return Store(url or default_url())
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() else 140  # a pipe has no width: do not break lines for it
-    return Console(width=wide, stderr=stderr)
-
-
-def _with_spinner(text: str, work: Callable[[], Any]) -> Any:
-    """Importing torch and reading data takes seconds: say so on a terminal."""
-    console = _console()
-    if not console.is_terminal:
-        return work()
-    with console.status(text):
-        return work()
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _writing(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file; a path that cannot be written is a wrong request."""
-    from space.errors import IsoshareError
-
-    try:
-        write(path)
-    except OSError as error:
-        raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _program() -> str:
-    """How this program was called, so that the commands it suggests can be typed as they are."""
-    if Path(sys.argv[0]).name != "run_search.py":
-        return Path(sys.argv[0]).name
-    python = Path(sys.executable)
-    local = python.is_relative_to(Path.cwd())
-    return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
-
-
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise SystemExit(code)
 
 
 if __name__ == "__main__":

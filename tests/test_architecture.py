@@ -32,6 +32,9 @@ HOMES = {
     "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
     "safetensors": {"space/weights.py", "evaluators/inherit.py"},
     "typer": {"run_search.py", "search/options.py"},
+    "onnx_ir": {"space/onnx_file.py"},
+    "onnxscript": {"space/onnx_file.py"},
+    "onnxruntime": {"space/onnx_file.py"},
 }
 TORCH_FREE = (
     "space/plan.py",
@@ -40,6 +43,7 @@ TORCH_FREE = (
     "search/results",
     "search/config.py",
     "search/options.py",
+    "search/terminal.py",
     "run_search.py",
     "evaluators/__init__.py",
     "evaluators/augmentation.py",

@@ -144,6 +144,11 @@ class SharingMethod(Protocol):
         for each site, which the batch normalisation behind it takes away.
         """
 
+    def plain(self, conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """Kernel (out, in/groups, k, k) and bias of the ordinary convolution that computes what a
+        site, made by ``share``, computes in evaluation.
+        """
+
     def extra_loss(self, network: nn.Module) -> Tensor | None:
         """What training adds to the loss for all banks of this method, a scalar, if anything."""
 

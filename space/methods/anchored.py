@@ -128,6 +128,18 @@ def project(
     return made
 
 
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The regulator times the anchor, where the regulator stands right after the convolution."""
+    weight, bias = kernel.plain(conv)
+    if not isinstance(conv, AnchoredConv2d):
+        return weight, bias
+    groups = conv.groups
+    mixing = conv.regulator.weight.view(groups, conv.out_channels // groups, -1)
+    mixed = mixing @ weight.reshape(groups, conv.out_channels // groups, -1)
+    moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
+    return mixed.view_as(weight), moved
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """None."""
     return None

@@ -166,9 +166,27 @@ def project(
     return made
 
 
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Coefficients times filters, with the running statistics of the normalisation between them."""
+    assert isinstance(conv, FilterBasisConv2d), "made by share"
+    coefficients = conv.coefficients.weight.flatten(1)
+    scale, shift = _affine(conv.norm)
+    weight = ((coefficients * scale) @ conv.filters.flatten(1)).view(-1, *conv.basis.shape[1:])
+    bias = coefficients @ shift
+    return weight, bias if conv.bias is None else bias + conv.bias
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """The orthogonality of the filters."""
     return orthogonality.loss(network, "filter_basis")
+
+
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a normalisation in evaluation."""
+    assert norm.running_mean is not None, "statistics are tracked"
+    assert norm.running_var is not None, "statistics are tracked"
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - scale * norm.running_mean
 
 
 def _filter_size(site: Site) -> int:

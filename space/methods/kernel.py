@@ -65,6 +65,12 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             )
 
 
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """What it holds: it is an ordinary convolution."""
+    assert isinstance(conv, nn.Conv2d), "sites are convolutions"
+    return conv.weight, conv.bias
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """The orthogonality of the kernels that ask for it."""
     return orthogonality.loss(network, "kernel")

@@ -169,6 +169,12 @@ def project(
     return [host.generate().detach() for host in hosts]
 
 
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The generated kernel."""
+    assert isinstance(conv, SliceGeneratedConv2d), "made by share"
+    return conv.generate(), conv.bias
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """None."""
     return None

@@ -1,0 +1,69 @@
+"""How the command line talks: on a terminal, into a pipe, and when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from space.errors import IsoshareError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
+
+def open_console(stderr: bool = False) -> Console:
+    """Where people read."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() else 140  # a pipe has no width: do not break lines for it
+    return Console(width=wide, stderr=stderr)
+
+
+def with_spinner(text: str, work: Callable[[], Any]) -> Any:
+    """Importing torch and reading data takes seconds: say so on a terminal."""
+    console = open_console()
+    if not console.is_terminal:
+        return work()
+    with console.status(text):
+        return work()
+
+
+def print_json(document: Any) -> None:
+    """What another program reads."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def warn(sentence: str) -> None:
+    """Say what the user should know, beside what is piped."""
+    sys.stderr.write(f"warning: {sentence}\n")
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the program with one sentence."""
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(code)
+
+
+def writing(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file; a path that cannot be written is a wrong request. Raises IsoshareError."""
+    try:
+        write(path)
+    except OSError as error:
+        raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
+
+
+def program() -> str:
+    """How this program was called, so that the commands it suggests can be typed as they are."""
+    if Path(sys.argv[0]).name != "run_search.py":
+        return Path(sys.argv[0]).name
+    python = Path(sys.executable)
+    local = python.is_relative_to(Path.cwd())
+    return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
