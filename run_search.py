@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from search.full_training import FullTraining
     from search.results.pareto import Results
     from search.runner import Prepared
+    from space.plan import PlanFile
     from storage.store import Store
 
 app = typer.Typer(
@@ -166,10 +167,13 @@ def pareto(
 
 @app.command()
 def export(
-    name: options.Name,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="plan.json", help="Where to write the plan.")
+    target: Annotated[
+        str, typer.Argument(metavar="STUDY|model.safetensors", help="A study, or a trained file.")
     ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")
+    ],
+    format: options.Format = "json",
     best: Annotated[
         Literal["knee", "accuracy", "smallest"] | None,
         typer.Option(help="Which plan of the front."),
@@ -181,22 +185,40 @@ def export(
         float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
     ] = None,
     trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
+    bake: Annotated[
+        bool, typer.Option("--bake", help="onnx: each site with a kernel of its own.")
+    ] = False,
+    image: options.Image = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default="60", help="Of a training that weights need."),
+    ] = None,
     storage: options.Storage = None,
 ) -> None:
-    """Write the plan of one trial as a file.
+    """Write the plan of one trial as a file, or the trained network.
+
+    A study keeps no weights: for safetensors and onnx its plan is trained first, as by train, or a
+    file that train has written is named in place of the study.
 
     Example: run_search.py export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
-    from search.results.export import choose, plan_file, trial_by_number
+    from search.exporting import FORMATS, ExportOptions, Source, source_of
+    from search.results.export import Choice
     from search.results.pareto import load_results
 
-    results = load_results(_store(storage), name)
-    if trial is not None:
-        chosen = trial_by_number(results, trial)
-    else:
-        chosen = choose(results.front, best, max_parameters, min_accuracy)
-    writing(output, plan_file(results.study, chosen).save)
-    open_console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
+    choice = Choice(best, max_parameters, min_accuracy, trial)
+    source = source_of(target, choice, lambda: load_results(_store(storage), target))
+    row, asked = FORMATS[format], ExportOptions(bake, image)
+    row.check(source, asked)
+    if row.needs_weights and source.weights is None:
+        weights = output.with_suffix(".safetensors")
+        given = {} if epochs is None else {"epochs": epochs}
+        said = f"a study keeps no weights: training the plan of {source.words} first"
+        open_console(stderr=True).print(said, highlight=False)
+        _train(source.plan, weights, "fresh", False, given)
+        source = Source(weights=weights)
+    said = writing(output, lambda path: row.write(source, path, asked))
+    open_console().print(said, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -370,7 +392,9 @@ def _warm_up(prepared: Prepared) -> None:
         fail(f"the unshared network cannot be trained: {error}", FAILED)
 
 
-def _train(plan: Path, output: Path, init: Any, as_json: bool, given: dict[str, Any]) -> int:
+def _train(
+    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
+) -> int:
     """Train a plan with a bar over its epochs; returns the exit code."""
     from search.view import open_epochs
 

@@ -69,7 +69,11 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
     name = config.study or _free_name(store, config)
-    data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
+    data = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "image": list(dataset.train.images.shape[1:]),
+    }
     context = study_context(config, space, data)
     study = StudyRecord(name, datetime.now(UTC), config.document(), context)
     return _prepared(True, config, study, space, dataset)
@@ -233,7 +237,7 @@ def _free_name(store: Store, config: SearchConfig) -> str:
 
 
 def study_context(
-    config: SearchConfig, space: SearchSpace, dataset: dict[str, str]
+    config: SearchConfig, space: SearchSpace, dataset: dict[str, Any]
 ) -> dict[str, Any]:
     """What readers of the study need without torch and without the backbone."""
     return {

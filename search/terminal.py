@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from space.errors import IsoshareError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+T = TypeVar("T")
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -52,10 +54,10 @@ def fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def writing(path: Path, write: Callable[[Path], None]) -> None:
+def writing(path: Path, write: Callable[[Path], T]) -> T:
     """Write a file; a path that cannot be written is a wrong request. Raises IsoshareError."""
     try:
-        write(path)
+        return write(path)
     except OSError as error:
         raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
 

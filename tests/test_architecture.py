@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "storage": {"storage", "space.plan", "space.errors"},
     "evaluators": {"evaluators", "space"},
     "search": {"search", "evaluators", "storage", "space"},
-    "run_search": {"search", "storage", "space.errors"},
+    "run_search": {"search", "storage", "space.errors", "space.plan"},
 }
 HOMES = {
     "ray": {"search/ray_driver.py"},
@@ -42,6 +42,7 @@ TORCH_FREE = (
     "storage",
     "search/results",
     "search/config.py",
+    "search/exporting.py",
     "search/options.py",
     "search/terminal.py",
     "run_search.py",
