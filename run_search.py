@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from search.terminal import (
     FAILED,
     INTERRUPTED,
     WRONG,
+    as_called,
     fail,
     open_console,
     print_json,
@@ -132,7 +134,7 @@ def studies(as_json: options.Json = False, storage: options.Storage = None) -> N
     elif known:
         open_console().print(studies_table(known))
     else:
-        open_console().print("no studies yet: 'run_search.py launch' makes one")
+        open_console().print(f"no studies yet: '{program()} launch' makes one")
 
 
 @app.command()
@@ -302,6 +304,8 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # --backbone my_module:network of the current folder
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    for command in app.registered_commands:
+        command.help = as_called(getdoc(command.callback) or "")
     try:
         raise SystemExit(app(standalone_mode=False) or DONE)
     except IsoshareError as error:

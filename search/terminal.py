@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+SOURCE = "run_search.py"
 
 
 def open_console(stderr: bool = False) -> Console:
@@ -50,7 +51,7 @@ def warn(sentence: str) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the program with one sentence."""
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {as_called(message)}\n")
     raise SystemExit(code)
 
 
@@ -64,8 +65,17 @@ def writing(path: Path, write: Callable[[Path], T]) -> T:
 
 def program() -> str:
     """How this program was called, so that the commands it suggests can be typed as they are."""
-    if Path(sys.argv[0]).name != "run_search.py":
+    if not _from_source():
         return Path(sys.argv[0]).name
     python = Path(sys.executable)
     local = python.is_relative_to(Path.cwd())
     return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
+
+
+def as_called(text: str) -> str:
+    """``text``, in which this program is called run_search.py, for users who call it otherwise."""
+    return text if _from_source() else text.replace(SOURCE, program())
+
+
+def _from_source() -> bool:
+    return Path(sys.argv[0]).name == SOURCE
