@@ -224,6 +224,32 @@ def export(
 
 
 @app.command()
+def report(
+    name: options.Name,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="report.html", help="Where to write it.")
+    ],
+    trial: Annotated[
+        int | None, typer.Option(metavar="N", show_default="the knee", help="Its plan is shown.")
+    ] = None,
+    storage: options.Storage = None,
+) -> None:
+    """Write one page about a study, to be sent to a colleague: it needs no other file.
+
+    Example: run_search.py report digits-resnet_cifar-1 -o report.html
+    """
+    from search.results.export import trial_by_number
+    from search.results.pareto import load_results
+    from search.results.report import write_report
+
+    results = load_results(_store(storage), name)
+    shown = None if trial is None else trial_by_number(results, trial)
+    writing(output, lambda path: write_report(results, path, shown))
+    size = output.stat().st_size / 1e6
+    open_console().print(f"wrote {output} ({size:.1f} MB, everything inside)", highlight=False)
+
+
+@app.command()
 def train(
     plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan with its backbone.")],
     output: Annotated[

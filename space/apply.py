@@ -74,9 +74,8 @@ def plan_parameters(plan: SharingPlan, sites: Sequence[Site], unshared: int) -> 
     """
     total = unshared
     for bank, members in fit(plan, sites):
-        method = METHODS[bank.method].implementation
         total -= sum(site.parameters for site in members)
-        total += method.parameters(members, bank.options)
+        total += METHODS[bank.method].parameters(members, bank.options)
     return total
 
 

@@ -26,6 +26,7 @@ HOMES = {
     "sqlalchemy": {"storage"},
     "plotly": {"search/results/drawing.py"},
     "matplotlib": {"search/results/drawing.py"},
+    "jinja2": {"search/results/report.py"},
     "moocore": {"search/results/pareto.py"},
     "sklearn": {"evaluators/datasets.py", "evaluators/parts.py"},
     "PIL": {"evaluators/decoding.py", "evaluators/pixels.py"},
@@ -165,6 +166,8 @@ def modules_after(code: str) -> set[str]:
         "search.results.pareto",
         "search.results.figures",
         "search.results.export",
+        "search.results.plan_picture",
+        "search.results.report",
         "search.results.tables",
     ],
 )
