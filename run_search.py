@@ -26,7 +26,9 @@ from search.terminal import (
     open_console,
     print_json,
     program,
+    usage_message,
     warn,
+    with_epochs,
     with_spinner,
     writing,
 )
@@ -34,6 +36,7 @@ from search.terminal import (
 if TYPE_CHECKING:
     from search.config import SearchConfig
     from search.full_training import FullTraining
+    from search.reproduction import Reproduction
     from search.results.pareto import Results
     from search.runner import Prepared
     from space.plan import PlanFile
@@ -289,6 +292,33 @@ def train(
 
 
 @app.command()
+def reproduce(
+    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan that was exported.")],
+    as_json: options.Json = False,
+) -> None:
+    """Train a plan again as its search did, and compare; exit code 1 if it differs beyond noise.
+
+    Example: run_search.py reproduce plan.json
+    """
+    from search.results.tables import reproduction_view
+
+    def prepare() -> Reproduction:
+        from search.reproduction import prepare_reproduction
+
+        return prepare_reproduction(plan)
+
+    request = with_spinner("preparing", prepare)
+    from search.reproduction import run_reproduction
+
+    found = with_epochs(partial(run_reproduction, request), "{}")
+    if as_json:
+        print_json(found)
+    else:
+        open_console().print(reproduction_view(found))
+    raise SystemExit(FAILED if found["verdict"] == "differs" else DONE)
+
+
+@app.command()
 def inspect(
     target: Annotated[str | None, typer.Argument(metavar="[BACKBONE|plan.json]")] = None,
     backbone_arg: options.Arguments = None,
@@ -337,20 +367,9 @@ def main() -> None:
     except IsoshareError as error:
         fail(str(error), WRONG)
     except typer.TyperException as error:
-        fail(" ".join(_usage_message(error).split()), WRONG)
+        fail(usage_message(error), WRONG)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", INTERRUPTED)
-
-
-def _usage_message(error: typer.TyperException) -> str:
-    """What Typer found wrong with the command line, with the option it is about."""
-    from pydantic import ValidationError
-
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    cause = error.__cause__
-    if isinstance(cause, ValidationError):
-        message += f", got {cause.errors()[0]['input']!r}"
-    return message
 
 
 def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
@@ -410,23 +429,15 @@ def _search(prepared: Prepared, store: Store) -> int:
 
 def _warm_up(prepared: Prepared) -> None:
     """What the evaluator needs once for a search, with a bar over its epochs."""
-    from search.full_training import EvaluationError
-    from search.view import open_epochs
-
-    if prepared.prepare is None:
-        return
-    try:
-        with open_epochs(open_console(stderr=True)) as report:
-            prepared.prepare(report)
-    except EvaluationError as error:
-        fail(f"the unshared network cannot be trained: {error}", FAILED)
+    if prepared.prepare is not None:
+        with_epochs(prepared.prepare, "the unshared network cannot be trained: {}")
 
 
 def _train(
     plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
 ) -> int:
     """Train a plan with a bar over its epochs; returns the exit code."""
-    from search.view import open_epochs
+    from search.results.tables import trained_view
 
     def prepare() -> FullTraining:
         from search.full_training import prepare_training
@@ -436,25 +447,16 @@ def _train(
     training = with_spinner("preparing", prepare)
     for warning in training.warnings:
         warn(warning)
-    from search.full_training import EvaluationError, run_training
+    from search.full_training import run_training
 
     try:
-        with open_epochs(open_console(stderr=True)) as report:
-            done = run_training(training, report)
-    except EvaluationError as error:
-        fail(f"{error}; a lower --learning-rate may help", FAILED)
+        done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
     except KeyboardInterrupt:
         fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
     if as_json:
         print_json(done)
     else:
-        open_console().print(
-            f"{done['test_accuracy']:.4f} of the test images are right; wrote "
-            f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {output}\n\n"
-            f"in Python\n  from space.weights import load_network\n"
-            f"  network = load_network({str(output)!r})",
-            highlight=False,
-        )
+        open_console().print(trained_view(done), highlight=False)
     return DONE
 
 

@@ -20,7 +20,6 @@ from evaluators.evaluate import Evaluator
 from evaluators.inherit import InheritingEvaluator
 from evaluators.training import (
     Batches,
-    EvaluationError,
     Report,
     accuracy,
     train,
@@ -28,14 +27,15 @@ from evaluators.training import (
     worth_stacking,
 )
 from search.config import SearchConfig, make_config
-from search.runner import check_output, training_settings, with_arguments
+from search.measuring import training_settings
+from search.runner import check_output, with_arguments
 from space.apply import apply_plan, count_parameters
 from space.backbones import build_backbone
 from space.errors import IsoshareError, PlanError
 from space.plan import PlanFile
 from space.weights import save_weights
 
-__all__ = ["EvaluationError", "FullTraining", "prepare_training", "run_training"]
+__all__ = ["FullTraining", "prepare_training", "run_training"]
 
 Init = Literal["fresh", "inherit"]
 
@@ -119,7 +119,7 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
         "objective": "accuracy",
         "value": tested,
         "split": "test",
-        "fidelity": {"epochs": config.epochs},
+        "fidelity": {"epochs": config.epochs, "images": "all"},
         "seed": config.seed,
     }
     document = training.plan.model_dump(by_alias=True, exclude_none=True)

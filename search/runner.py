@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from evaluators import EVALUATORS
 from evaluators.checkpoints import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset
 from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.probes import PROBES, Probed, probe
-from evaluators.stacking import computes_bfloat16
-from evaluators.training import Report, TrainingSettings, device
+from evaluators.training import Report
 from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
+from search.measuring import conditions_of, evaluator_of, versions
 from search.results.words import sites_of
 from search.samplers import check_sampler
 from space.apply import count_parameters
@@ -37,8 +34,6 @@ from space.search_space import SearchSpace
 from space.sites import find_sites
 from storage.records import StudyRecord
 from storage.store import Store
-
-VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -188,34 +183,12 @@ def check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None
         )
 
 
-def training_settings(config: SearchConfig) -> TrainingSettings:
-    """The options that say how a network is trained."""
-    names = (field.name for field in fields(TrainingSettings))
-    return TrainingSettings(**{name: getattr(config, name) for name in names})
-
-
 def _prepared(
     is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
-    row = EVALUATORS[config.evaluator]
-    options = {name: getattr(config, name) for name in row.options}
-    made = row.make(
-        config.backbone,
-        config.backbone_arg,
-        dataset,
-        training_settings(config),
-        checkpoints=checkpoint_folder(study.name),
-        **options,
-    )
+    made = evaluator_of(config, dataset, checkpoint_folder(study.name))
     evaluator = _probed(made, config, dataset)
-    conditions = {
-        "evaluator": config.evaluator,
-        **options,
-        "device": str(device()),
-        "bfloat16": computes_bfloat16(device()),
-        "dataset": dataset.fingerprint,
-        **_versions(),
-    }
+    conditions = conditions_of(config, dataset)
     warm_up = getattr(made, "prepare", None)
     return Prepared(is_new, config, study, space, evaluator, warm_up, conditions, dataset.warnings)
 
@@ -255,9 +228,5 @@ def study_context(
         },
         **({"costs": space.costs.document()} if space.has_costs else {}),
         "dataset": dataset,
-        "versions": _versions(),
+        "versions": versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

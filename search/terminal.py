@@ -14,6 +14,8 @@ from space.errors import IsoshareError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from evaluators.training import Report
+
 T = TypeVar("T")
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -39,6 +41,21 @@ def with_spinner(text: str, work: Callable[[], Any]) -> Any:
         return work()
 
 
+def with_epochs(work: Callable[[Report], T], failed: str) -> T:
+    """Training takes long: a bar over its epochs. A training that fails ends the program.
+
+    failed: what to say then; ``{}`` is the reason.
+    """
+    from evaluators.training import EvaluationError
+    from search.view import open_epochs
+
+    try:
+        with open_epochs(open_console(stderr=True)) as report:
+            return work(report)
+    except EvaluationError as error:
+        fail(failed.format(error), FAILED)
+
+
 def print_json(document: Any) -> None:
     """What another program reads."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -53,6 +70,17 @@ def fail(message: str, code: int) -> NoReturn:
     """End the program with one sentence."""
     sys.stderr.write(f"error: {as_called(message)}\n")
     raise SystemExit(code)
+
+
+def usage_message(error: Any) -> str:
+    """What Typer found wrong with the command line, with the option it is about."""
+    from pydantic import ValidationError
+
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        message += f", got {cause.errors()[0]['input']!r}"
+    return " ".join(message.split())
 
 
 def writing(path: Path, write: Callable[[Path], T]) -> T:

@@ -91,6 +91,7 @@ def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
             "dataset": study.context["dataset"],
             "fingerprint": trial.plan.fingerprint,
             "config": study.config,
+            "conditions": trial.measurements[0].conditions if trial.measurements else {},
         },
     )
 
