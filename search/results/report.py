@@ -139,7 +139,7 @@ def launch_command(study: StudyRecord) -> str:
 def _question(results: Results) -> tuple[str, ...]:
     study, config = results.study, results.study.config
     sites = sites_of(study)
-    methods = ", ".join(METHODS[name].summary for name in config["methods"])
+    methods = "; ".join(METHODS[name].summary for name in config["methods"])
     limits = [limit.flag for limit in (*exact_limits(config), *measured_limits(config))]
     plans = int(study.context["plans"])
     shown = f"{plans:,}" if plans < 10**12 else f"{plans:.1e}"
