@@ -11,6 +11,17 @@ from typing import Annotated, Literal
 import typer
 
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
+Format = Annotated[
+    Literal["json", "safetensors", "onnx"],
+    typer.Option(
+        help="json, the plan; safetensors, trained weights with the plan; onnx, the trained "
+        "network as a graph."
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option(metavar="CxHxW", help="onnx: an input image, where the file does not say it."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
 Storage = Annotated[
     str | None,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,10 @@ from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.training import Report
 from search.config import SearchConfig
+from search.measuring import versions
 from space.search_space import SearchSpace
 from storage.records import StudyRecord
 from storage.store import Store
-
-VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def _free_name(store: Store, config: SearchConfig) -> str:
 
 
 def study_context(
-    config: SearchConfig, space: SearchSpace, dataset: dict[str, str]
+    config: SearchConfig, space: SearchSpace, dataset: dict[str, Any]
 ) -> dict[str, Any]:
     """What readers of the study need without torch and without the backbone."""
     return {
@@ -78,8 +75,3 @@ def study_context(
         "dataset": dataset,
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the libraries that decide results."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

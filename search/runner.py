@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from evaluators import EVALUATORS
 from evaluators.checkpoints import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset
 from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.probes import PROBES, Probed, probe
-from evaluators.stacking import computes_bfloat16
-from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
-from search.prepared import Prepared, new_study, study_context, versions
+from search.measuring import conditions_of, evaluator_of
+from search.prepared import Prepared, new_study, study_context
 from search.results.words import sites_of
 from search.samplers import sampler_row
 from search.tabular_search import prepare_tabular, prepare_tabular_resume
@@ -46,7 +44,11 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     config = with_arguments(config, dataset)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
-    data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
+    data = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "image": list(dataset.train.images.shape[1:]),
+    }
     study = new_study(config, store, study_context(config, space, data))
     return _prepared(True, config, study, space, dataset)
 
@@ -162,34 +164,12 @@ def check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None
         )
 
 
-def training_settings(config: SearchConfig) -> TrainingSettings:
-    """The options that say how a network is trained."""
-    names = (field.name for field in fields(TrainingSettings))
-    return TrainingSettings(**{name: getattr(config, name) for name in names})
-
-
 def _prepared(
     is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
-    row = EVALUATORS[config.evaluator]
-    options = {name: getattr(config, name) for name in row.options}
-    made = row.make(
-        config.backbone,
-        config.backbone_arg,
-        dataset,
-        training_settings(config),
-        checkpoints=checkpoint_folder(study.name),
-        **options,
-    )
+    made = evaluator_of(config, dataset, checkpoint_folder(study.name))
     evaluator = _probed(made, config, dataset)
-    conditions = {
-        "evaluator": config.evaluator,
-        **options,
-        "device": str(device()),
-        "bfloat16": computes_bfloat16(device()),
-        "dataset": dataset.fingerprint,
-        **versions(),
-    }
+    conditions = conditions_of(config, dataset)
     warm_up = getattr(made, "prepare", None)
     return Prepared(is_new, config, study, space, evaluator, warm_up, conditions, dataset.warnings)
 

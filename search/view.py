@@ -49,23 +49,29 @@ def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, f
     """Shows the epochs of one training: a bar on a terminal, a line for each epoch elsewhere."""
     if not console.is_terminal:
         yield lambda epoch, epochs, values: console.print(
-            f"epoch {epoch}/{epochs}, loss {values['loss']:.4f}", highlight=False
+            f"epoch {epoch}/{epochs}, {_first(values)}", highlight=False
         )
         return
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed}/{task.total}"),
         BarColumn(bar_width=24),
-        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[value]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, loss="-")
+        task = bar.add_task("", total=None, value="")
 
         def report(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
-            bar.update(task, completed=epoch, total=epochs, loss=f"{values['loss']:.4f}")
+            bar.update(task, completed=epoch, total=epochs, value=_first(values))
 
         yield report
+
+
+def _first(values: Mapping[str, float]) -> str:
+    """The first of the values of an epoch, with its name."""
+    name, value = next(iter(values.items()))
+    return f"{name} {value:.4f}"
 
 
 class Clock:

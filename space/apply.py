@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from space.errors import PlanError
 from space.methods import METHODS
@@ -29,6 +29,21 @@ def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
     for bank, sites in banks:
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
     return shared
+
+
+def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
+    """A copy of a shared network, for evaluation only, whose sites are ordinary convolutions.
+
+    network: shared by ``plan``. What was computed from shared tensors becomes a kernel of its own,
+    so the copy may be larger; sites that merely hold the same kernel go on sharing it.
+    """
+    baked = copy.deepcopy(network).eval()
+    for bank in plan.banks:
+        method = METHODS[bank.method].implementation
+        for name in bank.sites:
+            conv = baked.get_submodule(name)
+            _become_plain(conv, *method.plain(conv))
+    return baked
 
 
 def fit(
@@ -59,9 +74,8 @@ def plan_parameters(plan: SharingPlan, sites: Sequence[Site], unshared: int) -> 
     """
     total = unshared
     for bank, members in fit(plan, sites):
-        method = METHODS[bank.method].implementation
         total -= sum(site.parameters for site in members)
-        total += method.parameters(members, bank.options)
+        total += METHODS[bank.method].parameters(members, bank.options)
     return total
 
 
@@ -88,6 +102,19 @@ def extra_loss(module: nn.Module) -> Tensor | None:
 def count_parameters(module: nn.Module) -> int:
     """Unique trainable parameters of ``module``: a shared tensor counts once."""
     return sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
+
+
+def _become_plain(conv: Any, weight: Tensor, bias: Tensor | None) -> None:
+    """Turn a site into an ``nn.Conv2d``; its place and its hooks stay."""
+    from torch import nn
+
+    if conv._parameters.get("weight") is weight:
+        return
+    conv.__class__ = nn.Conv2d
+    conv._parameters.clear()
+    conv._modules.clear()
+    conv.weight = nn.Parameter(weight.detach())
+    conv.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach()))
 
 
 def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -> str:

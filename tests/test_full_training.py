@@ -59,7 +59,7 @@ def test_a_plan_is_trained_tested_and_written(plan: Path) -> None:
     assert count_parameters(network) == found["parameters"]
     measured = read_plan(output).measured[-1]
     assert (measured.split, measured.value) == ("test", found["test_accuracy"])
-    assert measured.fidelity == {"epochs": 4}
+    assert measured.fidelity == {"epochs": 4, "images": "all"}
     names = {path.name for path in plan.parent.iterdir()}
     assert names <= {"plan.json", "net.safetensors", "cache"}
 

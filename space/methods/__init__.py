@@ -9,12 +9,14 @@ One more method is one module with the functions of ``SharingMethod`` and one ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from space.methods import counts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -109,9 +111,6 @@ class SharingMethod(Protocol):
         Options left out keep their defaults.
         """
 
-    def parameters(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-        """Trainable parameters of the bank and of what its sites keep, in closed form."""
-
     def macs(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
         """For each site the multiply-accumulates of one output position, in closed form."""
 
@@ -144,6 +143,11 @@ class SharingMethod(Protocol):
         for each site, which the batch normalisation behind it takes away.
         """
 
+    def plain(self, conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """Kernel (out, in/groups, k, k) and bias of the ordinary convolution that computes what a
+        site, made by ``share``, computes in evaluation.
+        """
+
     def extra_loss(self, network: nn.Module) -> Tensor | None:
         """What training adds to the loss for all banks of this method, a scalar, if anything."""
 
@@ -154,6 +158,7 @@ class MethodRow:
 
     module: where the implementation is, imported on first use.
     options: the pydantic model of its options.
+    parameters: trainable ones of a bank and of what its sites keep, in closed form.
     trivial_alone: True if a bank of one site is the same network as no bank.
     network_wide: True if a network has one bank for each kernel size, whatever the other shapes;
         otherwise each isomorphic group is divided into banks of its own.
@@ -162,6 +167,7 @@ class MethodRow:
 
     module: str
     options: type[Options]
+    parameters: Callable[[Sequence[Site], Mapping[str, Any]], int]
     summary: str
     brief: str
     trivial_alone: bool = False
@@ -177,6 +183,7 @@ METHODS: dict[str, MethodRow] = {
     "kernel": MethodRow(
         "space.methods.kernel",
         KernelOptions,
+        counts.kernel,
         "one kernel for several sites",
         "kernel",
         trivial_alone=True,
@@ -184,18 +191,21 @@ METHODS: dict[str, MethodRow] = {
     "anchored": MethodRow(
         "space.methods.anchored",
         AnchoredOptions,
+        counts.anchored,
         "one kernel, then private 1x1 convolutions",
         "anchored 1/{every}",
     ),
     "filter_basis": MethodRow(
         "space.methods.filter_basis",
         FilterBasisOptions,
+        counts.filter_basis,
         "shared filters, private 1x1 coefficients",
         "basis S{shared_rank}U{unique_rank}",
     ),
     "slice_generator": MethodRow(
         "space.methods.slice_generator",
         SliceGeneratorOptions,
+        counts.slice_generator,
         "kernels generated from private codes",
         "generator {slice_size}-{code_size}",
         network_wide=True,
