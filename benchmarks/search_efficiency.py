@@ -57,6 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gp": {"sampler": "gp"},
 }
 OURS = "ehvi"
+STOCK = ("random", "nsga2", "tpe", "gp")
 
 
 def main() -> None:
@@ -84,8 +85,8 @@ def main() -> None:
         for _ in track(done, "searching", total=len(left), console=Console(stderr=True)):
             pass
     curves = {name: load([job for job in jobs if job[1] == name]) for name in names}
-    truth = true_front(options.table)
-    print(json.dumps(summary(curves, truth), indent=2))
+    truth, whole = true_front(options.table)
+    print(json.dumps(summary(curves, truth, whole), indent=2))
     if options.png:
         draw(curves, truth, options.png)
 
@@ -134,7 +135,8 @@ class Watch:
             measured = [(fmean(one.samples("accuracy")), one.exact["parameters"]) for one in front]
             self.seen["found"].append(self._score(ended))
             self.seen["shown"].append(self._score(front))
-            self.seen["now"].append(score(measured, self._reference))
+            # The bound is in units of the study, whose reference is no accuracy at all.
+            self.seen["now"].append(score(measured, (0.0, self._reference[1])))
             self.seen["remaining"].append(progress.remaining)
 
     def _score(self, trials: Iterable[TrialRecord]) -> float:
@@ -167,10 +169,11 @@ def truth_of(name: str) -> tuple[dict[str, Point], Point]:
     return found, (reference["accuracy"], reference["parameters"])
 
 
-def true_front(name: str) -> float:
-    """The score of the true front."""
+def true_front(name: str) -> tuple[float, float]:
+    """The score of the true front up to the reference point, and down to no accuracy at all."""
     truth, reference = truth_of(name)
-    return score(list(truth.values()), reference)
+    points = list(truth.values())
+    return score(points, reference), score(points, (0.0, reference[1]))
 
 
 def score(points: list[Point], reference: Point) -> float:
@@ -191,7 +194,7 @@ def at(curve: list[dict[str, Any]], trials: int) -> Numbers:
     return np.array([one["found"][min(trials, len(one["found"])) - 1] for one in curve])
 
 
-def summary(curves: dict[str, list[dict[str, Any]]], truth: float) -> dict[str, Any]:
+def summary(curves: dict[str, list[dict[str, Any]]], truth: float, whole: float) -> dict[str, Any]:
     """Shares of the true front's hypervolume; who is better, tested in pairs of seeds."""
     found: dict[str, Any] = {}
     longest = {name: len(curve[0]["found"]) for name, curve in curves.items()}
@@ -203,7 +206,44 @@ def summary(curves: dict[str, list[dict[str, Any]]], truth: float) -> dict[str, 
         }
         if name != OURS and OURS in curves:
             found[name]["ours better"] = {str(b): paired(curves[OURS], curve, b) for b in budgets}
-    return {"seeds": len(next(iter(curves.values()))), "true front": truth, "samplers": found}
+    return {
+        "seeds": len(next(iter(curves.values()))),
+        "true front": truth,
+        "samplers": found,
+        "reached": reached(curves),
+        "bound covers": coverage(curves[OURS], whole),
+    }
+
+
+def reached(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Trials after which each sampler has what the best stock sampler has at its end, in quartiles
+    over the seeds; a search that does not get there counts as one trial more than it had.
+    """
+    ends = {
+        name: float(np.median(at(curve, len(curve[0]["found"]))))
+        for name, curve in curves.items()
+        if name in STOCK
+    }
+    goal = max(ends.values(), default=0.0)
+    found: dict[str, Any] = {"goal of": max(ends, key=lambda name: ends[name], default="")}
+    for name, curve in curves.items():
+        first = [np.argmax(np.append(one["found"], np.inf) >= goal) + 1 for one in curve]
+        found[name] = np.quantile(first, QUARTILES).tolist()
+    return found
+
+
+def coverage(curve: list[dict[str, Any]], whole: float) -> dict[str, float]:
+    """In which share of the searches the true front lies within the bound."""
+    found = {}
+    for budget in BUDGETS:
+        told = [
+            one["now"][budget - 1] * (1 + one["remaining"][budget - 1]) >= whole
+            for one in curve
+            if budget <= len(one["found"]) and one["remaining"][budget - 1] is not None
+        ]
+        if told:
+            found[str(budget)] = float(np.mean(told))
+    return found
 
 
 QUARTILES = (0.25, 0.5, 0.75)

@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -221,6 +221,7 @@ class PlanFile(_Document):
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+@lru_cache(maxsize=100_000)  # sites are sorted again with each plan
 def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
     """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names."""
     parts = re.split(r"([0-9]+)", name)

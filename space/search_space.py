@@ -55,6 +55,7 @@ class SearchSpace:
         self.unshared = unshared
         self.methods = tuple(methods)
         self._costs = costs
+        self._sizes: dict[SharingPlan, int] = {}
         self.groups = isomorphic_groups(sites)
         known = [bank for plan in (references or {}).values() for bank in plan.banks]
         by_group = [name for name in methods if not METHODS[name].network_wide]
@@ -70,6 +71,10 @@ class SearchSpace:
 
     def count(self) -> int:
         """How many distinct plans there are, exactly."""
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         private = prod(space.count() for space in self._spaces)
         return private + sum(self._wide.count(offer) for offer in self._wide.offers)
 
@@ -81,7 +86,9 @@ class SearchSpace:
 
     def trainable_parameters(self, plan: SharingPlan) -> int:
         """Trainable parameters of the network that ``plan`` builds, without building it."""
-        return plan_parameters(plan, self.sites, self.unshared)
+        if plan not in self._sizes:
+            self._sizes[plan] = plan_parameters(plan, self.sites, self.unshared)
+        return self._sizes[plan]
 
     @property
     def has_costs(self) -> bool:

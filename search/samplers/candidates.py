@@ -15,7 +15,7 @@ from space.plan import SharingPlan
 
 SMALL = 5_000
 """Plans of a space that are all looked at."""
-STEPS, CROSSINGS, RANDOM = 60, 20, 20
+STEPS, CROSSINGS, RANDOM = 50, 10, 10
 """In a larger space: neighbours of a plan of the front, crossings, random plans."""
 
 
@@ -26,7 +26,7 @@ class Candidates:
         self._history = history
         self._neighbours: dict[SharingPlan, list[SharingPlan]] = {}
 
-    @property
+    @cached_property
     def are_all(self) -> bool:
         """Whether every plan of the space is looked at."""
         return self._history.space.count() <= SMALL

@@ -18,11 +18,13 @@ from search.samplers.beliefs import Beliefs, Evidence
 from search.samplers.candidates import Candidates
 from search.samplers.history import History
 from search.samplers.improvement import Staircase, hypervolumes
+from search.samplers.local_search import LocalSampler
 from space.errors import IsoshareError
 from space.plan import SharingPlan
 
-START = 8
-"""Measured plans before the surrogate is asked."""
+START = 12
+"""Measured plans before the surrogate is asked; until then it goes by steps from the front, which
+is as good and needs no belief (benchmarks/search_efficiency.py)."""
 DRAWS = 128
 """Sets of accuracies that may be true, for the bound."""
 COVERAGE = 0.95
@@ -42,6 +44,7 @@ class ImprovementSampler:
             )
         self._history = history
         self._candidates = Candidates(history)
+        self._steps = LocalSampler(history)
         self._beliefs = Beliefs(history, measured[0], exact[0])
         self._reference = (
             math.log(exact[0].reference),
@@ -49,10 +52,10 @@ class ImprovementSampler:
         )
 
     def propose(self, rng: random.Random) -> SharingPlan | None:
-        """The best candidate; None while too little is known."""
+        """The best candidate; None to leave it to chance."""
         evidence = self._beliefs.evidence()
         if len(evidence.measured) < START:
-            return None
+            return self._steps.propose(rng)
         stairs = self._staircase(evidence)
         candidates = self._candidates(self._front(evidence), rng)
         if not candidates:
