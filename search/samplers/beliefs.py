@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
@@ -47,11 +47,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What was measured of one plan: a mean, worth so many seeds."""
+    """What was measured of one plan: a mean, worth so many seeds; and what it costs."""
 
     plan: SharingPlan
     mean: float
     seeds: float
+    cost: float
 
 
 class Beliefs:
@@ -63,12 +64,12 @@ class Beliefs:
         self._exact = exact.name
         self._features = PlanFeatures(history.space)
         self._fitted: tuple[object, Surrogate] | None = None
-        self._known_costs: dict[SharingPlan, float] = {}
+        self._known: dict[int, tuple[TrialRecord, _Sample]] = {}
 
     def evidence(self) -> Evidence:
         """All that is known now."""
         trials = self._history.trials.values()
-        samples = self._samples(list(trials))
+        samples = self._samples(trials)
         plans = [sample.plan for sample in samples]
         means = np.array([sample.mean for sample in samples])
         counts = np.array([sample.seeds for sample in samples])
@@ -77,7 +78,8 @@ class Beliefs:
             return Evidence(plans, np.zeros(len(plans)), Belief(means, means), pending, None)
         surrogate = self._surrogate(plans, means, counts)
         belief = surrogate.seen(self._features(plans), means, counts)
-        return Evidence(plans, self._costs(plans), belief, pending, surrogate)
+        costs = np.array([sample.cost for sample in samples])
+        return Evidence(plans, costs, belief, pending, surrogate)
 
     def of(self, evidence: Evidence, plans: Sequence[SharingPlan]) -> tuple[Numbers, Belief]:
         """Costs of plans that have not been measured, and what is believed of them."""
@@ -102,11 +104,9 @@ class Beliefs:
         return np.array([self._cost(plan) for plan in plans])
 
     def _cost(self, plan: SharingPlan) -> float:
-        if plan not in self._known_costs:
-            exact = OBJECTIVES[self._exact].exact
-            assert exact is not None, "the sampler has checked it"
-            self._known_costs[plan] = math.log(exact(self._history.space, plan))
-        return self._known_costs[plan]
+        exact = OBJECTIVES[self._exact].exact
+        assert exact is not None, "the sampler has checked it"
+        return math.log(exact(self._history.space, plan))
 
     def _surrogate(
         self, plans: Sequence[SharingPlan], means: Numbers, counts: Numbers
@@ -139,19 +139,23 @@ class Beliefs:
                 known += len(samples) - 1
         return total / max(known, 1), float(known)
 
-    def _samples(self, trials: Sequence[TrialRecord]) -> list[_Sample]:
-        found, early = [], []
-        for trial in trials:
-            values = trial.samples(self._axis.name)
-            if trial.state == "finished" and values:
-                mean = -self._axis.sign * fmean(values)
-                found.append(_Sample(trial.plan, mean, len(values)))
-            elif trial.state == "stopped":
-                early.append(trial)
+    def _samples(self, trials: Collection[TrialRecord]) -> list[_Sample]:
+        found = [self._sample(trial) for trial in trials if trial.state == "finished"]
+        early = [trial for trial in trials if trial.state == "stopped"]
         return found + self._extrapolated(trials, early)
 
+    def _sample(self, trial: TrialRecord) -> _Sample:
+        """Of a finished trial; made once for as long as the trial stays as it is."""
+        known = self._known.get(trial.number)
+        if known is None or known[0] is not trial:
+            values = trial.samples(self._axis.name)
+            mean = -self._axis.sign * fmean(values)
+            sample = _Sample(trial.plan, mean, len(values), self._cost(trial.plan))
+            self._known[trial.number] = known = (trial, sample)
+        return known[1]
+
     def _extrapolated(
-        self, trials: Sequence[TrialRecord], early: Sequence[TrialRecord]
+        self, trials: Collection[TrialRecord], early: Sequence[TrialRecord]
     ) -> list[_Sample]:
         """What trials that were stopped would have come to, as a part of a seed each."""
         if not early:
@@ -171,7 +175,7 @@ class Beliefs:
             if last is not None:
                 slope, level, trust = lines[last]
                 mean = -self._axis.sign * (level + slope * known[last])
-                found.append(_Sample(trial.plan, mean, trust))
+                found.append(_Sample(trial.plan, mean, trust, self._cost(trial.plan)))
         return found
 
 

@@ -36,7 +36,8 @@ class Staircase:
         inside = costs < most
         order = np.argsort(costs[inside], kind="stable")
         heights = np.maximum.accumulate(np.maximum(values[inside][order], floor))
-        return cls(np.append(costs[inside][order], most), heights, floor)
+        corners = np.diff(heights, prepend=floor) > 0  # where nothing rises there is no edge
+        return cls(np.append(costs[inside][order][corners], most), heights[corners], floor)
 
     @property
     def hypervolume(self) -> float:

@@ -35,14 +35,16 @@ class PlanFeatures:
         self._size = {name: len(group) for group in groups for name in group}
         self._group = {name: place for place, group in enumerate(groups) for name in group}
         self._columns = {name: place for place, name in enumerate(self._names(groups))}
-        self._known: dict[SharingPlan, Features] = {}
+        self._places: dict[SharingPlan, int] = {}
+        self._matrix: Features = np.zeros((64, len(self._columns)))
         self.weights = np.array(
             [WEIGHT_OF_A_PAIR if name[0] == "together" else 1.0 for name in self._columns]
         )
 
     def __call__(self, plans: Sequence[SharingPlan]) -> Features:
         """(plans, features)."""
-        return np.array([self._row(plan) for plan in plans]).reshape(len(plans), -1)
+        places = [self._place(plan) for plan in plans]
+        return self._matrix[places]
 
     def _names(self, groups: Sequence[Sequence[str]]) -> Iterator[Name]:
         yield ("parameters",)
@@ -57,10 +59,15 @@ class PlanFeatures:
                 names[(offer.method, option, _level(value))] = None
         yield from names
 
-    def _row(self, plan: SharingPlan) -> Features:
-        if plan not in self._known:
-            self._known[plan] = self._features(plan)
-        return self._known[plan]
+    def _place(self, plan: SharingPlan) -> int:
+        """The row of a plan in the matrix, which grows by doubling."""
+        place = self._places.get(plan)
+        if place is None:
+            self._places[plan] = place = len(self._places)
+            if place == len(self._matrix):
+                self._matrix = np.vstack([self._matrix, np.zeros_like(self._matrix)])
+            self._matrix[place] = self._features(plan)
+        return place
 
     def _features(self, plan: SharingPlan) -> Features:
         row = np.zeros(len(self._columns))
