@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluators.datasets import DataOptions, load_dataset
 from evaluators.evaluate import Evaluator
+from evaluators.inherit import InheritingEvaluator
 from evaluators.parts import stratified_subset, take
 from evaluators.sharebench import FOLDER, PARTS, Part, Table
 from evaluators.training import TrainingSettings, accuracy, epochs, use_threads
@@ -53,7 +54,8 @@ Document = dict[str, Any]
 class Recipe:
     """What a table is made of. Settings were chosen so that plans differ by more than their seeds
     do, and so that all of it takes hours and not days. test_images: so many of them are counted,
-    a stratified choice; None: all.
+    a stratified choice; None: all. pretrain_epochs: of the unshared network whose weights the plans
+    inherit; None: they are trained from scratch.
     """
 
     backbone: str
@@ -64,6 +66,7 @@ class Recipe:
     validation: float
     settings: TrainingSettings
     test_images: int | None = None
+    pretrain_epochs: int | None = None
 
     def config(self) -> Document:
         """The options of a search that trains in this way, as JSON values."""
@@ -74,6 +77,8 @@ class Recipe:
             "methods": self.methods,
             "validation": self.validation,
             **asdict(self.settings),
+            "evaluator": "inherit" if self.pretrain_epochs else "train",
+            "pretrain_epochs": self.pretrain_epochs or 1,
             "subset": self.options.subset,
             "resolution": self.options.resolution,
         }
@@ -91,15 +96,17 @@ RECIPES = {
         0.5,
         TrainingSettings(6, 32, 0.012, "adamw"),
     ),
+    # Trained from scratch for so short a time, plans of CIFAR-10 differ by their seeds alone.
     "sharebench-cifar10": Recipe(
-        "convmixer",
-        {"width": 8, "depth": 4, "kernel": 3, "patch": 2, "classes": 10, "in_channels": 3},
-        ("kernel", "filter_basis", "slice_generator"),
+        "resnet_cifar",
+        {"depth": 14, "width": 4, "classes": 10, "in_channels": 3},
+        ("kernel",),
         "cifar10",
-        DataOptions(subset=3_000, resolution=16),
-        1 / 3,
-        TrainingSettings(6, 64, 0.02, "adamw"),
+        DataOptions(subset=4_000, resolution=8),
+        0.25,
+        TrainingSettings(2, 64, 0.1),
         test_images=1_000,
+        pretrain_epochs=20,
     ),
 }
 
@@ -144,7 +151,10 @@ def evaluator(table: str, dataset: str | None) -> Evaluator:
     if recipe.test_images is not None:
         some = stratified_subset(data.test.labels, recipe.test_images)
         data = replace(data, test=take(data.test, some))
-    return Evaluator(recipe.backbone, recipe.arguments, data, recipe.settings)
+    asked = (recipe.backbone, recipe.arguments, data, recipe.settings)
+    if recipe.pretrain_epochs is None:
+        return Evaluator(*asked)
+    return InheritingEvaluator(*asked, pretrain_epochs=recipe.pretrain_epochs)
 
 
 def measure(job: tuple[str, str | None, SharingPlan, int]) -> Document:
@@ -154,7 +164,7 @@ def measure(job: tuple[str, str | None, SharingPlan, int]) -> Document:
     networks = [made.network(plan, seed) for seed in seeds]
     right: dict[str, list[list[int]]] = {"validation": [], "test": []}
     seconds, started = 0.0, time.perf_counter()
-    for epoch in epochs(networks, made.train_batches, made.settings, seeds):
+    for epoch in epochs(networks, made.train_batches, made.training_settings, seeds):
         seconds += time.perf_counter() - started
         for split, of_epochs in right.items() if epoch.number else ():
             held_out = made.held_out[split]  # type: ignore[index]
