@@ -63,7 +63,7 @@ class Measure(Protocol):
 
 
 @dataclass
-class _Run:
+class Run:
     """Who hears of one training, where it leaves its state, when its networks began to be built,
     and whether it was told to stop."""
 
@@ -107,13 +107,10 @@ class Evaluator:
         report: hears of each epoch of each training and may end it: then what has been learned is
         measured, and the checkpoint stays for the same call to go on from.
         """
-        images = self.train_batches.images
         started = time.perf_counter()
         ready = {seeds[0]: self.network(plan, seeds[0])}
-        together = worth_stacking(ready[seeds[0]], images, self.settings.batch_size)
-        together &= self.settings.precision != "bfloat16"  # which networks side by side cannot do
-        for some in [seeds] if together else [[seed] for seed in seeds]:
-            run = _Run(report, self._checkpoint(plan, some), started)
+        for some in [seeds] if self._side_by_side(ready[seeds[0]]) else [[seed] for seed in seeds]:
+            run = Run(report, self._checkpoint(plan, some), started)
             try:
                 networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
                 measured = self._measure(networks, some, split, run)
@@ -127,8 +124,13 @@ class Evaluator:
                     Checkpoint(run.checkpoint).remove()
             started = time.perf_counter()
 
+    def _side_by_side(self, network: nn.Module) -> bool:
+        """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
+        small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
+        return small and self.settings.precision != "bfloat16"
+
     def _measure(
-        self, networks: Sequence[nn.Module], seeds: Sequence[int], split: Split, run: _Run
+        self, networks: Sequence[nn.Module], seeds: Sequence[int], split: Split, run: Run
     ) -> list[Measured]:
         forward = train(
             networks,
