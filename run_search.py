@@ -96,6 +96,7 @@ def resume(
         int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
     ] = None,
     workers: options.Workers = None,
+    data_folder: options.MovedData = None,
     storage: options.Storage = None,
     ray_address: options.RayAddress = None,
     out: options.Out = None,
@@ -105,6 +106,7 @@ def resume(
     Example: run_search.py resume digits-resnet_cifar-1 --trials 80
     """
     given = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
+    given["data_folder"] = data_folder
     changes = {key: value for key, value in given.items() if value is not None}
     prepared, store = _with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
     raise SystemExit(_search(prepared, store))

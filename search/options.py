@@ -84,6 +84,10 @@ DataFolder = Annotated[
         metavar="DIR", show_default="the cache folder", help="Where downloads are, or go."
     ),
 ]
+MovedData = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Where the same images are now, if they have moved."),
+]
 Methods = Annotated[
     str | None,
     typer.Option(
