@@ -36,9 +36,8 @@ from evaluators.batches import Batches
 from evaluators.datasets import DataOptions, Dataset, load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.inherit import InheritingEvaluator
-from evaluators.inheritance import inherit
 from evaluators.training import TrainingSettings, use_threads
-from evaluators.zero_cost import SCORES
+from evaluators.zero_cost import SCORES, Known, score
 from space.apply import count_parameters
 from space.backbones import build_backbone
 from space.methods import METHODS
@@ -142,17 +141,15 @@ def accuracy(measure: Evaluator, plan: SharingPlan, seed: int) -> float:
 
 
 def without_training(options: argparse.Namespace, plan: SharingPlan) -> Scores:
-    """Zero-cost scores on a batch of 64, and the projection error; higher is better."""
+    """All scores, on a batch of 64 where they need one; higher is better."""
     heir = evaluator(options, 0, inherits=True)
     assert isinstance(heir, InheritingEvaluator)
     data: Batches = heir.train_batches
     batch = Batches(data.images[:64], data.labels[:64], data.mean, data.deviation)
-    network = evaluator(options, 1).network(plan, 2)
-    scores = {name: score(network, batch) for name, score in SCORES.items()}
-    source = build_backbone(BACKBONE, {**arguments(options), "classes": 10})
+    backbone, source = (evaluator(options, 1).network(SharingPlan(), 2) for _ in range(2))
     source.load_state_dict(heir.trained.state)
-    _, error = inherit(source.eval(), plan, heir.trained.importance)
-    return {**scores, "projection error": -error}
+    known = Known(backbone, batch, source.eval(), heir.trained.importance)
+    return {name: score(name, plan, known, seed=2) for name in SCORES}
 
 
 def correlations(rows: list[dict[str, Any]], draws: int = 2000) -> dict[str, dict[str, Any]]:

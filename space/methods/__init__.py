@@ -94,6 +94,16 @@ class Live(NamedTuple):
     normalisation: int = 0
 
 
+class Effective(NamedTuple):
+    """One convolution that computes what a shared one does in evaluation mode.
+
+    kernel: (out, in/groups, k, k); bias: (out,), if it needs one.
+    """
+
+    kernel: Tensor
+    bias: Tensor | None
+
+
 class SharingMethod(Protocol):
     """What the module of a method provides. ``options`` are those of its row, complete.
 
@@ -142,6 +152,14 @@ class SharingMethod(Protocol):
         kernels: those of the sites (out, in/groups, k, k), unshared; importance: for each element
         how much the loss depends on it. Returns the kernels that come out, up to a positive factor
         for each site, which the batch normalisation behind it takes away.
+        """
+
+    def effective(self, conv: nn.Module) -> Effective | None:
+        """What a convolution of this method amounts to; None for any other."""
+
+    def inner_norms(self, network: nn.Module) -> list[nn.BatchNorm2d]:
+        """The normalisations within its convolutions: ``project`` takes them for the identity, so
+        whoever projects makes them that on the data.
         """
 
     def extra_loss(self, network: nn.Module) -> Tensor | None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
-from space.methods import FLOAT_BYTES, Live, kernel
+from space.methods import FLOAT_BYTES, Effective, Live, kernel
 from space.methods.refusals import check_isomorphic, check_plain
 from space.sites import Site, registered_after
 
@@ -128,6 +128,19 @@ def project(
     return made
 
 
+def effective(conv: nn.Module) -> Effective | None:
+    """The regulator's matrix times kernel and bias."""
+    if not isinstance(conv, AnchoredConv2d):
+        return None
+    bias = None if conv.bias is None else _regulated(conv, conv.bias[:, None]).flatten()
+    return Effective(_regulated(conv, conv.weight.flatten(1)).view_as(conv.weight), bias)
+
+
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """None."""
+    return []
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """None."""
     return None
@@ -148,6 +161,13 @@ def _regulator(conv: nn.Conv2d) -> nn.Conv2d:
     regulator = nn.Conv2d(channels, channels, 1, groups=groups, bias=False)
     nn.init.dirac_(regulator.weight, groups)
     return regulator.to(conv.weight).train(conv.training)
+
+
+def _regulated(conv: AnchoredConv2d, rows: Tensor) -> Tensor:
+    """The regulator's matrix, in groups, times ``rows`` (out, elements)."""
+    groups, channels = conv.regulator.groups, conv.out_channels // conv.regulator.groups
+    matrix = conv.regulator.weight.view(groups, channels, channels)
+    return (matrix @ rows.reshape(groups, channels, -1)).flatten(0, 1)
 
 
 def _norm_beside(network: nn.Module, site: Site) -> Any:

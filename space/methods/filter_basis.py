@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import FLOAT_BYTES, Live, orthogonality
+from space.methods import FLOAT_BYTES, Effective, Live, orthogonality
 from space.methods.refusals import check_isomorphic, check_plain, check_ungrouped
 from space.sites import Site, describe_signature
 
@@ -164,6 +164,25 @@ def project(
             conv.coefficients.weight.copy_(scaled[:, :, None, None])
         made.append((scaled @ filters).to(trained.dtype).view_as(trained))
     return made
+
+
+def effective(conv: nn.Module) -> Effective | None:
+    """Coefficients times filters, with the kept statistics of the normalisation multiplied in."""
+    if not isinstance(conv, FilterBasisConv2d):
+        return None
+    norm: Any = conv.norm
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = norm.bias - norm.running_mean * scale
+    coefficients = conv.coefficients.weight.flatten(1)
+    kernel = (coefficients * scale) @ conv.filters.flatten(1)
+    bias = coefficients @ shift
+    shape = (conv.out_channels, *conv.filters.shape[1:])
+    return Effective(kernel.view(shape), bias if conv.bias is None else bias + conv.bias)
+
+
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """That between filters and coefficients."""
+    return [part.norm for part in network.modules() if isinstance(part, FilterBasisConv2d)]
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import FLOAT_BYTES, Live, orthogonality
+from space.methods import FLOAT_BYTES, Effective, Live, orthogonality
 from space.methods.refusals import check_isomorphic
 from space.sites import Site
 
@@ -87,6 +87,16 @@ def project(
     with torch.no_grad():
         convolutions[0].weight.copy_(shared)
     return [shared for _ in sites]
+
+
+def effective(conv: nn.Module) -> Effective | None:
+    """None: a convolution that only shares its tensors is what it was."""
+    return None
+
+
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """None."""
+    return []
 
 
 def mean_kernel(kernels: Sequence[Tensor], importance: Sequence[Tensor]) -> Tensor:

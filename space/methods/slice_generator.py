@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
-from space.methods import FLOAT_BYTES, Live
+from space.methods import FLOAT_BYTES, Effective, Live
 from space.methods.refusals import check_kernel_size, check_plain
 from space.sites import Site
 
@@ -173,6 +173,16 @@ def project(
         with torch.no_grad():
             host.codes.copy_(rows @ inverse * norm)
     return [host.generate().detach() for host in hosts]
+
+
+def effective(conv: nn.Module) -> Effective | None:
+    """The kernel that is generated."""
+    return Effective(conv.generate(), conv.bias) if isinstance(conv, SliceGeneratedConv2d) else None
+
+
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """None."""
+    return []
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:
