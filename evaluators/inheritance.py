@@ -16,8 +16,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from evaluators.batches import Batches
-from space.apply import apply_plan, fit
-from space.methods import METHODS, Effective
+from space.apply import apply_plan, effective, fit
+from space.methods import METHODS
 from space.plan import SharingPlan
 from space.sites import Site, find_sites
 
@@ -132,15 +132,6 @@ def take_over(network: nn.Module, parent: nn.Module) -> nn.Module:
                 _into_norm(state, network, name, left.bias)
     network.load_state_dict(state)
     return network
-
-
-@torch.no_grad()
-def effective(conv: nn.Conv2d) -> Effective:
-    """Kernel and bias with which ``conv`` computes in evaluation mode, however it is shared."""
-    for row in METHODS.values():
-        if (found := row.implementation.effective(conv)) is not None:
-            return found
-    return Effective(conv.weight, conv.bias)
 
 
 def _into_norm(state: dict[str, Tensor], network: nn.Module, name: str, bias: Tensor) -> None:

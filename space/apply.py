@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from space.errors import PlanError
-from space.methods import METHODS
+from space.methods import METHODS, Effective
 from space.plan import Bank, SharingPlan
 from space.sites import Site, find_sites, left_private
 
@@ -83,6 +83,14 @@ def extra_loss(module: nn.Module) -> Tensor | None:
     found = (row.implementation.extra_loss(module) for row in METHODS.values())
     losses = [loss for loss in found if loss is not None]
     return sum(losses[1:], losses[0]) if losses else None
+
+
+def effective(conv: nn.Conv2d) -> Effective:
+    """Kernel and bias with which ``conv`` computes in evaluation mode, however it is shared."""
+    for row in METHODS.values():
+        if (found := row.implementation.effective(conv)) is not None:
+            return found
+    return Effective(conv.weight, conv.bias)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluators.inheritance import calibrate, effective, fisher, inherit, take_over
+from evaluators.inheritance import calibrate, fisher, inherit, take_over
 from evaluators.training import Batches
 from space import Bank, SharingPlan, apply_plan
+from space.apply import effective
 from space.methods import METHODS
 from space.methods.kernel import mean_kernel
 from tests.test_methods import Net, body_sites

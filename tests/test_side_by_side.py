@@ -1,0 +1,68 @@
+"""Plans side by side are the plans one after another, up to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evaluators.datasets import load_dataset
+from evaluators.evaluate import Evaluator
+from evaluators.side_by_side import train_plans
+from evaluators.training import TrainingSettings, accuracy, train
+from space import Bank, SharingPlan
+from space.backbones import build_backbone
+
+ARGUMENTS = {"depth": 14, "width": 4, "classes": 10, "in_channels": 1}
+STAGES = [
+    tuple(f"stages.{stage}.{block}.conv{conv}" for block in (0, 1) for conv in (1, 2))[1:]
+    for stage in (0, 1, 2)
+]
+GENERATOR = {"slice_size": 4, "code_size": 8}
+PLANS = [
+    SharingPlan(),
+    SharingPlan((Bank("kernel", {}, STAGES[2]),)),
+    SharingPlan(
+        (Bank("kernel", {"orthogonality": 0.1}, STAGES[0][:2]), Bank("kernel", {}, STAGES[1]))
+    ),
+    SharingPlan((Bank("slice_generator", GENERATOR, (*STAGES[1], *STAGES[2])),)),
+    SharingPlan((Bank("slice_generator", {**GENERATOR, "generator": "binary"}, STAGES[0]),)),
+    SharingPlan((Bank("anchored", {}, STAGES[2]), Bank("kernel", {}, STAGES[0]))),
+]
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> Evaluator:
+    settings = TrainingSettings(epochs=1, batch_size=64, learning_rate=0.05)
+    return Evaluator("resnet_cifar", ARGUMENTS, load_dataset("digits", 0.5), settings)
+
+
+def test_plans_side_by_side_train_as_plans_one_after_another(evaluator: Evaluator) -> None:
+    data, held_out = evaluator.train_batches, evaluator.held_out["validation"]
+    backbone = build_backbone("resnet_cifar", ARGUMENTS)
+    images = data.normalised(data.images[:50])[None]
+    together = train_plans(
+        [evaluator.network(plan, 0) for plan in PLANS], backbone, data, evaluator.settings, 0
+    )
+    logits = together(images.expand(len(PLANS), -1, -1, -1, -1))
+    accuracies = accuracy(together, len(PLANS), held_out)
+    for place, plan in enumerate(PLANS):
+        alone = train([evaluator.network(plan, 0)], data, evaluator.settings, [0])
+        assert torch.allclose(alone(images)[0], logits[place], atol=1e-2), (
+            plan
+        )  # rounding grows by the step
+        assert accuracy(alone, 1, held_out)[0] == pytest.approx(accuracies[place], abs=0.01)
+    assert len(set(accuracies)) > 1
+
+
+def test_plans_that_change_more_than_kernels_are_refused(evaluator: Evaluator) -> None:
+    backbone = build_backbone("resnet_cifar", ARGUMENTS)
+    banks = {
+        "a plan adds statistics": Bank("filter_basis", {"shared_rank": 4}, STAGES[0]),
+        "a plan changes more than kernels": Bank(
+            "anchored", {"regulator_after": "batch_norm"}, STAGES[0]
+        ),
+    }
+    for says, bank in banks.items():
+        networks = [evaluator.network(plan, 0) for plan in (SharingPlan(), SharingPlan((bank,)))]
+        with pytest.raises(ValueError, match=says):
+            train_plans(networks, backbone, evaluator.train_batches, evaluator.settings, 0)
