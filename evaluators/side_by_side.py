@@ -91,7 +91,7 @@ class PlansAsOne:
         what is added to the loss, (plans,).
         """
         logits: Tensor = self._call({**self._own, **self._kernels()}, self._buffers, images)
-        return logits, self._extra(logits)
+        return logits.float(), self._extra(logits)
 
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""
