@@ -3,8 +3,9 @@
     python benchmarks/side_by_side.py [--dataset digits] [--plans 8] [--widths 2 4 8] [--rounds 3]
 
 Random plans of kernel sharing and slice generators of a ResNet-20, one seed each, on the
-accelerator where there is one, else on one thread, where CPU time is counted. Both ways in turn, the
-median over the rounds. The accuracies of both are compared: they differ by what rounding makes of a training. Prints JSON.
+accelerator where there is one, else on one thread, where CPU time is counted. Both ways in turn,
+the median over the rounds. The accuracies of both are compared: they differ by what rounding makes
+of a training. Prints JSON.
 """
 
 from __future__ import annotations
