@@ -5,29 +5,42 @@ Nothing heavy is imported before a command needs it, so that help answers at onc
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from search import options
+from search.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    WRONG,
+    as_called,
+    fail,
+    open_console,
+    print_json,
+    program,
+    usage_message,
+    warn,
+    with_epochs,
+    with_spinner,
+    writing,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from search.config import SearchConfig
     from search.full_training import FullTraining
+    from search.prepared import Prepared
+    from search.reproduction import Reproduction
     from search.results.pareto import Results
-    from search.runner import Prepared
+    from space.plan import PlanFile
     from storage.store import Store
-
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Search which convolutions of a CNN can share their weights, and take the best plan home.",
@@ -67,6 +80,12 @@ def launch(
     validation: options.Validation = None,
     workers: options.Workers = None,
     sampler: options.Sampler = None,
+    repeats: options.Repeats = None,
+    rungs: options.Rungs = None,
+    reduction_factor: options.ReductionFactor = None,
+    stop_at: options.StopAt = None,
+    driver: options.Driver = None,
+    table: options.Table = None,
     max_parameters: options.MaxParameters = None,
     max_macs: options.MaxMacs = None,
     max_bytes: options.MaxBytes = None,
@@ -85,16 +104,14 @@ def launch(
     """
     given = {key: value for key, value in locals().items() if value is not None}
     file = given.pop("config", None)
-    prepared, store = _with_spinner("preparing", lambda: _prepare_launch(file, given))
+    prepared, store = with_spinner("preparing", lambda: _prepare_launch(file, given))
     raise SystemExit(_search(prepared, store))
 
 
 @app.command()
 def resume(
     name: options.Name,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
-    ] = None,
+    trials: options.NewBudget = None,
     workers: options.Workers = None,
     data_folder: options.MovedData = None,
     storage: options.Storage = None,
@@ -105,10 +122,10 @@ def resume(
 
     Example: run_search.py resume digits-resnet_cifar-1 --trials 80
     """
-    given = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
-    given["data_folder"] = data_folder
+    given = {"trials": trials, "workers": workers, "data_folder": data_folder}
+    given |= {"ray_address": ray_address, "out": out}
     changes = {key: value for key, value in given.items() if value is not None}
-    prepared, store = _with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
+    prepared, store = with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
     raise SystemExit(_search(prepared, store))
 
 
@@ -122,11 +139,11 @@ def studies(as_json: options.Json = False, storage: options.Storage = None) -> N
 
     known = _store(storage).studies()
     if as_json:
-        _print_json(studies_json(known))
+        print_json(studies_json(known))
     elif known:
-        _console().print(studies_table(known))
+        open_console().print(studies_table(known))
     else:
-        _console().print("no studies yet: 'run_search.py launch' makes one")
+        open_console().print(f"no studies yet: '{program()} launch' makes one")
 
 
 @app.command()
@@ -150,21 +167,24 @@ def pareto(
 
     results = load_results(_store(storage), name)
     if html is not None:
-        _writing(html, partial(write_html, front_figure(results)))
+        writing(html, partial(write_html, front_figure(results)))
     if png is not None:
-        _writing(png, partial(write_png, front_figure(results)))
+        writing(png, partial(write_png, front_figure(results)))
     if as_json:
-        _print_json(front_json(results))
+        print_json(front_json(results))
     elif html is None and png is None:
-        _console().print(front_table(results))
+        open_console().print(front_table(results))
 
 
 @app.command()
 def export(
-    name: options.Name,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="plan.json", help="Where to write the plan.")
+    target: Annotated[
+        str, typer.Argument(metavar="STUDY|model.safetensors", help="A study, or a trained file.")
     ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")
+    ],
+    format: options.Format = "json",
     best: Annotated[
         Literal["knee", "accuracy", "smallest"] | None,
         typer.Option(help="Which plan of the front."),
@@ -176,22 +196,66 @@ def export(
         float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
     ] = None,
     trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
+    bake: Annotated[
+        bool, typer.Option("--bake", help="onnx: each site with a kernel of its own.")
+    ] = False,
+    image: options.Image = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default="60", help="Of a training that weights need."),
+    ] = None,
     storage: options.Storage = None,
 ) -> None:
-    """Write the plan of one trial as a file.
+    """Write the plan of one trial as a file, or the trained network.
+
+    A study keeps no weights: for safetensors and onnx its plan is trained first, as by train, or a
+    file that train has written is named in place of the study.
 
     Example: run_search.py export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
-    from search.results.export import choose, plan_file, trial_by_number
+    from search.exporting import FORMATS, ExportOptions, Source, source_of
+    from search.results.export import Choice
     from search.results.pareto import load_results
 
+    choice = Choice(best, max_parameters, min_accuracy, trial)
+    source = source_of(target, choice, lambda: load_results(_store(storage), target))
+    row, asked = FORMATS[format], ExportOptions(bake, image)
+    row.check(source, asked)
+    if row.needs_weights and source.weights is None:
+        weights = output.with_suffix(".safetensors")
+        given = {} if epochs is None else {"epochs": epochs}
+        said = f"a study keeps no weights: training the plan of {source.words} first"
+        open_console(stderr=True).print(said, highlight=False)
+        _train(source.plan, weights, "fresh", False, given)
+        source = Source(weights=weights)
+    said = writing(output, lambda path: row.write(source, path, asked))
+    open_console().print(said, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    name: options.Name,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="report.html", help="Where to write it.")
+    ],
+    trial: Annotated[
+        int | None, typer.Option(metavar="N", show_default="the knee", help="Its plan is shown.")
+    ] = None,
+    storage: options.Storage = None,
+) -> None:
+    """Write one page about a study, to be sent to a colleague: it needs no other file.
+
+    Example: run_search.py report digits-resnet_cifar-1 -o report.html
+    """
+    from search.results.export import trial_by_number
+    from search.results.pareto import load_results
+    from search.results.report import write_report
+
     results = load_results(_store(storage), name)
-    if trial is not None:
-        chosen = trial_by_number(results, trial)
-    else:
-        chosen = choose(results.front, best, max_parameters, min_accuracy)
-    _writing(output, plan_file(results.study, chosen).save)
-    _console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
+    shown = None if trial is None else trial_by_number(results, trial)
+    writing(output, lambda path: write_report(results, path, shown))
+    size = output.stat().st_size / 1e6
+    open_console().print(f"wrote {output} ({size:.1f} MB, everything inside)", highlight=False)
 
 
 @app.command()
@@ -234,6 +298,33 @@ def train(
 
 
 @app.command()
+def reproduce(
+    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan that was exported.")],
+    as_json: options.Json = False,
+) -> None:
+    """Train a plan again as its search did, and compare; exit code 1 if it differs beyond noise.
+
+    Example: run_search.py reproduce plan.json
+    """
+    from search.results.tables import reproduction_view
+
+    def prepare() -> Reproduction:
+        from search.reproduction import prepare_reproduction
+
+        return prepare_reproduction(plan)
+
+    request = with_spinner("preparing", prepare)
+    from search.reproduction import run_reproduction
+
+    found = with_epochs(partial(run_reproduction, request), "{}")
+    if as_json:
+        print_json(found)
+    else:
+        open_console().print(reproduction_view(found))
+    raise SystemExit(FAILED if found["verdict"] == "differs" else DONE)
+
+
+@app.command()
 def inspect(
     target: Annotated[str | None, typer.Argument(metavar="[BACKBONE|plan.json]")] = None,
     backbone_arg: options.Arguments = None,
@@ -263,9 +354,9 @@ def inspect(
         arguments = dict(map(parse_argument, backbone_arg or []))
         found, view = inspect_backbone(target, arguments), backbone_view
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        _console().print(view(found))
+        open_console().print(view(found))
 
 
 def main() -> None:
@@ -275,31 +366,22 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # --backbone my_module:network of the current folder
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    for command in app.registered_commands:
+        command.help = as_called(getdoc(command.callback) or "")
     try:
         raise SystemExit(app(standalone_mode=False) or DONE)
     except IsoshareError as error:
-        _fail(str(error), WRONG)
+        fail(str(error), WRONG)
     except typer.TyperException as error:
-        _fail(" ".join(_usage_message(error).split()), WRONG)
+        fail(usage_message(error), WRONG)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", INTERRUPTED)
-
-
-def _usage_message(error: typer.TyperException) -> str:
-    """What Typer found wrong with the command line, with the option it is about."""
-    from pydantic import ValidationError
-
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    cause = error.__cause__
-    if isinstance(cause, ValidationError):
-        message += f", got {cause.errors()[0]['input']!r}"
-    return message
+        fail("interrupted", INTERRUPTED)
 
 
 def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
     from search.config import load_config, parse_argument
 
-    for key in ("methods", "objectives"):
+    for key in ("methods", "objectives", "rungs"):
         if key in given:
             given[key] = tuple(given[key].split(","))
     if "backbone_arg" in given:
@@ -328,74 +410,62 @@ def _search(prepared: Prepared, store: Store) -> int:
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
     from search.runner import start
+    from search.simulated_driver import run_simulated
     from search.view import headline, open_view
 
-    config, name, console = prepared.config, prepared.study.name, _console()
+    config, name, console = prepared.config, prepared.study.name, open_console()
     for warning in prepared.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        warn(warning)
     _warm_up(prepared)
     with ExitStack() as stack:
-        cluster = ray_cluster(config.workers, config.ray_address)
-        _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+        if config.driver == "ray":
+            cluster = ray_cluster(config.workers, config.ray_address)
+            with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if not engine.done:
-                run_on_ray(engine, prepared.measure, config.workers)
+                run = run_on_ray if config.driver == "ray" else run_simulated
+                run(engine, prepared.measure, config.workers)
         except DriverError as error:
-            _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
+            fail(f"{error}; go on with: {program()} resume {name}", FAILED)
     if not engine.done:
-        _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)
+        fail(f"interrupted; go on with: {program()} resume {name}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
 def _warm_up(prepared: Prepared) -> None:
     """What the evaluator needs once for a search, with a bar over its epochs."""
-    from search.full_training import EvaluationError
-    from search.view import open_epochs
-
-    if prepared.prepare is None:
-        return
-    try:
-        with open_epochs(_console(stderr=True)) as report:
-            prepared.prepare(report)
-    except EvaluationError as error:
-        _fail(f"the unshared network cannot be trained: {error}", FAILED)
+    if prepared.prepare is not None:
+        with_epochs(prepared.prepare, "the unshared network cannot be trained: {}")
 
 
-def _train(plan: Path, output: Path, init: Any, as_json: bool, given: dict[str, Any]) -> int:
+def _train(
+    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
+) -> int:
     """Train a plan with a bar over its epochs; returns the exit code."""
-    from search.view import open_epochs
+    from search.results.tables import trained_view
 
     def prepare() -> FullTraining:
         from search.full_training import prepare_training
 
         return prepare_training(plan, output, init, given)
 
-    training = _with_spinner("preparing", prepare)
+    training = with_spinner("preparing", prepare)
     for warning in training.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    from search.full_training import EvaluationError, run_training
+        warn(warning)
+    from search.full_training import run_training
 
     try:
-        with open_epochs(_console(stderr=True)) as report:
-            done = run_training(training, report)
-    except EvaluationError as error:
-        _fail(f"{error}; a lower --learning-rate may help", FAILED)
+        done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+        fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
-        _console().print(
-            f"{done['test_accuracy']:.4f} of the test images are right; wrote "
-            f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {output}\n\n"
-            f"in Python\n  from space.weights import load_network\n"
-            f"  network = load_network({str(output)!r})",
-            highlight=False,
-        )
+        open_console().print(trained_view(done), highlight=False)
     return DONE
 
 
@@ -405,13 +475,13 @@ def _show(results: Results, folder: Path) -> int:
     from search.results.tables import front_table
 
     if not results.front.members:
-        _fail(why_empty(results), FAILED)
-    _writing(folder, partial(write_results, results))
-    console = _console()
+        fail(why_empty(results), FAILED)
+    writing(folder, partial(write_results, results))
+    console = open_console()
     console.print(front_table(results))
     console.print(
         f"picture  {folder / 'front.html'}\nplan     {folder / 'plan.json'} (the knee ◆)\n\nnext",
-        *(f"  {_program()} {command}" for command in next_commands(results, folder)),
+        *(f"  {program()} {command}" for command in next_commands(results, folder)),
         sep="\n",
         highlight=False,
         soft_wrap=True,
@@ -424,51 +494,6 @@ def _store(url: str | None) -> Store:
     from storage.store import Store
 
     return Store(url or default_url())
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() else 140  # a pipe has no width: do not break lines for it
-    return Console(width=wide, stderr=stderr)
-
-
-def _with_spinner(text: str, work: Callable[[], Any]) -> Any:
-    """Importing torch and reading data takes seconds: say so on a terminal."""
-    console = _console()
-    if not console.is_terminal:
-        return work()
-    with console.status(text):
-        return work()
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _writing(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file; a path that cannot be written is a wrong request."""
-    from space.errors import IsoshareError
-
-    try:
-        write(path)
-    except OSError as error:
-        raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _program() -> str:
-    """How this program was called, so that the commands it suggests can be typed as they are."""
-    if Path(sys.argv[0]).name != "run_search.py":
-        return Path(sys.argv[0]).name
-    python = Path(sys.executable)
-    local = python.is_relative_to(Path.cwd())
-    return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
-
-
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ from ray.tune.search.optuna import OptunaSearch
 from evaluators.evaluate import Measured, Split
 from search.config import make_config
 from search.engine import Engine
+from search.prepared import study_context
 from search.ray_driver import ray_cluster, run_on_ray
-from search.runner import study_context
-from search.samplers import make_sampler
+from search.samplers import optuna_sampler
 from space.apply import count_parameters
 from space.backbones import build_backbone
 from space.plan import SharingPlan
@@ -52,7 +52,9 @@ from storage.records import StudyRecord
 from storage.store import Store
 
 
-def at_once(plan: SharingPlan, seeds: Sequence[int], split: Split) -> Iterator[list[Measured]]:
+def at_once(
+    plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
+) -> Iterator[list[Measured]]:
     """An evaluator without training; it tells which process it ran in."""
     values = {"accuracy": int(plan.fingerprint, 16) / 16**16, "process": float(os.getpid())}
     yield [Measured(seed, values, 0.0) for seed in seeds]
@@ -126,7 +128,7 @@ def optuna_alone(trials: int, sampler: str) -> dict[str, Any]:
     """Ask and tell in one process, nothing stored, plans repeated as they come."""
     shared = space()
     study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=make_sampler(sampler, 0)
+        directions=["maximize", "minimize"], sampler=optuna_sampler(sampler, 0)
     )
     started = time.perf_counter()
     for _ in range(trials):
@@ -182,7 +184,7 @@ def optuna_search(trials: int, workers: int, sampler: str) -> dict[str, Any]:
         define,
         metric=["accuracy", "parameters"],
         mode=["max", "min"],
-        sampler=make_sampler(sampler, 0),
+        sampler=optuna_sampler(sampler, 0),
     )
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from evaluators.datasets import DataOptions, load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.stacking import Precision, Stack, computes_bfloat16, worth_stacking
-from evaluators.training import TrainingSettings, device, use_threads
+from evaluators.training import TrainingSettings, accuracy, device, train, use_threads
 from space.backbones import build_backbone
 from space.plan import SharingPlan
 
@@ -110,8 +110,13 @@ def trained(evaluator: Evaluator, seeds: int) -> tuple[list[float], list[float]]
         if epoch == epochs:
             losses.append(values["loss"])
 
-    told = evaluator(SharingPlan(), range(seeds), "validation", report)
-    return [one.values["accuracy"] for some in told for one in some], losses
+    right = []
+    for seed in range(seeds):
+        network = evaluator.network(SharingPlan(), seed)
+        batches, settings = evaluator.train_batches, evaluator.settings
+        forward = train([network], batches, settings, [seed], report=report)
+        right += accuracy(forward, 1, evaluator.held_out["validation"])
+    return right, losses
 
 
 def accuracies(dataset: str, seeds: int, epochs: int) -> dict[str, object]:

@@ -36,7 +36,8 @@ from evaluators.batches import Batches
 from evaluators.datasets import DataOptions, Dataset, load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.inherit import InheritingEvaluator
-from evaluators.training import TrainingSettings, use_threads
+from evaluators.training import TrainingSettings, train, use_threads
+from evaluators.training import accuracy as right
 from evaluators.zero_cost import SCORES, Known, score
 from space.apply import count_parameters
 from space.backbones import build_backbone
@@ -127,11 +128,15 @@ def trained(
 ) -> tuple[float, list[float]]:
     """Validation accuracy, and the loss of each epoch."""
     losses: list[float] = []
-    found = evaluator(options, epochs)(
-        plan, [seed], "validation", lambda _epoch, _of, values: losses.append(values["loss"])
+    made = evaluator(options, epochs)
+    forward = train(
+        [made.network(plan, seed)],
+        made.train_batches,
+        made.settings,
+        [seed],
+        report=lambda _epoch, _of, values: losses.append(values["loss"]),
     )
-    (batch,) = found
-    return batch[0].values["accuracy"], losses
+    return right(forward, 1, made.held_out["validation"])[0], losses
 
 
 def accuracy(measure: Evaluator, plan: SharingPlan, seed: int) -> float:

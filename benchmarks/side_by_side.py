@@ -84,7 +84,7 @@ def one_after_another(evaluator: Evaluator, plans: list[SharingPlan]) -> list[fl
 
 def side_by_side(evaluator: Evaluator, plans: list[SharingPlan]) -> list[float]:
     """Accuracies."""
-    networks = [evaluator.network(plan, 0) for plan in plans]
+    networks = {plan: evaluator.network(plan, 0) for plan in plans}
     backbone = build_backbone(evaluator.backbone, evaluator.arguments).to(device())
     forward = train_plans(networks, backbone, evaluator.train_batches, evaluator.settings, 0)
     return accuracy(forward, len(plans), evaluator.held_out["validation"])

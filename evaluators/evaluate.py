@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +22,12 @@ from evaluators.checkpoints import Checkpoint
 from evaluators.datasets import Dataset
 from evaluators.training import (
     Batches,
+    Epoch,
     EvaluationError,
-    Report,
     TrainingSettings,
     accuracy,
+    epochs,
     normalised,
-    train,
     worth_stacking,
 )
 from space.apply import apply_plan, count_parameters, plan_parameters
@@ -36,6 +36,8 @@ from space.plan import SharingPlan
 from space.sites import find_sites
 
 Split = Literal["validation", "test"]
+Values = dict[str, float]
+"""Measured objectives."""
 
 ON_DEVICE = ("train_batches", "held_out")
 """Cached properties of an evaluator that stay in their process."""
@@ -43,39 +45,29 @@ ON_DEVICE = ("train_batches", "held_out")
 
 @dataclass(frozen=True)
 class Measured:
-    """What one training of one plan gave: the measured objectives and the seconds it took."""
+    """What training one plan gave: the measured objectives and the seconds it took since the
+    measurement before. epochs: measured on the way, after so many; None: after all of them.
+    """
 
     seed: int
     values: dict[str, float]
     seconds: float
+    epochs: int | None = None
 
 
 class Measure(Protocol):
     """What a driver needs of an evaluator."""
 
     def __call__(
-        self, plan: SharingPlan, seeds: Sequence[int], split: Split
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """Measure ``plan`` once for each seed; yields what is ready, as soon as it is.
 
+        rungs: epochs after which it is measured on the way too, by evaluators that can. Whoever
+        takes no more then ends the training there; the same call goes on from there.
+
         Raises EvaluationError, or whatever the user's network raises.
         """
-
-
-@dataclass
-class Run:
-    """Who hears of one training, where it leaves its state, when its networks began to be built,
-    and whether it was told to stop."""
-
-    report: Report | None
-    checkpoint: Path | None
-    started: float
-    stopped: bool = False
-
-    def hear(self, epoch: int, epochs: int, values: Mapping[str, float]) -> bool:
-        """A Report."""
-        self.stopped = bool(self.report and self.report(epoch, epochs, values))
-        return self.stopped
 
 
 @dataclass(frozen=True)
@@ -93,59 +85,68 @@ class Evaluator:
     checkpoints: Path | None = None
 
     def __call__(
-        self,
-        plan: SharingPlan,
-        seeds: Sequence[int],
-        split: Split,
-        report: Report | None = None,
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """Train on the training images, once for each seed, and measure on ``split``.
 
         All plans get the same seeds: initial weights and the order of the images are common random
         numbers, so that plans differ by their sharing and not by their luck.
-
-        report: hears of each epoch of each training and may end it: then what has been learned is
-        measured, and the checkpoint stays for the same call to go on from.
         """
         started = time.perf_counter()
         ready = {seeds[0]: self.network(plan, seeds[0])}
         for some in [seeds] if self._side_by_side(ready[seeds[0]]) else [[seed] for seed in seeds]:
-            run = Run(report, self._checkpoint(plan, some), started)
+            networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
+            kept = self._checkpoint(plan, some)
             try:
-                networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
-                measured = self._measure(networks, some, split, run)
+                for epoch, values in self._values(networks, some, split, rungs, kept):
+                    seconds = (time.perf_counter() - started) / len(some)
+                    yield [
+                        Measured(seed, of_one, seconds, epoch)
+                        for seed, of_one in zip(some, values, strict=True)
+                    ]
+                    started = time.perf_counter()
             except Exception:  # it would fail again; whoever is only interrupted may go on
-                Checkpoint(run.checkpoint).remove()
+                Checkpoint(kept).remove()
                 raise
-            try:
-                yield measured
-            finally:  # it has been taken
-                if not run.stopped:
-                    Checkpoint(run.checkpoint).remove()
-            started = time.perf_counter()
 
     def _side_by_side(self, network: nn.Module) -> bool:
         """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
         small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
         return small and self.settings.precision != "bfloat16"
 
-    def _measure(
-        self, networks: Sequence[nn.Module], seeds: Sequence[int], split: Split, run: Run
-    ) -> list[Measured]:
-        forward = train(
-            networks,
-            self.train_batches,
-            self.training_settings,
-            seeds,
-            report=run.hear,
-            checkpoint=run.checkpoint,
-        )
-        values = accuracy(forward, len(seeds), self.held_out[split])
-        seconds = (time.perf_counter() - run.started) / len(seeds)
-        return [
-            Measured(seed, {"accuracy": value}, seconds)
-            for seed, value in zip(seeds, values, strict=True)
-        ]
+    def _values(
+        self,
+        networks: Sequence[nn.Module],
+        seeds: Sequence[int],
+        split: Split,
+        rungs: Sequence[int],
+        kept: Path | None,
+    ) -> Iterator[tuple[int | None, list[Values]]]:
+        """What is measured of each seed at the rungs, with their epochs, and at the end."""
+
+        def right(epoch: Epoch) -> list[Values]:
+            found = accuracy(epoch.forward, len(seeds), self.held_out[split])
+            return [{"accuracy": value} for value in found]
+
+        settings = self.training_settings
+        training = epochs(networks, self.train_batches, settings, seeds, checkpoint=kept)
+        yield from self._at_rungs(training, right, rungs, kept)
+
+    def _at_rungs(
+        self,
+        training: Iterable[Epoch],
+        measure: Callable[[Epoch], list[Values]],
+        rungs: Sequence[int],
+        kept: Path | None,
+    ) -> Iterator[tuple[int | None, list[Values]]]:
+        for epoch in training:
+            if epoch.number == self.settings.epochs:
+                try:
+                    yield None, measure(epoch)
+                finally:  # it has been taken
+                    Checkpoint(kept).remove()
+            elif epoch.number in rungs:
+                yield epoch.number, measure(epoch)
 
     def _checkpoint(self, plan: SharingPlan, seeds: Sequence[int]) -> Path | None:
         """The file of one training: its name says all that decides what the training gives."""

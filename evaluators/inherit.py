@@ -48,20 +48,16 @@ class InheritingEvaluator(Evaluator):
     weights: str | None = None
 
     def __call__(
-        self,
-        plan: SharingPlan,
-        seeds: Sequence[int],
-        split: Split,
-        report: Report | None = None,
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """Fine-tune once for each seed: seeds differ in the order of the images alone.
 
         Without fine-tuning all seeds are the same, and one measurement stands for all of them.
         """
         if self.settings.epochs:
-            yield from super().__call__(plan, seeds, split, report)
+            yield from super().__call__(plan, seeds, split, rungs)
             return
-        for batch in super().__call__(plan, seeds[:1], split, report):
+        for batch in super().__call__(plan, seeds[:1], split):
             first = batch[0]
             yield [replace(first, seed=seed) for seed in seeds]
 

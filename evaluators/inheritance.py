@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from evaluators.batches import Batches
-from space.apply import apply_plan, effective, fit
+from space.apply import apply_plan, fit, plain_kernels
 from space.methods import METHODS
 from space.plan import SharingPlan
 from space.sites import Site, find_sites
@@ -111,8 +111,9 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
 
 
 @torch.no_grad()
-def take_over(network: nn.Module, parent: nn.Module) -> nn.Module:
-    """Give ``network`` the weights of ``parent``, whose banks are those of ``network`` or coarser.
+def take_over(network: nn.Module, parent: nn.Module, plan: SharingPlan) -> nn.Module:
+    """Give ``network`` the weights of ``parent``, which is shared by ``plan``: by the banks of
+    ``network``, or by coarser ones.
 
     So a bank that is split starts at its parent's function: exactly, or up to rounding where a site
     becomes private. What a private convolution would need a bias for that it does not have goes
@@ -120,16 +121,16 @@ def take_over(network: nn.Module, parent: nn.Module) -> nn.Module:
     RuntimeError where the parent's banks are no coarser. Returns ``network``.
     """
     state = dict(parent.state_dict())
-    for name, own in network.named_modules():
-        part = parent.get_submodule(name)
-        if type(own) is nn.Conv2d and type(part) is not nn.Conv2d and isinstance(part, nn.Conv2d):
-            left = effective(part)
-            state = {key: t for key, t in state.items() if not key.startswith(f"{name}.")}
-            state[f"{name}.weight"] = left.kernel
-            if own.bias is not None and left.bias is not None:
-                state[f"{name}.bias"] = left.bias
-            elif left.bias is not None:
-                _into_norm(state, network, name, left.bias)
+    for name, (kernel, bias) in plain_kernels(parent, plan).items():
+        own: Any = network.get_submodule(name)
+        if type(own) is not nn.Conv2d:
+            continue
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
+        state[f"{name}.weight"] = kernel
+        if own.bias is not None and bias is not None:
+            state[f"{name}.bias"] = bias
+        elif bias is not None:
+            _into_norm(state, network, name, bias)
     network.load_state_dict(state)
     return network
 

@@ -64,13 +64,13 @@ class Probed:
     image_shape: tuple[int, ...]
 
     def __call__(
-        self, plan: SharingPlan, seeds: Sequence[int], split: Split
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """As the evaluator, with more values."""
         with torch.random.fork_rng():
             network = apply_plan(build_backbone(self.backbone, self.arguments), plan)
         image = torch.zeros(1, *self.image_shape)
-        for step in self.measure(plan, seeds, split):
+        for step in self.measure(plan, seeds, split, rungs):
             yield [
                 replace(one, values={**one.values, **probe(self.names, network, image)})
                 for one in step

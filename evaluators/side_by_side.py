@@ -9,8 +9,7 @@ banks.
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,30 +20,27 @@ from torch.func import functional_call, vmap
 from evaluators.batches import Batches
 from evaluators.checkpoints import Checkpoint
 from evaluators.stacking import Forward, TrainedAsOne
-from evaluators.training import Training, TrainingSettings
-from space.apply import effective, extra_loss
+from evaluators.training import Training, TrainingSettings, follow
+from space.apply import extra_loss, plain_kernels
+from space.plan import SharingPlan
 
 
 def train_plans(
-    networks: Sequence[nn.Module],
+    networks: Mapping[SharingPlan, nn.Module],
     backbone: nn.Module,
     data: Batches,
     settings: TrainingSettings,
     seed: int,
 ) -> Forward:
-    """Train networks that are ``backbone`` under different plans; all see the same batches.
+    """Train networks that are ``backbone`` under these plans; all see the same batches.
 
     Returns them as one function of normalised images, in evaluation mode, as ``train`` does; the
     networks themselves stay half trained. In float32. Raises ValueError for a plan whose method
     does more than make kernels, EvaluationError as ``train`` does.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        training = _PlansTraining(
-            *(networks, data, settings, [seed] * len(networks)), backbone=backbone
-        )
-        training.run(None, Checkpoint(None))
-    return lambda images: training.stack(images)[0]
+    made, seeds = list(networks.values()), [seed] * len(networks)
+    training = _PlansTraining(made, data, settings, seeds, backbone=backbone, plans=list(networks))
+    return follow(training.run(Checkpoint(None)), settings, None).forward
 
 
 @dataclass
@@ -52,18 +48,24 @@ class _PlansTraining(Training):
     """A training of several plans that is under way."""
 
     backbone: nn.Module = field(kw_only=True)
+    plans: Sequence[SharingPlan] = field(kw_only=True)
 
     def trained_as_one(self) -> TrainedAsOne:
         """The plans."""
-        return PlansAsOne(self.networks, self.backbone)
+        return PlansAsOne(self.plans, self.networks, self.backbone)
 
 
 class PlansAsOne:
     """Networks that are ``backbone`` under different plans, called as one (``TrainedAsOne``)."""
 
-    def __init__(self, networks: Sequence[nn.Module], backbone: nn.Module) -> None:
-        self._networks, self._skeleton = list(networks), copy.deepcopy(backbone)
-        self._shared = _shared_convolutions(networks, backbone)
+    def __init__(
+        self, plans: Sequence[SharingPlan], networks: Sequence[nn.Module], backbone: nn.Module
+    ) -> None:
+        _check_kernels_alone(networks, backbone)
+        self._plans, self._networks = plans, networks
+        self._skeleton = copy.deepcopy(backbone)
+        sites = (name for plan in plans for bank in plan.banks for name in bank.sites)
+        self._shared = list(dict.fromkeys(sites))
         states = [dict(network.named_parameters(remove_duplicate=False)) for network in networks]
         alone = [
             name
@@ -93,6 +95,11 @@ class PlansAsOne:
         logits: Tensor = self._call({**self._own, **self._kernels()}, self._buffers, images)
         return logits.float(), self._extra(logits)
 
+    def trained(self, images: Tensor) -> Tensor:
+        """Logits alone, in evaluation mode: a Forward."""
+        self.train(False)
+        return self(images)[0]
+
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""
         self._skeleton.train(mode)
@@ -102,13 +109,16 @@ class PlansAsOne:
         return logits
 
     def _kernels(self) -> dict[str, Tensor]:
-        """Kernels and biases of the shared convolutions, stacked over the plans."""
+        """Kernels and biases of what is shared in any plan, stacked over the plans."""
+        several = [plain_kernels(*pair) for pair in zip(self._networks, self._plans, strict=True)]
         made: dict[str, Tensor] = {}
         for name in self._shared:
-            hosts: list[Any] = [network.get_submodule(name) for network in self._networks]
-            parts = [effective(host) for host in hosts]
-            made[f"{name}.weight"] = torch.stack([part.kernel for part in parts])
-            biases = [part.bias for part in parts if part.bias is not None]
+            parts = [
+                kernels[name] if name in kernels else _own_kernel(network, name)
+                for kernels, network in zip(several, self._networks, strict=True)
+            ]
+            made[f"{name}.weight"] = torch.stack([kernel for kernel, _ in parts])
+            biases = [bias for _, bias in parts if bias is not None]
             if biases:
                 made[f"{name}.bias"] = torch.stack(biases)
         return made
@@ -120,29 +130,21 @@ class PlansAsOne:
         return torch.stack([logits.new_zeros(()) if one is None else one for one in found])
 
 
-def _shared_convolutions(networks: Sequence[nn.Module], backbone: nn.Module) -> list[str]:
-    """The names of those that share, or are made, in one plan at least. Raises ValueError."""
-    found = []
-    tied = [_tied(network) for network in networks]
+def _check_kernels_alone(networks: Sequence[nn.Module], backbone: nn.Module) -> None:
+    """Raise ValueError for a network that differs from its backbone in more than kernels."""
     for name, own in backbone.named_modules():
         parts = [network.get_submodule(name) for network in networks]
-        is_other = any(type(part) is not type(own) for part in parts)
-        if isinstance(own, nn.Conv2d):
-            if is_other or any(name in names for names in tied):
-                found.append(name)
-        elif is_other:
+        if not isinstance(own, nn.Conv2d) and any(type(part) is not type(own) for part in parts):
             raise ValueError(f"a plan changes more than kernels: {name!r} is another module")
     statistics = {key for network in networks for key, _ in network.named_buffers()}
     if added := statistics - {key for key, _ in backbone.named_buffers()}:
         raise ValueError(f"a plan adds statistics, {min(added)!r}: it does more than make kernels")
-    return found
 
 
-def _tied(network: nn.Module) -> set[str]:
-    """The modules that hold a tensor which another one holds, too."""
-    named = list(network.named_parameters(remove_duplicate=False))
-    uses = Counter(id(tensor) for _, tensor in named)
-    return {name.rpartition(".")[0] for name, tensor in named if uses[id(tensor)] > 1}
+def _own_kernel(network: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
+    """Of a convolution that is private in this plan."""
+    conv: Any = network.get_submodule(name)
+    return conv.weight, conv.bias
 
 
 def _leaf(tensors: Sequence[Tensor]) -> Tensor:

@@ -19,8 +19,7 @@ learning rate nothing would hold them.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +30,18 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
 from evaluators.checkpoints import Checkpoint
-from evaluators.evaluate import Evaluator, Measured, Run, Split
+from evaluators.evaluate import Evaluator, Split, Values
 from evaluators.spiking_network import SpikingTwin, batch_norms
 from evaluators.stacking import TrainedAsOne
-from evaluators.training import Batches, EvaluationError, Report, Training, TrainingSettings
+from evaluators.training import (
+    Batches,
+    Epoch,
+    EvaluationError,
+    Report,
+    Training,
+    TrainingSettings,
+    follow,
+)
 from space.apply import extra_loss
 from space.backbones import build_backbone
 from space.errors import BackboneError
@@ -74,18 +81,23 @@ class SpikingEvaluator(Evaluator):
         """Neurons belong to one network."""
         return False
 
-    def _measure(
-        self, networks: Sequence[nn.Module], seeds: Sequence[int], split: Split, run: Run
-    ) -> list[Measured]:
+    def _values(
+        self,
+        networks: Sequence[nn.Module],
+        seeds: Sequence[int],
+        split: Split,
+        rungs: Sequence[int],
+        kept: Path | None,
+    ) -> Iterator[tuple[int | None, list[Values]]]:
         ((network, seed),) = zip(networks, seeds, strict=True)
         twin = SpikingTwin(network, self.time_steps, self.target_spikes)
-        train_by_proxy(
-            *(network, twin, self.train_batches, self.settings, seed),
-            report=run.hear,
-            checkpoint=run.checkpoint,
-        )
-        values = score(twin, self.held_out[split])
-        return [Measured(seed, values, time.perf_counter() - run.started)]
+        data, settings = self.train_batches, self.training_settings
+        training = epochs_by_proxy(network, twin, data, settings, seed, checkpoint=kept)
+
+        def scored(_: Epoch) -> list[Values]:
+            return [score(twin.eval(), self.held_out[split])]
+
+        yield from self._at_rungs(training, scored, rungs, kept)
 
 
 def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it
@@ -105,10 +117,23 @@ def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # for dropout
-        training = _ProxyTraining([network], data, settings, [seed], twin=twin)
-        training.run(report, Checkpoint(checkpoint))
+    training = epochs_by_proxy(network, twin, data, settings, seed, checkpoint=checkpoint)
+    follow(training, settings, report)
+    network.eval()
+    twin.eval()
+
+
+def epochs_by_proxy(  # noqa: PLR0913  what is trained, and where it is kept
+    network: nn.Module,
+    twin: SpikingTwin,
+    data: Batches,
+    settings: TrainingSettings,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+) -> Generator[Epoch]:
+    """The epochs of such a training, as those of ``epochs``."""
+    return _ProxyTraining([network], data, settings, [seed], twin=twin).run(Checkpoint(checkpoint))
 
 
 class Proxy:
@@ -134,6 +159,12 @@ class Proxy:
         extra = extra_loss(self.network)
         proxied = logits + (spiking - logits).detach()
         return proxied[None], logits.new_zeros(1) if extra is None else extra[None]
+
+    def trained(self, images: Tensor) -> Tensor:
+        """Spike counts (1, batch, classes): a Forward."""
+        self.train(False)
+        counts: Tensor = self.twin(images[0])[0]
+        return counts[None]
 
     def train(self, mode: bool) -> None:
         """The twin stays in evaluation mode."""
@@ -168,7 +199,7 @@ class _ProxyTraining(Training):
         optimizer = _optimizer(self.stack.parameters, self.settings)
         return optimizer, LinearLR(optimizer, 1.0, 1 / steps, steps - 1)
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
         """Of a batch; batch normalisation learns from it as long as it shall."""
         learning = self.epoch == 0 or self.schedule.get_last_lr()[0] > KEEPING_RATE
         step = self.schedule.last_epoch + 1 if learning else None

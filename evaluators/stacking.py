@@ -57,6 +57,9 @@ class TrainedAsOne(Protocol):
         """Of images (seeds, batch, channels, height, width) the logits (seeds, batch, classes), and
         what is added to the loss, (seeds,)."""
 
+    def trained(self, images: Tensor) -> Tensor:
+        """Logits alone, in evaluation mode: a Forward."""
+
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""
 
@@ -108,6 +111,11 @@ class Stack:
         with torch.autocast(self._device, torch.bfloat16, enabled=self.bfloat16):
             logits, extra = self._call(images)
         return logits.float(), extra
+
+    def trained(self, images: Tensor) -> Tensor:
+        """Logits alone, in evaluation mode: a Forward."""
+        self.train(False)
+        return self(images)[0]
 
     def train(self, mode: bool) -> None:
         """Training mode, or evaluation mode."""

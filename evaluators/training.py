@@ -7,7 +7,7 @@ Topin 2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from evaluators.stacking import Forward, Precision, Stack, TrainedAsOne, worth_s
 
 __all__ = [
     "Batches",
+    "Epoch",
     "EvaluationError",
     "Forward",
     "Report",
@@ -31,6 +32,8 @@ __all__ = [
     "TrainingSettings",
     "accuracy",
     "device",
+    "epochs",
+    "follow",
     "normalised",
     "train",
     "use_threads",
@@ -62,6 +65,17 @@ class TrainingSettings:
     compile: bool = False
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch that is over. forward: the networks as they are now, in evaluation mode; it is good
+    until the next epoch begins.
+    """
+
+    number: int
+    loss: float
+    forward: Forward
+
+
 def train(  # noqa: PLR0913  what is trained, and two that may be left out
     networks: Sequence[nn.Module],
     data: Batches,
@@ -71,22 +85,44 @@ def train(  # noqa: PLR0913  what is trained, and two that may be left out
     report: Report | None = None,
     checkpoint: Path | None = None,
 ) -> Forward:
+    """Train networks of one architecture side by side, as ``epochs`` does, to the end or until
+    ``report``, which hears of each epoch, ends it.
+
+    Returns the trained networks as one function of normalised images, in evaluation mode.
+    """
+    training = epochs(networks, data, settings, seeds, checkpoint=checkpoint)
+    return follow(training, settings, report).forward
+
+
+def follow(training: Generator[Epoch], settings: TrainingSettings, report: Report | None) -> Epoch:
+    """The last epoch of a training, or the one in which ``report`` ends it."""
+    last = next(training)
+    for last in training:
+        if report and report(last.number, settings.epochs, {"loss": last.loss}):
+            training.close()
+    return last
+
+
+def epochs(
+    networks: Sequence[nn.Module],
+    data: Batches,
+    settings: TrainingSettings,
+    seeds: Sequence[int],
+    *,
+    checkpoint: Path | None = None,
+) -> Generator[Epoch]:
     """Train networks of one architecture side by side; ``seeds`` decide the order of the images.
 
-    Returns the trained networks as one function of normalised images, in evaluation mode. One
-    network is trained in place by ordinary calls; several must allow ``torch.func.vmap``.
+    Yields where it begins, which is epoch 0 or the last one of the checkpoint, then each epoch.
+    One network is trained in place by ordinary calls; several must allow ``torch.func.vmap``.
+    A generator that is closed before its end has left a checkpoint, if it has a file for it.
 
-    report: hears of each epoch and may end the training. checkpoint: a file from which a killed or
-    stopped training goes on; it must belong to these very networks, data, settings and seeds, and
-    whoever names it removes it.
+    checkpoint: a file from which a killed or stopped training goes on; it must belong to these very
+    networks, data, settings and seeds, and whoever names it removes it.
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    with torch.random.fork_rng():  # dropout
-        torch.manual_seed(seeds[0])
-        training = Training(networks, data, settings, seeds)
-        training.run(report, Checkpoint(checkpoint))
-    return lambda images: training.stack(images)[0]
+    return Training(networks, data, settings, seeds).run(Checkpoint(checkpoint))
 
 
 @torch.no_grad()
@@ -112,6 +148,7 @@ class Training:
     settings: TrainingSettings
     seeds: Sequence[int]
     epoch: int = 0
+    loss: float = math.nan
     pieces: Pieces = field(default_factory=Pieces)
 
     def __post_init__(self) -> None:
@@ -137,36 +174,46 @@ class Training:
         rate = self.settings.learning_rate
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
 
-    def run(self, report: Report | None, checkpoint: Checkpoint) -> None:
-        """All epochs that are left, or until ``report`` says to stop."""
+    def run(self, checkpoint: Checkpoint) -> Generator[Epoch]:
+        """Where it stands, then all epochs that are left."""
         if (state := checkpoint.load()) is not None:
             self._restore(state)
-        self.stack.train(True)
-        stop = False
-        while self.epoch < self.settings.epochs and not stop:
-            loss = self._run_epoch()
-            self.epoch += 1
-            if not math.isfinite(loss):
-                raise EvaluationError(f"the loss became {loss} in epoch {self.epoch}")
-            stop = bool(report and report(self.epoch, self.settings.epochs, {"loss": loss}))
-            if stop or checkpoint.is_due:
+        try:
+            yield Epoch(self.epoch, self.loss, self.stack.trained)
+            while self.epoch < self.settings.epochs:
+                self.loss = self._run_epoch()
+                self.epoch += 1
+                if not math.isfinite(self.loss):
+                    raise EvaluationError(f"the loss became {self.loss} in epoch {self.epoch}")
+                if checkpoint.is_due:
+                    checkpoint.save(self._state())
+                yield Epoch(self.epoch, self.loss, self.stack.trained)
+        except GeneratorExit:
+            if 0 < self.epoch < self.settings.epochs:
                 checkpoint.save(self._state())
-        self.stack.train(False)
+            raise
 
     def _run_epoch(self) -> float:
         """Returns the mean loss."""
+        self.stack.train(True)
+        with torch.random.fork_rng():
+            # Dropout has a stream of its own in each epoch, so there is no state of it to keep.
+            torch.manual_seed(((self.seeds[0] << 20) + self.epoch) % 2**63)
+            return self._steps()
+
+    def _steps(self) -> float:
         data, size = self.data, self.settings.batch_size
         total = torch.zeros((), device=data.labels.device)
         for index in shuffled(len(data.labels), self.batches, size, self.generators):
             images = data.augmented(index, self.generators)
             labels = data.labels[index.to(data.labels.device)]
             self.optimizer.zero_grad(set_to_none=True)
-            total += self.pieces.backward(self.loss, images, labels, self.stack.parameters)
+            total += self.pieces.backward(self.loss_of, images, labels, self.stack.parameters)
             self.optimizer.step()
             self.schedule.step()
         return total.item() / (self.batches * len(self.seeds))
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean over a batch, summed over the seeds: each seed's own gradient."""
         logits, extra = self.stack(self.data.normalised(images))
         smoothing = self.settings.label_smoothing
@@ -180,12 +227,12 @@ class Training:
         there nothing repeats bit for bit."""
         return {
             "epoch": self.epoch,
+            "loss": self.loss,
             "pieces": self.pieces.count,
             "tensors": {name: tensor.detach() for name, tensor in self.stack.tensors.items()},
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
-            "dropout": torch.get_rng_state(),
         }
 
     @torch.no_grad()
@@ -196,8 +243,7 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
         for generator, kept in zip(self.generators, state["generators"], strict=True):
             generator.set_state(kept)
-        torch.set_rng_state(state["dropout"])
-        self.epoch, self.pieces = state["epoch"], Pieces(state["pieces"])
+        self.epoch, self.loss, self.pieces = state["epoch"], state["loss"], Pieces(state["pieces"])
 
 
 def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:

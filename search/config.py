@@ -25,6 +25,7 @@ from pydantic import (
 from evaluators import EVALUATORS, users
 from evaluators.datasets import DATASETS, DataOptions, full_name, row_name
 from evaluators.objectives import OBJECTIVES
+from evaluators.sharebench import Table
 from space.errors import IsoshareError, one_of
 from space.methods import METHODS
 from space.plan import first_problem
@@ -83,7 +84,13 @@ class SearchConfig(BaseModel):
     compile: bool = False
     validation: float = Field(0.2, gt=0, lt=1)
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    sampler: str = "tpe"
+    sampler: str = "ehvi"
+    repeats: float = Field(0.0, ge=0, lt=1)
+    rungs: tuple[int, ...] = ()
+    reduction_factor: int = Field(3, ge=2)
+    stop_at: float | None = Field(None, gt=0, lt=1)
+    driver: Literal["ray", "simulate"] = "ray"
+    table: str | None = Field(None, min_length=1)
     max_parameters: int | None = Field(None, ge=1)
     max_macs: int | None = Field(None, ge=1)
     max_bytes: int | None = Field(None, ge=1)
@@ -98,6 +105,10 @@ class SearchConfig(BaseModel):
     def _fitting_defaults(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        if data.get("table") is not None:
+            return with_table(data)
+        if "sampler" not in data and not trades_exact(data.get("objectives", ())):
+            data = {"sampler": "tpe", **data}
         if data.get("evaluator", "train") != "train":
             row = EVALUATORS.get(str(data["evaluator"]))
             return {**(row.defaults if row else {}), **data}
@@ -143,6 +154,20 @@ class SearchConfig(BaseModel):
                 raise ConfigError(_not_measured(name, self.evaluator))
         return self
 
+    @model_validator(mode="after")
+    def _fitting_search(self) -> Self:
+        if (self.driver == "simulate") != (self.table is not None):
+            raise ConfigError(
+                "--driver simulate answers from a table and needs --table, and only it does: got "
+                f"--driver {self.driver} with {f'--table {self.table}' if self.table else 'none'}"
+            )
+        if list(self.rungs) != sorted({rung for rung in self.rungs if 0 < rung < self.epochs}):
+            raise ConfigError(
+                f"rungs must be ascending numbers of epochs below --epochs {self.epochs}, got "
+                f"{','.join(map(str, self.rungs))}"
+            )
+        return self
+
     @property
     def data_options(self) -> DataOptions:
         """What is asked of the data set."""
@@ -151,6 +176,30 @@ class SearchConfig(BaseModel):
     def document(self) -> dict[str, Any]:
         """The options as JSON values, without the database they are stored in."""
         return self.model_dump(mode="json", exclude={"storage", "study"})
+
+
+def trades_exact(objectives: Any) -> bool:
+    """Whether one measured objective is traded against one that is exact, as the default sampler
+    needs it; so are the default objectives.
+    """
+    if not objectives or not all(name in OBJECTIVES for name in objectives):
+        return True
+    exact = [name for name in objectives if OBJECTIVES[name].exact is not None]
+    return len(objectives) == 2 and len(exact) == 1
+
+
+def with_table(data: dict[str, Any]) -> dict[str, Any]:
+    """The options of a search that a table answers: those that made the table, which cannot be
+    others, and what is given.
+    """
+    made = Table.conditions_of(data["table"])["config"]
+    for name, value in made.items():
+        if name in data and json.loads(json.dumps(data[name])) != value:
+            raise ConfigError(
+                f"table {data['table']!r} was made with {name} {value}, got {data[name]}: leave "
+                f"--{name.replace('_', '-')} out, or train instead"
+            )
+    return {"driver": "simulate", "replicates": 1, **data, **made}
 
 
 def _not_measured(objective: str, evaluator: str) -> str:

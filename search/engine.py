@@ -4,26 +4,26 @@ A driver asks for jobs and tells what came of them; it knows neither samplers no
 is written first, the sampler is told afterwards. No plan is measured twice, however it is written;
 the budget is counted in the store, so it is exact through interruptions.
 
-A search has two phases. First the sampler proposes plans, measured on the validation images. When
-all trials have ended, the plans on the front are trained again and measured on the test images,
-which nothing has seen before.
+A search has two phases. First the sampler proposes plans, measured on the validation images; some
+of the budget may go to plans of the front again, with new seeds, and trainings that promise little
+may be stopped at a rung. When all trials have ended, the plans on the front are trained again and
+measured on the test images, which nothing has seen before.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from evaluators.evaluate import Measured, Split
 from evaluators.objectives import exact_values
 from search.config import SearchConfig
-from search.constraints import exact_limits, measured_limits
+from search.constraints import exact_limits
+from search.jobs import Job, Progress
+from search.ledger import Ledger
 from search.proposer import Proposer
-from search.results.pareto import Front, axes_of, pareto_front, values_of, with_all_values
-from space.plan import SharingPlan
 from space.search_space import SearchSpace
 from storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
 from storage.store import Store
@@ -32,33 +32,11 @@ ATTEMPTS = 3
 """So many workers may die on a plan before it counts as failed."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One plan for a worker: train it once for each seed, and measure on ``split``."""
-
-    number: int
-    plan: SharingPlan
-    seeds: tuple[int, ...]
-    split: Split
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands. ``tests`` counts trainings that are measured on the test images."""
-
-    budget: int
-    finished: int
-    failed: int
-    running: int
-    front: Front
-    tests: int
-    tests_done: int
-
-
 class Engine:
     """Ask, tell and fail for one study.
 
     conditions: what is stored with each measurement (versions, device, data fingerprint).
+    ledger: the trials as they are now, for whoever watches.
     on_change: called after each change; whoever watches assigns it.
     """
 
@@ -76,28 +54,16 @@ class Engine:
         self._space = space
         self._conditions = conditions or {}
         self.on_change: Callable[[], None] = lambda: None
-        self._axes = axes_of(study)
-        self._limits = measured_limits(config.document())
         # Parameters are recorded whatever is searched for: plan files and exports need them.
         bounded = (limit.objective for limit in exact_limits(config.document()))
         self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
-        self._trials: dict[int, TrialRecord] = {}
-        self._known: set[str] = set()
-        self._ended: Counter[TrialState] = Counter()
-        self._proposer = Proposer(
-            space,
-            config,
-            [axis.direction for axis in self._axes],
-            is_new=lambda plan: plan.fingerprint not in self._known,
-        )
-        for trial in store.trials(study.name):
-            self._remember(trial)
-            self._proposer.restore(trial, values_of(self._axes, trial), self._excess(trial))
-            if trial.state != "running":
-                self._ended[trial.state] += 1
-        self.front = self._front_of(list(self._trials.values()))
-        self._waiting = deque(t.number for t in self._trials.values() if t.state == "running")
-        self._exhausted = False
+        self.ledger = Ledger(study, config)
+        self.ledger.fill(store.trials(study.name))
+        self._proposer = Proposer(space, config, self.ledger)
+        trials = self.ledger.trials.values()
+        self._waiting = deque(trial.number for trial in trials if trial.state == "running")
+        self._is_over = False
+        self._remaining = self._proposer.remaining()
         self._running: dict[int, Job] = {}
         self._tests: deque[Job] | None = None
         self._tests_total = 0
@@ -105,8 +71,9 @@ class Engine:
     @property
     def budget(self) -> int:
         """How many trials the search is to have: fewer than asked for if there are no more."""
-        most = min(self._config.trials, self._space.count())
-        return len(self._trials) if self._exhausted else most
+        if self._is_over:
+            return self._spent
+        return min(self._config.trials, self._space.count() + self.ledger.repeats.done)
 
     @property
     def done(self) -> bool:
@@ -118,10 +85,13 @@ class Engine:
         left = len(self._tests or ()) + sum(job.split == "test" for job in self._running.values())
         return Progress(
             budget=self.budget,
-            finished=self._ended["finished"],
-            failed=self._ended["failed"],
+            finished=self.ledger.count("finished"),
+            failed=self.ledger.count("failed"),
+            stopped=self.ledger.count("stopped"),
+            repeats=self.ledger.repeats.done,
             running=len(self._running),
-            front=self.front,
+            remaining=self._remaining,
+            front=self.ledger.front,
             tests=self._tests_total,
             tests_done=self._tests_total - left,
         )
@@ -138,34 +108,40 @@ class Engine:
         """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
         records = tuple(self._record(one, job.split) for one in measured)
-        told = {record.seed for record in records}
-        left = tuple(seed for seed in job.seeds if seed not in told)
-        finished = not left
-        self._store.add_measurements(self._study.name, number, records, finished)
-        trial = self._trials[number]
-        self._trials[number] = replace(
-            trial,
-            state="finished" if finished else trial.state,
-            measurements=trial.measurements + records,
-        )
-        self._running[number] = replace(job, seeds=left)
-        if finished:
-            self._end(job)
+        ended = {one.seed for one in measured if one.epochs is None}
+        left = tuple(seed for seed in job.seeds if seed not in ended)
+        self._store.add_measurements(self._study.name, number, records, finished=not left)
+        trial = self.ledger.trials[number]
+        new = tuple(record for record in records if record not in trial.measurements)
+        self.ledger.put(replace(trial, measurements=trial.measurements + new))
+        self._running[number] = job = replace(job, seeds=left)
+        stopped = bool(left) and self._is_to_be_stopped(job)
+        if stopped:
+            self._store.stop_trial(self._study.name, number)
+        if stopped or not left:
+            self._end(job, "stopped" if stopped else "finished")
         self.on_change()
-        return finished
+        return stopped or not left
 
     def fail(self, number: int, reason: str) -> None:
-        """Record that a plan cannot be measured: it counts against the budget and stays known."""
+        """Record that a plan cannot be measured: it counts against the budget and stays known.
+
+        A plan that was measured before keeps what was measured.
+        """
         job = self._running[number]
-        if job.split == "validation":  # a front plan that fails its test keeps its validation
+        trial = self.ledger.trials[number]
+        if trial.state == "running":
             self._store.fail_trial(self._study.name, number, reason)
-            self._trials[number] = replace(self._trials[number], state="failed", error=reason)
-        self._end(job)
+            self.ledger.put(replace(trial, error=reason))
+            self._end(job, "failed")
+        else:
+            self.ledger.repeats.give_up(number)
+            self._end(job, trial.state)
         self.on_change()
 
     def lost(self, number: int) -> Job | None:
         """A worker died. The job to do again, less the seeds it had done; None if it failed."""
-        attempts = self._trials[number].attempts
+        attempts = self.ledger.trials[number].attempts
         if attempts >= ATTEMPTS:
             self.fail(number, f"its worker died {attempts} times")
             return None
@@ -174,38 +150,73 @@ class Engine:
 
     @property
     def _unfinished(self) -> int:
-        """Trials of the first phase that are still to be started."""
-        return len(self._waiting) + max(0, self.budget - len(self._trials))
+        """What is still to be started in the first phase."""
+        recalled = self.ledger.recalled() is not None
+        return len(self._waiting) + recalled + max(0, self.budget - self._spent)
+
+    @property
+    def _spent(self) -> int:
+        """So much of the budget is used or being used."""
+        return len(self.ledger) + self.ledger.repeats.done + self._repeating
+
+    @property
+    def _repeating(self) -> int:
+        """Repeats that are running."""
+        jobs = (job for job in self._running.values() if job.split == "validation")
+        return sum(self.ledger.trials[job.number].state == "finished" for job in jobs)
 
     def _next_job(self) -> Job | None:
         if self._waiting:
             number = self._waiting.popleft()
             self._count_attempt(number)
-            return self._job(self._trials[number])
-        if len(self._trials) < self.budget:
-            proposed = self._propose()
-            if proposed is not None:
-                return self._job(proposed)
-            self._exhausted = True
+            return self._job(self.ledger.trials[number])
+        recalled = self.ledger.recalled()
+        if recalled is not None:
+            return self._recall(recalled)
+        if self._spent < self.budget:
+            job = self._repeat() or self._propose()
+            if job is not None:
+                return job
+            self._is_over = True
         if self._running and self._tests is None:
             return None  # what is running may still change the front
         queue = self._test_queue()
         return queue.popleft() if queue else None
 
+    def _recall(self, number: int) -> Job:
+        attempts = self._store.recall_trial(self._study.name, number)
+        trial = replace(self.ledger.trials[number], state="running", attempts=attempts)
+        self.ledger.put(trial)
+        return self._job(trial)
+
+    def _repeat(self) -> Job | None:
+        """A plan of the front with new seeds, if it is time for one."""
+        repeats = self.ledger.repeats
+        if not repeats.are_due(self._spent, self._repeating):
+            return None
+        trial = repeats.next(self.ledger.front, self._running)
+        if trial is None:
+            return None
+        return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
+
     def _count_attempt(self, number: int) -> None:
         attempts = self._store.count_attempt(self._study.name, number)
-        self._trials[number] = replace(self._trials[number], attempts=attempts)
+        self.ledger.put(replace(self.ledger.trials[number], attempts=attempts))
 
     def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:
-        done = {m.seed for m in trial.measurements if m.split == split}
+        full = self._config.epochs
+        made = [m for m in trial.measurements if m.split == split]
+        done = {m.seed for m in made if m.fidelity["epochs"] == full}
         seeds = range(self._config.seed, self._config.seed + self._config.replicates)
-        return Job(trial.number, trial.plan, tuple(s for s in seeds if s not in done), split)
+        left = tuple(seed for seed in seeds if seed not in done)
+        rungs = self._config.rungs if split == "validation" and not done else ()
+        return Job(trial.number, trial.plan, left, split, rungs)
 
     def _record(self, measured: Measured, split: Split) -> MeasurementRecord:
         return MeasurementRecord(
             seed=measured.seed,
             split=split,
-            fidelity={"epochs": self._config.epochs},
+            fidelity={"epochs": measured.epochs or self._config.epochs},
             values=measured.values,
             seconds=measured.seconds,
             conditions=self._conditions,
@@ -214,14 +225,14 @@ class Engine:
     def _test_queue(self) -> deque[Job]:
         """The second phase; it is planned once, when the front stands."""
         if self._tests is None:
-            jobs = (self._job(trial, "test") for trial in self.front.members)
+            jobs = (self._job(trial, "test") for trial in self.ledger.front.members)
             self._tests = deque(job for job in jobs if job.seeds)
             self._tests_total = len(self._tests)
         return self._tests
 
-    def _propose(self) -> TrialRecord | None:
+    def _propose(self) -> Job | None:
         """A plan that the study does not have, stored as running; None if there is none left."""
-        number = len(self._trials)
+        number = len(self.ledger)
         proposal = self._proposer.propose(number)
         if proposal is None:
             return None
@@ -235,30 +246,26 @@ class Engine:
             attempts=1,
         )
         self._store.add_trial(self._study.name, trial)
-        self._remember(trial)
-        return trial
+        self.ledger.put(trial)
+        return self._job(trial)
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: Job, state: TrialState) -> None:
         del self._running[job.number]
         if job.split == "test":
             return
-        trial = self._trials[job.number]
-        self._ended[trial.state] += 1
-        self._proposer.tell(job.number, values_of(self._axes, trial), self._excess(trial))
-        # Who is off the front never comes back to it, so the others need not be looked at again.
-        self.front = self._front_of([*self.front.members, *self.front.excluded, trial])
+        before = self.ledger.trials[job.number]
+        trial = replace(before, state=state)
+        self.ledger.end(trial)
+        if before.state != "finished":
+            self._proposer.tell(trial)
+        self._remaining = self._proposer.remaining()
+        if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
+            self._is_over = True
 
-    def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
-        return pareto_front(self._axes, with_all_values(self._axes, trials), self._limits)
-
-    def _excess(self, trial: TrialRecord) -> dict[str, float]:
-        """How far a trial is beyond the limits on what was measured of it."""
-        values = {limit: trial.value(limit.objective) for limit in self._limits}
-        return {
-            limit.option: math.inf if value is None else limit.excess(value)
-            for limit, value in values.items()
-        }
-
-    def _remember(self, trial: TrialRecord) -> None:
-        self._trials[trial.number] = trial
-        self._known.add(trial.plan.fingerprint)
+    def _is_to_be_stopped(self, job: Job) -> bool:
+        """Whether a training has come to a rung and is not among the best there."""
+        trial = self.ledger.trials[job.number]
+        if trial.state != "running" or not job.rungs:
+            return False
+        reached = self.ledger.reached(trial)
+        return reached in job.rungs and not self.ledger.halving.goes_on(job.number, reached)

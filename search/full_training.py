@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from evaluators.checkpoints import Checkpoint
 from evaluators.datasets import Dataset, Part, load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.inherit import InheritingEvaluator
 from evaluators.training import (
-    EvaluationError,
+    Batches,
     Report,
     accuracy,
     train,
@@ -26,14 +27,15 @@ from evaluators.training import (
     worth_stacking,
 )
 from search.config import SearchConfig, make_config
-from search.runner import check_output, training_settings, with_arguments
+from search.measuring import training_settings
+from search.runner import check_output, with_arguments
 from space.apply import apply_plan, count_parameters
 from space.backbones import build_backbone
 from space.errors import IsoshareError, PlanError
 from space.plan import PlanFile
 from space.weights import save_weights
 
-__all__ = ["EvaluationError", "FullTraining", "prepare_training", "run_training"]
+__all__ = ["FullTraining", "prepare_training", "run_training"]
 
 Init = Literal["fresh", "inherit"]
 
@@ -64,17 +66,18 @@ class FullTraining:
 
 
 def prepare_training(
-    path: Path, output: Path, init: Init, options: Mapping[str, Any]
+    plan: Path | PlanFile, output: Path, init: Init, options: Mapping[str, Any]
 ) -> FullTraining:
     """Check everything that can be wrong. Raises IsoshareError.
 
     options: those of a search that decide how a network is trained; what is not given is as in the
     search that found the plan, but for the number of epochs.
     """
-    file = PlanFile.load(path)
+    file = plan if isinstance(plan, PlanFile) else PlanFile.load(plan)
     if file.backbone is None:
+        name = "the plan" if isinstance(plan, PlanFile) else plan
         raise PlanError(
-            f"{path} names no backbone, so there is nothing to train: add "
+            f"{name} names no backbone, so there is nothing to train: add "
             '"backbone": {"name": ..., "arguments": {...}}'
         )
     if not output.resolve().parent.is_dir():
@@ -116,11 +119,12 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
         "objective": "accuracy",
         "value": tested,
         "split": "test",
-        "fidelity": {"epochs": config.epochs},
+        "fidelity": {"epochs": config.epochs, "images": "all"},
         "seed": config.seed,
     }
     document = training.plan.model_dump(by_alias=True, exclude_none=True)
     document["measured"] = [*document["measured"], measured]
+    document["provenance"]["input"] = _input(evaluator.train_batches)
     save_weights(network.cpu(), training.output, PlanFile.model_validate(document))
     Checkpoint(training.checkpoint).remove()
     return {
@@ -130,6 +134,14 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
         "epochs": config.epochs,
         "test_accuracy": tested,
     }
+
+
+def _input(images: Batches) -> dict[str, Any]:
+    """What the network takes: the shape of an image, and how its bytes are normalised."""
+    mean, deviation = (
+        torch.as_tensor(value).flatten().tolist() for value in (images.mean, images.deviation)
+    )
+    return {"image": list(images.images.shape[1:]), "mean": mean, "deviation": deviation}
 
 
 def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> Evaluator:

@@ -11,6 +11,17 @@ from typing import Annotated, Literal
 import typer
 
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
+Format = Annotated[
+    Literal["json", "safetensors", "onnx"],
+    typer.Option(
+        help="json, the plan; safetensors, trained weights with the plan; onnx, the trained "
+        "network as a graph."
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option(metavar="CxHxW", help="onnx: an input image, where the file does not say it."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
 Storage = Annotated[
     str | None,
@@ -83,6 +94,9 @@ DataFolder = Annotated[
     typer.Option(
         metavar="DIR", show_default="the cache folder", help="Where downloads are, or go."
     ),
+]
+NewBudget = Annotated[
+    int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
 ]
 MovedData = Annotated[
     str | None,
@@ -180,7 +194,54 @@ Validation = Annotated[
 ]
 Sampler = Annotated[
     str | None,
-    typer.Option(metavar="S", show_default="tpe", help="Who proposes plans: tpe, nsga2 or random."),
+    typer.Option(
+        metavar="S",
+        show_default="ehvi",
+        help="Who proposes plans: ehvi (expected hypervolume improvement; knows who shares), "
+        "local (steps from the front), random, or Optuna's nsga2, tpe or gp.",
+    ),
+]
+Repeats = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        show_default="0.0",
+        help="Share of the trials that measure plans of the front again, with new seeds.",
+    ),
+]
+Rungs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,M",
+        show_default="none",
+        help="Stop trainings that promise little after these numbers of epochs.",
+    ),
+]
+ReductionFactor = Annotated[
+    int | None,
+    typer.Option(metavar="N", show_default="3", help="One in N trainings goes on from a rung."),
+]
+StopAt = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="End when at most this share of the hypervolume is likely still to be gained: 0.01.",
+    ),
+]
+Driver = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D",
+        show_default="ray",
+        help="What runs the trainings: ray, or simulate, which reads them from --table.",
+    ),
+]
+Table = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T",
+        help="A table of ShareBench for --driver simulate: sharebench-digits, or a file.",
+    ),
 ]
 MaxParameters = Annotated[
     int | None, typer.Option(metavar="N", help="Never measure a network of more parameters.")

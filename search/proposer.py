@@ -1,4 +1,4 @@
-"""Who proposes the next plan: warm starts, then an Optuna sampler, then chance, then a walk.
+"""Who proposes the next plan: warm starts, then the sampler, then chance, then a walk.
 
 Optuna's study lives in memory and is rebuilt from our own trials, so there is one truth. The
 sampler is seeded for each proposal by study, trial number and attempt: a resumed search proposes
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,10 +18,11 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial, TrialState
 
-from evaluators.objectives import Direction
 from search.config import SearchConfig
 from search.constraints import exact_limits, fits, nearest_plan
-from search.samplers import make_sampler, reseed
+from search.ledger import Ledger
+from search.samplers import optuna_sampler, reseed, sampler_row
+from search.samplers.history import History
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
 from storage.records import TrialRecord
@@ -48,24 +49,29 @@ class Proposal:
 class Proposer:
     """Proposes plans that are new, and learns from those that have ended.
 
-    directions: of the objectives; is_new: whether a plan is not yet in the study.
+    ledger: the trials, which it looks at and never changes; those of an earlier run are taken up.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         config: SearchConfig,
-        directions: Sequence[Direction],
-        is_new: Callable[[SharingPlan], bool],
+        ledger: Ledger,
     ) -> None:
         self._space = space
         self._config = config
         self._limits = exact_limits(config.document())
-        self._is_new = is_new
+        self._ledger = ledger
+        self._history = History(space, ledger.axes, self._fits, ledger.is_new, ledger.trials)
+        row = sampler_row(config.sampler)
+        self._plans = None if row.plans is None else row.plans(self._history)
         self._study = optuna.create_study(
-            sampler=make_sampler(config.sampler, config.seed), directions=list(directions)
+            sampler=optuna_sampler(config.sampler, config.seed),
+            directions=[axis.direction for axis in ledger.axes],
         )
         self._number_there: dict[int, int] = {}
+        for trial in ledger.trials.values():
+            self._restore(trial)
 
     def propose(self, number: int) -> Proposal | None:
         """A new plan for trial ``number``; None if none is left."""
@@ -80,55 +86,59 @@ class Proposer:
             return Proposal(plan, origin, memory)
         return None
 
-    def tell(
-        self, number: int, values: Sequence[float] | None, excess: Mapping[str, float]
-    ) -> None:
-        """Trial ``number`` has ended with these values, or without any.
+    def remaining(self) -> float | None:
+        """What may still be gained, as a share of the hypervolume; None if the sampler cannot
+        tell."""
+        return None if self._plans is None else self._plans.remaining()
 
-        excess: how far it is beyond each measured limit, zero or less if it keeps it.
-        """
-        there = self._number_there[number]
+    def tell(self, trial: TrialRecord) -> None:
+        """A trial has ended; one that was stopped may still go on."""
+        if trial.state == "stopped":
+            return
+        there, values = self._number_there[trial.number], self._ledger.values(trial)
         if values is None:
             self._study.tell(there, state=TrialState.FAIL)
             return
         frozen = self._study.get_trials(deepcopy=False)[there]
-        trial = optuna.Trial(self._study, frozen._trial_id)
-        for name, much in excess.items():
-            trial.set_constraint(name, much)
-        self._study.tell(trial, values, TrialState.COMPLETE)
+        asked = optuna.Trial(self._study, frozen._trial_id)
+        for name, much in self._ledger.excess(trial).items():
+            asked.set_constraint(name, much)
+        self._study.tell(asked, values, TrialState.COMPLETE)
 
-    def restore(
-        self, trial: TrialRecord, values: Sequence[float] | None, excess: Mapping[str, float]
-    ) -> None:
-        """Take up a trial of an earlier run; one without values has failed or is still running."""
+    def _restore(self, trial: TrialRecord) -> None:
+        """Take up a trial of an earlier run; one without values has failed or is under way."""
+        values = self._ledger.values(trial)
         params = trial.proposal["params"]
         try:
             self._space.suggest(fixed := FixedTrial(params))
         except ValueError:  # told in the words of an earlier version
             params = self._space.parameters(trial.plan)
             self._space.suggest(fixed := FixedTrial(params))
+        is_open = trial.state in ("running", "stopped")
         ended = TrialState.FAIL if values is None else TrialState.COMPLETE
         self._number_there[trial.number] = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.RUNNING if trial.state == "running" else ended,
+                state=TrialState.RUNNING if is_open else ended,
                 values=values,
                 params=params,
                 distributions=fixed.distributions,
                 system_attrs=trial.proposal["system_attrs"],
-                constraints=None if values is None else dict(excess),
+                constraints=None if values is None else self._ledger.excess(trial),
             )
         )
 
     def _candidates(self, number: int) -> Iterator[tuple[str, optuna.Trial, SharingPlan]]:
         """Plans from the best source to the last resort; known ones among the sampler's."""
-        for origin, plan in self._space.warm_starts().items():
+        for origin, plan in self._warm_starts.items():
             if self._may_be_proposed(plan):
                 yield origin, *self._ask_for(plan)
-        for attempt in range(REPEATS_IN_A_ROW):
-            reseed(self._study.sampler, self._stream(number, attempt))
-            trial = self._study.ask()
-            yield "sampler", trial, self._space.suggest(trial)
+        if self._plans is None:
+            yield from self._of_optuna(number)
+        else:
+            chosen = self._plans.propose(random.Random(self._stream(number, 0)))
+            if chosen is not None:
+                yield "sampler", *self._ask_for(chosen)
         rng = random.Random(self._stream(number, REPEATS_IN_A_ROW))
         for _ in range(RANDOM_DRAWS):
             plan = self._space.random_plan(rng)
@@ -136,6 +146,24 @@ class Proposer:
                 yield "random", *self._ask_for(plan)
         for plan in filter(self._may_be_proposed, self._walk()):
             yield "walk", *self._ask_for(plan)
+
+    @cached_property
+    def _warm_starts(self) -> dict[str, SharingPlan]:
+        return self._space.warm_starts()
+
+    def _of_optuna(self, number: int) -> Iterator[tuple[str, optuna.Trial, SharingPlan]]:
+        """What a sampler that knows only vectors proposes, known plans among it; one that insists
+        on a plan is not asked a third time.
+        """
+        before = None
+        for attempt in range(REPEATS_IN_A_ROW):
+            reseed(self._study.sampler, self._stream(number, attempt))
+            trial = self._study.ask()
+            plan = self._space.suggest(trial)
+            yield "sampler", trial, plan
+            if plan == before:
+                return
+            before = plan
 
     def _walk(self) -> Iterator[SharingPlan]:
         """All plans of a small space; of a larger one those around the smallest plan, or one that
@@ -162,7 +190,7 @@ class Proposer:
         return nearest_plan(self._limits, self._space)
 
     def _may_be_proposed(self, plan: SharingPlan) -> bool:
-        return self._is_new(plan) and self._fits(plan)
+        return self._ledger.is_new(plan) and self._fits(plan)
 
     def _fits(self, plan: SharingPlan) -> bool:
         """Whether the plan keeps the constraints: known before anything is trained."""

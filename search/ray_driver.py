@@ -41,7 +41,8 @@ from ray.tune.experiment import Trial
 
 from evaluators.evaluate import Measure, Measured
 from evaluators.training import use_threads
-from search.engine import Engine, Job
+from search.engine import Engine
+from search.jobs import Job
 from space.errors import IsoshareError
 
 IDLE_SECONDS = 0.1
@@ -83,7 +84,7 @@ class Worker(tune.Trainable):
             return {"idle": True}
         try:
             if self._steps is None:
-                self._steps = iter(self._measure(job.plan, job.seeds, job.split))
+                self._steps = iter(self._measure(job.plan, job.seeds, job.split, job.rungs))
             return {"number": job.number, "measured": next(self._steps)}
         except StopIteration:
             return {"number": job.number, "error": "the evaluator gave no result"}

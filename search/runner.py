@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import platform
-import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from evaluators import EVALUATORS
 from evaluators.checkpoints import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset, moved_to
 from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.probes import PROBES, Probed, probe
-from evaluators.stacking import computes_bfloat16
-from evaluators.training import Report, TrainingSettings, device
 from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
+from search.measuring import conditions_of, evaluator_of
+from search.prepared import Prepared, new_study, study_context
 from search.results.words import sites_of
-from search.samplers import check_sampler
+from search.samplers import sampler_row
+from search.tabular_search import prepare_tabular, prepare_tabular_resume
 from space.apply import count_parameters
 from space.backbones import Argument, build_backbone, default_arguments
 from space.costs import NetworkCosts
@@ -38,40 +32,24 @@ from space.sites import find_sites
 from storage.records import StudyRecord
 from storage.store import Store
 
-VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A checked search: nothing has been stored or started yet.
-
-    is_new: its study is to be made. prepare: what the evaluator needs once, before it is sent to
-    workers. warnings: sentences for the user about the data.
-    """
-
-    is_new: bool
-    config: SearchConfig
-    study: StudyRecord
-    space: SearchSpace
-    measure: Measure
-    prepare: Callable[[Report], None] | None
-    conditions: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
     """Check everything that can be wrong with a new search. Raises IsoshareError."""
-    check_sampler(config.sampler)
+    sampler_row(config.sampler)
+    if config.table is not None:
+        return prepare_tabular(config, store)
     if config.study is not None:
         store.check_free(config.study)
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = with_arguments(config, dataset)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
-    name = config.study or _free_name(store, config)
-    data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
-    context = study_context(config, space, data)
-    study = StudyRecord(name, datetime.now(UTC), config.document(), context)
+    data = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "image": list(dataset.train.images.shape[1:]),
+    }
+    study = new_study(config, store, study_context(config, space, data))
     return _prepared(True, config, study, space, dataset)
 
 
@@ -91,7 +69,9 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"study {name!r} has {there} trials already: --trials must be at least {there}, "
             f"got {config.trials}"
         )
-    check_sampler(config.sampler)
+    sampler_row(config.sampler)
+    if config.table is not None:
+        return prepare_tabular_resume(config, study)
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     known = study.context["dataset"]["fingerprint"]
     if dataset.fingerprint != known:
@@ -187,34 +167,12 @@ def check_output(backbone: torch.nn.Module, dataset: Dataset, name: str) -> None
         )
 
 
-def training_settings(config: SearchConfig) -> TrainingSettings:
-    """The options that say how a network is trained."""
-    names = (field.name for field in fields(TrainingSettings))
-    return TrainingSettings(**{name: getattr(config, name) for name in names})
-
-
 def _prepared(
     is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
 ) -> Prepared:
-    row = EVALUATORS[config.evaluator]
-    options = {name: getattr(config, name) for name in row.options}
-    made = row.make(
-        config.backbone,
-        config.backbone_arg,
-        dataset,
-        training_settings(config),
-        checkpoints=checkpoint_folder(study.name),
-        **options,
-    )
+    made = evaluator_of(config, dataset, checkpoint_folder(study.name))
     evaluator = _probed(made, config, dataset)
-    conditions = {
-        "evaluator": config.evaluator,
-        **options,
-        "device": str(device()),
-        "bfloat16": computes_bfloat16(device()),
-        "dataset": dataset.fingerprint,
-        **_versions(),
-    }
+    conditions = conditions_of(config, dataset)
     warm_up = getattr(made, "prepare", None)
     return Prepared(is_new, config, study, space, evaluator, warm_up, conditions, dataset.warnings)
 
@@ -224,39 +182,3 @@ def _probed(measure: Measure, config: SearchConfig, dataset: Dataset) -> Measure
     names = tuple(name for name in config.objectives if name in PROBES)
     shape = dataset.train.images.shape[1:]
     return Probed(measure, names, config.backbone, config.backbone_arg, shape) if names else measure
-
-
-def _free_name(store: Store, config: SearchConfig) -> str:
-    """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
-    taken = {summary.name for summary in store.studies()}
-    data = re.sub(r"[^\w.-]+", "-", Path(config.dataset).name)  # of a folder its last part
-    stem = f"{data}-{config.backbone.rpartition(':')[2]}"
-    numbers = range(1, len(taken) + 2)
-    return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)
-
-
-def study_context(
-    config: SearchConfig, space: SearchSpace, dataset: dict[str, str]
-) -> dict[str, Any]:
-    """What readers of the study need without torch and without the backbone."""
-    return {
-        "backbone": {"name": config.backbone, "arguments": config.backbone_arg},
-        "sites": [{**asdict(site), "kernel_size": list(site.kernel_size)} for site in space.sites],
-        "unshared": space.unshared,
-        "plans": str(space.count()),  # may be beyond what JSON readers hold in a number
-        "objectives": {
-            name: {
-                "direction": OBJECTIVES[name].direction,
-                "reference": OBJECTIVES[name].worst(space),
-                "unit": OBJECTIVES[name].unit,
-            }
-            for name in config.objectives
-        },
-        **({"costs": space.costs.document()} if space.has_costs else {}),
-        "dataset": dataset,
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from search.engine import Progress
+from search.jobs import Progress
 from search.results.words import counted
 from storage.records import StudyRecord
 
@@ -49,23 +49,29 @@ def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, f
     """Shows the epochs of one training: a bar on a terminal, a line for each epoch elsewhere."""
     if not console.is_terminal:
         yield lambda epoch, epochs, values: console.print(
-            f"epoch {epoch}/{epochs}, loss {values['loss']:.4f}", highlight=False
+            f"epoch {epoch}/{epochs}, {_first(values)}", highlight=False
         )
         return
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed}/{task.total}"),
         BarColumn(bar_width=24),
-        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[value]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, loss="-")
+        task = bar.add_task("", total=None, value="")
 
         def report(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
-            bar.update(task, completed=epoch, total=epochs, loss=f"{values['loss']:.4f}")
+            bar.update(task, completed=epoch, total=epochs, value=_first(values))
 
         yield report
+
+
+def _first(values: Mapping[str, float]) -> str:
+    """The first of the values of an epoch, with its name."""
+    name, value = next(iter(values.items()))
+    return f"{name} {value:.4f}"
 
 
 class Clock:
@@ -77,7 +83,7 @@ class Clock:
 
     def left(self, progress: Progress) -> str:
         """The time left as ``1:05``, or ``?`` while nothing is done yet."""
-        done = progress.finished + progress.failed + progress.tests_done
+        done = _done(progress) + progress.tests_done
         if self._at_start is None:
             self._at_start = done
         here = done - self._at_start
@@ -100,12 +106,8 @@ class LiveView:
     def update(self, progress: Progress) -> None:
         """Something has changed."""
         testing = progress.tests > 0
-        facts = (
-            f"{progress.running} running  {progress.failed} failed  "
-            f"front {len(progress.front.members)}  hypervolume {progress.front.hypervolume:,.5g}  "
-            f"{self._clock.left(progress)} left"
-        )
-        done, total = progress.finished + progress.failed, progress.budget
+        facts = "  ".join([*_facts(progress), f"{self._clock.left(progress)} left"])
+        done, total = _done(progress), progress.budget
         if testing:
             done, total = progress.tests_done, progress.tests
         self._bar.update(
@@ -130,7 +132,7 @@ class PlainView:
     def update(self, progress: Progress) -> None:
         """Something has changed; what has ended is shown one change later, when others run."""
         left = self._clock.left(progress)
-        state = (progress.finished + progress.failed, progress.tests_done)
+        state = (_done(progress), progress.tests_done)
         if self._seen is None:
             self._shown = state
         if state != self._seen or state == self._shown:
@@ -140,12 +142,28 @@ class PlainView:
         if progress.tests_done:
             text = f"tested {progress.tests_done}/{progress.tests} of the front, {left} left"
         else:
-            text = (
-                f"trials {state[0]}/{progress.budget}, {progress.running} running, "
-                f"{progress.failed} failed, front {len(progress.front.members)}, "
-                f"hypervolume {progress.front.hypervolume:,.5g}, {left} left"
-            )
+            facts = ", ".join(_facts(progress))
+            text = f"trials {state[0]}/{progress.budget}, {facts}, {left} left"
         self._console.print(text, highlight=False)
+
+
+def _done(progress: Progress) -> int:
+    """How much of the budget has been measured."""
+    return progress.finished + progress.failed + progress.stopped + progress.repeats
+
+
+def _facts(progress: Progress) -> list[str]:
+    """What is worth knowing beside how far the search is."""
+    some = {"stopped early": progress.stopped, "repeats": progress.repeats}
+    gain = [] if progress.remaining is None else [f"at most {progress.remaining:.1%} to gain"]
+    return [
+        f"{progress.running} running",
+        f"{progress.failed} failed",
+        *(f"{count} {name}" for name, count in some.items() if count),
+        f"front {len(progress.front.members)}",
+        f"hypervolume {progress.front.hypervolume:,.5g}",
+        *gain,
+    ]
 
 
 def _bar(console: Console) -> Bar:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from space.errors import PlanError
-from space.methods import METHODS, Effective
+from space.methods import METHODS
 from space.plan import Bank, SharingPlan
 from space.sites import Site, find_sites, left_private
 
@@ -29,6 +29,29 @@ def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
     for bank, sites in banks:
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
     return shared
+
+
+def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
+    """A copy of a shared network, for evaluation only, whose sites are ordinary convolutions.
+
+    network: shared by ``plan``. What was computed from shared tensors becomes a kernel of its own,
+    so the copy may be larger; sites that merely hold the same kernel go on sharing it.
+    """
+    baked = copy.deepcopy(network).eval()
+    for name, (weight, bias) in plain_kernels(baked, plan).items():
+        _become_plain(baked.get_submodule(name), weight, bias)
+    return baked
+
+
+def plain_kernels(network: nn.Module, plan: SharingPlan) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """For each site of ``plan``, which shares ``network``, kernel and bias of the ordinary
+    convolution that computes the same in evaluation. Gradients go through them.
+    """
+    return {
+        name: METHODS[bank.method].implementation.plain(network.get_submodule(name))
+        for bank in plan.banks
+        for name in bank.sites
+    }
 
 
 def fit(
@@ -59,9 +82,8 @@ def plan_parameters(plan: SharingPlan, sites: Sequence[Site], unshared: int) -> 
     """
     total = unshared
     for bank, members in fit(plan, sites):
-        method = METHODS[bank.method].implementation
         total -= sum(site.parameters for site in members)
-        total += method.parameters(members, bank.options)
+        total += METHODS[bank.method].parameters(members, bank.options)
     return total
 
 
@@ -85,17 +107,22 @@ def extra_loss(module: nn.Module) -> Tensor | None:
     return sum(losses[1:], losses[0]) if losses else None
 
 
-def effective(conv: nn.Conv2d) -> Effective:
-    """Kernel and bias with which ``conv`` computes in evaluation mode, however it is shared."""
-    for row in METHODS.values():
-        if (found := row.implementation.effective(conv)) is not None:
-            return found
-    return Effective(conv.weight, conv.bias)
-
-
 def count_parameters(module: nn.Module) -> int:
     """Unique trainable parameters of ``module``: a shared tensor counts once."""
     return sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
+
+
+def _become_plain(conv: Any, weight: Tensor, bias: Tensor | None) -> None:
+    """Turn a site into an ``nn.Conv2d``; its place and its hooks stay."""
+    from torch import nn
+
+    if conv._parameters.get("weight") is weight:
+        return
+    conv.__class__ = nn.Conv2d
+    conv._parameters.clear()
+    conv._modules.clear()
+    conv.weight = nn.Parameter(weight.detach())
+    conv.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach()))
 
 
 def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -> str:

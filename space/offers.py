@@ -34,7 +34,7 @@ class Offer:
 
     def parameters(self, sites: Sequence[Site]) -> int:
         """What a bank of these sites costs."""
-        return METHODS[self.method].implementation.parameters(sites, dict(self.options))
+        return METHODS[self.method].parameters(sites, dict(self.options))
 
     def fixed(self, site: Site) -> int:
         """What a network-wide bank costs beside the part that each site adds."""

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -83,7 +84,10 @@ class SharingPlan:
         banks.sort(key=lambda bank: natural_order(bank.sites[0]))
         object.__setattr__(self, "banks", tuple(banks))
 
-    @property
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that name the network this plan builds on its backbone."""
         text = json.dumps(self.documents(), sort_keys=True, separators=(",", ":"))

@@ -73,6 +73,12 @@ class SearchSpace:
         private = prod(space.count() for space in self._spaces)
         return private + sum(self._wide.count(offer) for offer in self._wide.offers)
 
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Every method with every set of options that some plan has."""
+        own = (offer for space in self._spaces for offer in space.offers)
+        return tuple(dict.fromkeys((*own, *self._wide.offers)))
+
     def trainable_parameters(self, plan: SharingPlan) -> int:
         """Trainable parameters of the network that ``plan`` builds, without building it."""
         return plan_parameters(plan, self.sites, self.unshared)
@@ -185,6 +191,14 @@ class SearchSpace:
             method = rng.choice(methods) if methods else PRIVATE
             choices.append(joined if method == PRIVATE else space.random(method, rng))
         return self._plan(self._wide.tidy(choices))
+
+    def crossing(self, one: SharingPlan, other: SharingPlan, rng: random.Random) -> SharingPlan:
+        """What each group has chosen in one of two plans of the space, drawn for each group."""
+        first, second = self._read(one), self._read(other)
+        assert first is not None, "only plans of the space are crossed"
+        assert second is not None, "only plans of the space are crossed"
+        pairs = zip(first, second, strict=True)
+        return self._plan(self._wide.mixed([rng.choice(pair) for pair in pairs]))
 
     def neighbours(self, plan: SharingPlan) -> Iterator[SharingPlan]:
         """Plans one step away: a site moved, banks merged or split, an option, a method, a group

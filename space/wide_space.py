@@ -92,6 +92,18 @@ class WideSpace:
                     tidied[place] = ALL_PRIVATE
         return tidied
 
+    def mixed(self, choices: Sequence[Choice]) -> Choices:
+        """``choices`` of several plans, with the offer of one of them for all that have joined."""
+        offer = self._offer_of(choices)
+        if offer is None:
+            return list(choices)
+        return self.tidy(
+            [
+                self.joined(offer, place) if self.is_wide(choice) else choice
+                for place, choice in enumerate(choices)
+            ]
+        )
+
     def is_wide(self, choice: Choice) -> bool:
         """Whether a group has joined a network-wide bank."""
         return choice.offer is not None and METHODS[choice.offer.method].network_wide

@@ -159,6 +159,14 @@ class Store:
         with self._session() as session:
             self._trial_row(session, name, number).state = "stopped"
 
+    def recall_trial(self, name: str, number: int) -> int:
+        """Record that a worker takes a stopped trial up again; return how many have begun it."""
+        with self._session() as session:
+            trial = self._trial_row(session, name, number)
+            trial.state = "running"
+            trial.attempts += 1
+            return trial.attempts
+
     def count_attempt(self, name: str, number: int) -> int:
         """Record that a worker starts on a trial; return how often that has happened."""
         with self._session() as session:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import run_search
 from evaluators.training import use_threads
 from search.config import make_config
 from search.engine import Engine
+from search.inline_driver import run_inline
+from search.runner import prepare, start
 from storage.store import Store
 from tests.fakes import MakeEngine, create_study, space_of
 
@@ -41,6 +45,36 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(f"sqlite:///{tmp_path / 'test.db'}")
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def small_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database in which study "s" is a real search, on digits, without Ray."""
+    folder = tmp_path_factory.mktemp("small-search")
+    store = Store(f"sqlite:///{folder / 'isoshare.db'}")
+    small = {"backbone": "resnet_cifar", "backbone_arg": {"depth": 8, "width": 2}, "batch_size": 32}
+    config = make_config({**small, "study": "s", "trials": 4, "epochs": 1, "workers": 1})
+    prepared = prepare(config, store)
+    run_inline(start(prepared, store), prepared.measure)
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs one command in this process: exit code, what it printed, what it said on stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["isoshare", *map(str, arguments)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as ended:
+            run_search.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
 
 
 @pytest.fixture

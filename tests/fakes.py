@@ -14,7 +14,7 @@ from evaluators.evaluate import Measured, Split
 from evaluators.training import EvaluationError
 from search.config import SearchConfig
 from search.engine import Engine
-from search.runner import study_context
+from search.prepared import study_context
 from space.apply import count_parameters
 from space.forward_pass import network_costs
 from space.plan import Bank, SharingPlan
@@ -55,7 +55,7 @@ class FakeMeasure:
     measured: list[tuple[str, int, Split]] = field(default_factory=list)
 
     def __call__(
-        self, plan: SharingPlan, seeds: Sequence[int], split: Split
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         for seed in seeds:
             self.measured.append((plan.fingerprint, seed, split))
@@ -65,6 +65,9 @@ class FakeMeasure:
             saved = sum(len(bank.sites) - 1 for bank in plan.banks)
             values = {"accuracy": 0.9 - 0.03 * saved + noise}
             values |= {"latency": 1 + abs(noise)} if self.latency else {}
+            for rung in rungs:  # there is less to be seen early on
+                early = {"accuracy": values["accuracy"] * (0.5 + 0.05 * rung)}
+                yield [Measured(seed, early, 0.5, rung)]
             yield [Measured(seed, values, 0.5)]
 
 

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "storage": {"storage", "space.plan", "space.errors"},
     "evaluators": {"evaluators", "space"},
     "search": {"search", "evaluators", "storage", "space"},
-    "run_search": {"search", "storage", "space.errors"},
+    "run_search": {"search", "storage", "space.errors", "space.plan"},
 }
 HOMES = {
     "ray": {"search/ray_driver.py"},
@@ -26,12 +26,18 @@ HOMES = {
     "sqlalchemy": {"storage"},
     "plotly": {"search/results/drawing.py"},
     "matplotlib": {"search/results/drawing.py"},
+    "jinja2": {"search/results/report.py"},
     "moocore": {"search/results/pareto.py"},
-    "sklearn": {"evaluators/datasets.py", "evaluators/parts.py"},
+    "sklearn": {"evaluators/datasets.py", "evaluators/parts.py", "search/samplers/surrogate.py"},
+    "scipy": {"search/samplers/improvement.py"},
+    "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/decoding.py", "evaluators/pixels.py"},
     "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
     "safetensors": {"space/weights.py", "evaluators/inherit.py"},
     "typer": {"run_search.py", "search/options.py"},
+    "onnx_ir": {"space/onnx_file.py"},
+    "onnxscript": {"space/onnx_file.py"},
+    "onnxruntime": {"space/onnx_file.py"},
 }
 TORCH_FREE = (
     "space/plan.py",
@@ -39,7 +45,9 @@ TORCH_FREE = (
     "storage",
     "search/results",
     "search/config.py",
+    "search/exporting.py",
     "search/options.py",
+    "search/terminal.py",
     "run_search.py",
     "evaluators/__init__.py",
     "evaluators/augmentation.py",
@@ -50,6 +58,7 @@ TORCH_FREE = (
     "evaluators/image_folder.py",
     "evaluators/parts.py",
     "evaluators/pixels.py",
+    "evaluators/sharebench.py",
     "evaluators/torchvision_sets.py",
 )
 HEAVY = {"torch", "torchvision", "ray"}
@@ -160,6 +169,8 @@ def modules_after(code: str) -> set[str]:
         "search.results.pareto",
         "search.results.figures",
         "search.results.export",
+        "search.results.plan_picture",
+        "search.results.report",
         "search.results.tables",
     ],
 )

@@ -20,7 +20,17 @@ from storage.store import Store
 from tests.fake_data import write_folder
 
 PROGRAM = Path(__file__).parent.parent / "run_search.py"
-COMMANDS = ("launch", "resume", "studies", "pareto", "export", "inspect")
+COMMANDS = (
+    "launch",
+    "resume",
+    "studies",
+    "pareto",
+    "export",
+    "report",
+    "train",
+    "reproduce",
+    "inspect",
+)
 QUICK = ("--epochs", "1", "--replicates", "2", "--workers", "2", "--study", "s")
 
 
@@ -270,6 +280,10 @@ WRONG = [
     (("export", "taken", "-o", "p.json"), "no trial has finished yet"),
     (("export", "taken", "--trial", "3", "-o", "p.json"), "trial 3 is not among"),
     (("export", "taken", "--best", "worst", "-o", "p.json"), "'worst' is not one of"),
+    (("report", "nothing", "-o", "r.html"), "unknown study 'nothing'"),
+    (("report", "taken", "-o", "r.html"), "no trial has finished yet"),
+    (("reproduce", "none.json"), "cannot read the plan file none.json"),
+    (("reproduce", "text.json"), "must be JSON"),
     (("studies", "--storage", "nonsense"), "not a database URL"),
     (("inspect", "none.json"), "cannot read the plan file none.json"),
     (("inspect", "text.json"), "must be JSON"),

@@ -114,7 +114,7 @@ def test_inaccurate_plans_are_kept_but_off_the_front(store: Store, tmp_path: Pat
     results = load_results(store, "study")
     assert len(results.finished) == 20
     members = [trial.number for trial in results.front.members]
-    assert members == [trial.number for trial in engine.front.members]
+    assert members == [trial.number for trial in engine.ledger.front.members]
     excluded = {trial.number for trial in results.front.excluded}
     for trial in results.finished:
         value = trial.value("accuracy")
@@ -184,4 +184,4 @@ def test_a_trial_without_the_bounded_value_breaks_the_limit(store: Store) -> Non
     assert trial == []
     job = engine.ask()
     assert job is not None
-    assert engine._excess(store.trials("study")[0]) == {"min_accuracy": math.inf}
+    assert engine.ledger.excess(store.trials("study")[0]) == {"min_accuracy": math.inf}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +11,16 @@ import pytest
 
 from evaluators.evaluate import Measured
 from search.config import make_config
-from search.engine import ATTEMPTS, Engine, Job
+from search.engine import ATTEMPTS, Engine
 from search.inline_driver import run_inline
+from search.jobs import Job
+from search.ledger import Ledger
+from search.prepared import Prepared, study_context
 from search.proposer import Proposer
-from search.runner import Prepared, start, study_context
+from search.runner import start
 from search.samplers import SAMPLERS
 from storage.database import StoreError
-from storage.records import StudyRecord, TrialRecord
+from storage.records import MeasurementRecord, StudyRecord, TrialRecord
 from storage.store import Store
 from tests.fakes import FakeMeasure, MakeEngine, create_study, space_of
 
@@ -41,18 +45,18 @@ def ask(engine: Engine) -> Job:
 def test_a_whole_search_measures_distinct_plans_and_tests_the_front(
     make_engine: MakeEngine, store: Store, sampler: str
 ) -> None:
-    engine, measure = make_engine(sampler=sampler, trials=30), FakeMeasure()
+    engine, measure = make_engine(sampler=sampler, trials=16), FakeMeasure()
     run_inline(engine, measure)
     assert engine.done
     trials = store.trials("study")
-    assert len(trials) == len({trial.plan.fingerprint for trial in trials}) == 30
+    assert len(trials) == len({trial.plan.fingerprint for trial in trials}) == 16
     assert {trial.state for trial in trials} == {"finished"}
     assert [trial.origin for trial in trials[:2]] == ["unshared", "fully shared"]
     assert max(Counter(measure.measured).values()) == 1
     tested = {name for name, _, split in measure.measured if split == "test"}
-    assert tested == {trial.plan.fingerprint for trial in engine.front.members}
+    assert tested == {trial.plan.fingerprint for trial in engine.ledger.front.members}
     numbers = {trial.number for trial in trials if trial.samples("accuracy", "test")}
-    assert numbers == {trial.number for trial in engine.front.members}
+    assert numbers == {trial.number for trial in engine.ledger.front.members}
 
 
 def test_the_test_images_are_not_touched_before_the_search_has_ended(
@@ -229,7 +233,6 @@ def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Stor
 def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
     """Their plan is what counts: the sampler hears it in today's parameters."""
     space = space_of(4)
-    proposer = Proposer(space, make_config({}), ["maximize", "minimize"], lambda _: True)
     old = TrialRecord(
         number=0,
         plan=space.fully_shared_plan(),
@@ -238,7 +241,12 @@ def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
         exact={"parameters": 66.0},
         proposal={"params": {"a name of long ago": "x"}, "system_attrs": {}},
     )
-    proposer.restore(old, [0.8, 66.0], {})
+    measured = MeasurementRecord(0, "validation", {"epochs": 15}, {"accuracy": 0.8}, 1.0)
+    config = make_config({})
+    context = study_context(config, space, {})
+    ledger = Ledger(StudyRecord("s", datetime.now(UTC), config.document(), context), config)
+    ledger.fill([replace(old, measurements=(measured,))])
+    proposer = Proposer(space, config, ledger)
     (known,) = proposer._study.get_trials()
     assert known.params == space.parameters(old.plan)
     assert known.values == [0.8, 66.0]

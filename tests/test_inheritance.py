@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from evaluators.inheritance import calibrate, fisher, inherit, take_over
 from evaluators.training import Batches
 from space import Bank, SharingPlan, apply_plan
-from space.apply import effective
 from space.methods import METHODS
 from space.methods.kernel import mean_kernel
 from tests.test_methods import Net, body_sites
@@ -164,7 +163,8 @@ def test_a_split_starts_exactly_at_its_parents_function(method: str) -> None:
     source = trained()
     names = body_sites(source)
     options = PLENTY[method]
-    parent, _ = inherit(source, plan_of(method, options, names))
+    whole = plan_of(method, options, names)
+    parent, _ = inherit(source, whole)
     calibrate(parent, data())
     moved(parent)
     rounding = 1e-5 if method in ("anchored", "filter_basis") else 0.0  # something is multiplied in
@@ -174,25 +174,10 @@ def test_a_split_starts_exactly_at_its_parents_function(method: str) -> None:
         SharingPlan(): rounding,
     }
     for plan, tolerance in children.items():
-        child = take_over(apply_plan(trained(1), plan), parent).eval()
+        child = take_over(apply_plan(trained(1), plan), parent, whole).eval()
         with torch.no_grad():
             found, expected = child(images()), parent(images())
         assert (found - expected).abs().max() <= tolerance
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("site", ["body.3", "body.6"])  # without a bias, and with one
-def test_one_convolution_computes_what_a_shared_one_does(method: str, site: str) -> None:
-    source = trained()
-    network, _ = inherit(source, plan_of(method, PLENTY[method], body_sites(source)))
-    conv: Any = moved(network).get_submodule(site)
-    x = torch.randn(2, 4, 9, 9)
-    amount = effective(conv)
-    padding = conv.padding if isinstance(conv.padding, str) else tuple(conv.padding)
-    with torch.no_grad():
-        direct = nn.functional.conv2d(x, *amount, conv.stride, padding, conv.dilation)
-        assert torch.allclose(conv(x), direct, atol=1e-4)
-    assert amount.kernel.shape == (4, 4, 3, 3)
 
 
 def test_the_normalisations_that_projection_takes_for_the_identity_become_it() -> None:

@@ -87,8 +87,8 @@ def test_the_order_of_the_objectives_changes_no_front(tmp_path: Path) -> None:
         config = make_config({"objectives": objectives, "trials": 1000, "replicates": 1})
         engine = Engine(store, create_study(store, space, config), config, space)
         run_inline(engine, FakeMeasure(latency=True))
-        volume = round(engine.front.hypervolume)
-        fronts.append((volume, {trial.plan.fingerprint for trial in engine.front.members}))
+        volume = round(engine.ledger.front.hypervolume)
+        fronts.append((volume, {trial.plan.fingerprint for trial in engine.ledger.front.members}))
         store.close()
     assert all(front == fronts[0] for front in fronts)
 

@@ -56,13 +56,13 @@ def test_plans_side_by_side_train_as_plans_one_after_another(evaluator: Evaluato
     backbone = build_backbone("resnet_cifar", ARGUMENTS).double()
     images = data.normalised(data.images[:50])[None]
 
-    def networks() -> list[nn.Module]:
-        return [evaluator.network(plan, 0).double() for plan in PLANS]
+    def networks() -> dict[SharingPlan, nn.Module]:
+        return {plan: evaluator.network(plan, 0).double() for plan in PLANS}
 
     together = train_plans(networks(), backbone, data, evaluator.settings, 0)
     logits = together(images.expand(len(PLANS), -1, -1, -1, -1))
     accuracies = accuracy(together, len(PLANS), held_out)
-    for place, network in enumerate(networks()):
+    for place, network in enumerate(networks().values()):
         alone = train([network], data, evaluator.settings, [0])
         assert torch.allclose(alone(images)[0], logits[place], atol=1e-4), PLANS[place]
         assert accuracy(alone, 1, held_out)[0] == accuracies[place]
@@ -78,6 +78,7 @@ def test_plans_that_change_more_than_kernels_are_refused(evaluator: Evaluator) -
         ),
     }
     for says, bank in banks.items():
-        networks = [evaluator.network(plan, 0) for plan in (SharingPlan(), SharingPlan((bank,)))]
+        plans = (SharingPlan(), SharingPlan((bank,)))
+        networks = {plan: evaluator.network(plan, 0) for plan in plans}
         with pytest.raises(ValueError, match=says):
             train_plans(networks, backbone, evaluator.train_batches, evaluator.settings, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -385,21 +386,26 @@ def test_the_twin_sees_every_step_of_what_its_kernels_are_generated_from(
     assert all(torch.equal(*pair) for pair in zip(*runs, strict=True))
 
 
-def test_a_measurement_that_was_stopped_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_measurement_that_is_left_at_a_rung_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
     settings = TrainingSettings(3, 64, 0.01, "adamw")
     arguments = {"depth": 8, "width": 2, "in_channels": 1}
     dataset, folder = load_dataset("digits", 0.5), tmp_path / "kept"
     evaluator = SpikingEvaluator("resnet_cifar", arguments, dataset, settings, folder, time_steps=4)
-    asked = (SharingPlan(), (0, 1), "validation")
-    stopped = list(evaluator(*asked, lambda epoch, *_: epoch == 1))  # type: ignore[arg-type]
-    assert [one.seed for batch in stopped for one in batch] == [0, 1]
-    assert len(list(folder.iterdir())) == 2
-    heard: list[int] = []
-    resumed = list(evaluator(*asked, lambda epoch, *_: heard.append(epoch)))  # type: ignore[arg-type]
-    assert heard == [2, 3, 2, 3]
+    measure = partial(evaluator, SharingPlan(), (0, 1), "validation")
+    whole = [batch[0] for batch in measure()]
+    steps: Any = measure((1, 2))
+    first = next(steps)[0]
+    steps.close()
+    assert len(list(folder.iterdir())) == 1
+    again = [batch[0] for batch in measure((1, 2))]
+    assert [(one.seed, one.epochs) for one in again] == [
+        *((0, 1), (0, 2), (0, None)),
+        *((1, 1), (1, 2), (1, None)),
+    ]
+    assert again[0].values == first.values
+    assert [again[2].values, again[5].values] == [one.values for one in whole]
+    assert set(again[1].values) == {"accuracy", "spikes"}
     assert not folder.exists()
-    whole = list(evaluator(*asked))  # type: ignore[arg-type]
-    assert [b[0].values for b in resumed] == [b[0].values for b in whole]
     longer = replace(evaluator, time_steps=5)
     names = {e.file_name(SharingPlan(), [0], settings) for e in (evaluator, longer)}
     assert len(names) == 2, "what is simulated otherwise is another training"

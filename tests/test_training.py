@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.memory import EvaluationError
 from evaluators.stacking import Stack, computes_bfloat16
-from evaluators.training import TrainingSettings, accuracy, normalised, train
+from evaluators.training import Training, TrainingSettings, accuracy, normalised, train
 from space.backbones import build_backbone
 from space.plan import SharingPlan
 
@@ -270,29 +271,34 @@ def test_a_checkpoint_is_there_until_its_measurement_is_taken(evaluator: Evaluat
     del steps  # what a driver does that has all it wants
 
 
-def test_an_interrupted_evaluation_goes_on_and_a_failed_one_leaves_nothing(
-    evaluator: Evaluator,
+def test_an_evaluation_that_is_left_at_a_rung_goes_on_and_a_failed_one_leaves_nothing(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
-        raise KeyboardInterrupt
-
-    def fail(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
-        heard.append(epoch)
-        raise EvaluationError("no use")
-
-    def stop(epoch: int, epochs: int, values: Mapping[str, float]) -> bool:
-        return True
-
-    heard: list[int] = []
-    list(evaluator(SharingPlan(), (0,), "validation", stop))
+    evaluator = replace(evaluator, settings=replace(evaluator.settings, epochs=3))
+    ((whole,),) = evaluator(SharingPlan(), (0,), "validation")
+    steps = evaluator(SharingPlan(), (0,), "validation", (1, 2))
+    first = next(steps)[0]
+    steps.close()  # type: ignore[attr-defined]
     assert evaluator.checkpoints is not None
     assert len(list(evaluator.checkpoints.iterdir())) == 1
-    with pytest.raises(KeyboardInterrupt):
-        list(evaluator(SharingPlan(), (0,), "validation", interrupt))
-    assert len(list(evaluator.checkpoints.iterdir())) == 1
-    with pytest.raises(EvaluationError):
-        list(evaluator(SharingPlan(), (0,), "validation", fail))
-    assert heard == [2]
+    again, second, last = (one for (one,) in evaluator(SharingPlan(), (0,), "validation", (1, 2)))
+    assert [first.epochs, again.epochs, second.epochs, last.epochs] == [1, 1, 2, None]
+    assert (first.values, last.values) == (again.values, whole.values)
+    next(steps := evaluator(SharingPlan(), (0,), "validation", (1,)))
+    monkeypatch.setattr(Training, "_run_epoch", lambda _: math.nan)
+    with pytest.raises(EvaluationError, match="the loss became nan in epoch 2"):
+        next(steps)
+
+
+def test_rungs_are_measured_for_all_seeds_at_once_or_seed_by_seed(evaluator: Evaluator) -> None:
+    steps = list(evaluator(SharingPlan(), (3, 4), "validation", (1,)))
+    assert [[(one.seed, one.epochs) for one in step] for step in steps] == [
+        [(3, 1), (4, 1)],
+        [(3, None), (4, None)],
+    ]
+    single = replace(evaluator, settings=replace(evaluator.settings, precision="bfloat16"))
+    steps = list(single(SharingPlan(), (3, 4), "validation", (1,)))
+    assert [(one.seed, one.epochs) for (one,) in steps] == [(3, 1), (3, None), (4, 1), (4, None)]
 
 
 class Full:

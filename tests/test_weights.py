@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from space.plan import BackboneReference, PlanFile
 from space.weights import WeightsError, load_network, load_weights, read_plan, save_weights
 from tests.test_methods import OPTIONS
 
+ROOT = Path(__file__).parent.parent
 BACKBONE = BackboneReference(name="resnet_cifar", arguments={"depth": 14, "width": 8})
 
 
@@ -56,7 +59,84 @@ def test_a_fresh_process_computes_the_same(tmp_path: Path) -> None:
         f"x, y = torch.load({str(tmp_path / 'expected.pt')!r})\n"
         "assert torch.equal(network(x), y)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+MY_NET = """
+import torch
+from torch import nn
+
+class MyNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        sizes = [nn.Conv2d(6, 6, 3, padding=1, bias=False) for _ in range(4)]
+        norms = [nn.BatchNorm2d(6) for _ in range(4)]
+        self.stem = nn.Conv2d(1, 6, 1)
+        self.body = nn.ModuleList(
+            nn.Sequential(*pair, nn.ReLU()) for pair in zip(sizes, norms, strict=True)
+        )
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in self.body:
+            x = x + block(x)
+        return self.head(x.mean((2, 3)))
+"""
+
+TRAIN = """
+import json, sys, torch
+from my_net import MyNet
+from space import Bank, SharingPlan, apply_plan, find_sites
+from space.plan import PlanFile
+from space.weights import save_weights
+
+for method, options in json.loads(sys.argv[1]).items():
+    model = MyNet()
+    sites = tuple(site.name for site in find_sites(model) if site.name.startswith("body"))
+    plan = SharingPlan((Bank(method, options, sites),))
+    plan.save(f"{method}.json")
+    network = apply_plan(model, plan)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    for _ in range(3):
+        images, labels = torch.randn(16, 1, 8, 8), torch.randint(0, 10, (16,))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    save_weights(network.eval(), f"{method}.safetensors", PlanFile.of(plan))
+    images = torch.randn(4, 1, 8, 8)
+    torch.save((images, network(images)), f"{method}.pt")
+"""
+
+APPLY = """
+import json, sys, torch
+from my_net import MyNet
+from space import SharingPlan, apply_plan
+from space.weights import load_weights
+
+torch.manual_seed(1234)  # other weights to begin with
+for method in json.loads(sys.argv[1]):
+    network = apply_plan(MyNet(), SharingPlan.load(f"{method}.json"))
+    load_weights(network, f"{method}.safetensors").eval()
+    images, expected = torch.load(f"{method}.pt")
+    assert torch.equal(network(images), expected), method
+"""
+
+
+def test_a_users_own_network_computes_the_same_in_another_process(tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(MY_NET)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    for code in (TRAIN, APPLY):
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(OPTIONS)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert {path.stem for path in tmp_path.glob("*.pt")} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.results.figures import FrontFigure, Point, axis_title
 from search.results.pareto import Axis
@@ -36,6 +36,20 @@ class _Cloud:
 
 def write_html(figure: FrontFigure, path: Path) -> None:
     """Draw an interactive page: one file that works offline."""
+    _draw_interactive(figure).write_html(path, include_plotlyjs=True, full_html=True)
+
+
+def front_html(figure: FrontFigure) -> str:
+    """The same as a part of another page, as high as what holds it."""
+    drawing = _draw_interactive(figure)
+    drawing.update_layout(title=None, margin={"t": 20, "r": 20})
+    page: str = drawing.to_html(
+        include_plotlyjs=True, full_html=False, default_height="100%", config={"responsive": True}
+    )
+    return page
+
+
+def _draw_interactive(figure: FrontFigure) -> Any:
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -60,7 +74,7 @@ def write_html(figure: FrontFigure, path: Path) -> None:
         hoverlabel={"align": "left"},
         legend={"orientation": "h", "y": -0.15},
     )
-    drawing.write_html(path, include_plotlyjs=True, full_html=True)
+    return drawing
 
 
 def write_png(figure: FrontFigure, path: Path) -> None:

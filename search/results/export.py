@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -13,6 +13,23 @@ from space.plan import PlanFile
 from storage.records import StudyRecord, TrialRecord
 
 Best = Literal["knee", "accuracy", "smallest"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which trial a user means: a number, or what ``choose`` takes."""
+
+    best: Best | None = None
+    max_parameters: int | None = None
+    min_accuracy: float | None = None
+    trial: int | None = None
+
+
+def chosen(results: Results, choice: Choice) -> TrialRecord:
+    """The trial of a choice. Raises IsoshareError."""
+    if choice.trial is not None:
+        return trial_by_number(results, choice.trial)
+    return choose(results.front, choice.best, choice.max_parameters, choice.min_accuracy)
 
 
 def choose(
@@ -74,6 +91,7 @@ def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
             "dataset": study.context["dataset"],
             "fingerprint": trial.plan.fingerprint,
             "config": study.config,
+            "conditions": trial.measurements[0].conditions if trial.measurements else {},
         },
     )
 

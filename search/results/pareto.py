@@ -6,8 +6,10 @@ Equal points all stay on the front.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 import moocore
@@ -94,6 +96,19 @@ def values_of(axes: Sequence[Axis], trial: TrialRecord) -> list[float] | None:
     return known if trial.state == "finished" and len(known) == len(values) else None
 
 
+def value_at(trial: TrialRecord, objective: str, epochs: int) -> float | None:
+    """An exact value, or the mean over the seeds after so many epochs of training."""
+    if objective in trial.exact:
+        return trial.exact[objective]
+    found = [
+        one.values[objective]
+        for one in trial.measurements
+        if one.split == "validation" and one.fidelity.get("epochs") == epochs
+        if objective in one.values
+    ]
+    return fmean(found) if found else None
+
+
 def with_all_values(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that have a value for every objective."""
     return [trial for trial in trials if values_of(axes, trial) is not None]
@@ -114,9 +129,25 @@ def pareto_front(
     return Front(tuple(axes), tuple(members), volume, tuple(excluded))
 
 
-def minimised(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> Points:
+def plain(axis: Axis, value: float) -> float:
+    """A value to be minimised."""
+    return axis.sign * value
+
+
+def comparable(axis: Axis, value: float) -> float:
+    """A value to be minimised, costs by their logarithm: half of a cost counts the same wherever
+    it is.
+    """
+    return math.log(value) if axis.direction == "minimize" and value > 0 else axis.sign * value
+
+
+def minimised(
+    axes: Sequence[Axis],
+    trials: Sequence[TrialRecord],
+    scale: Callable[[Axis, float], float] = plain,
+) -> Points:
     """One row a trial, one column an objective, all to be minimised."""
-    rows = [[axis.sign * _value(trial, axis) for axis in axes] for trial in trials]
+    rows = [[scale(axis, _value(trial, axis)) for axis in axes] for trial in trials]
     return np.array(rows, dtype=np.float64).reshape(len(trials), len(axes))
 
 
@@ -130,6 +161,19 @@ def nondominated(points: Points) -> list[int]:
 def hypervolume(points: Points, reference: Sequence[float]) -> float:
     """The volume that a minimised array dominates within ``reference``."""
     return float(moocore.hypervolume(points, ref=list(reference))) if len(points) else 0.0
+
+
+def ranked(points: Points, reference: Sequence[float]) -> list[int]:
+    """The rows of a minimised array from the best to the worst: by non-dominated rank (Deb et al.
+    2002), within a rank by the hypervolume within ``reference`` that only they add.
+    """
+    ranks = moocore.pareto_rank(points)
+    order: list[int] = []
+    for rank in np.unique(ranks):
+        rows = np.flatnonzero(ranks == rank)
+        added = moocore.hv_contributions(points[rows], ref=list(reference))
+        order += [int(row) for row in rows[np.argsort(-added, kind="stable")]]
+    return order
 
 
 def knee(front: Front) -> TrialRecord:

@@ -142,6 +142,40 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def trained_view(done: Mapping[str, Any]) -> str:
+    """What a full training has made, and how it is used."""
+    return (
+        f"{done['test_accuracy']:.4f} of the test images are right; wrote "
+        f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {done['weights']}\n\n"
+        f"in Python\n  from space.weights import load_network\n"
+        f"  network = load_network({done['weights']!r})"
+    )
+
+
+def reproduction_view(found: Mapping[str, Any]) -> Group:
+    """What was recorded beside what came out again."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("objective", "images"):
+        table.add_column(name)
+    for name in ("seeds", "recorded", "reproduced"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in found["objectives"]:
+        numbers = (
+            _with_spread(row[name], row[f"{name}_error"]) for name in ("recorded", "reproduced")
+        )
+        seeds = str(row["seeds"] or "-")
+        table.add_row(row["objective"], row["split"], seeds, *numbers, row["verdict"])
+    changed = ", ".join(found["changed"])
+    return Group(table, f"not as it was: {changed}" if changed else "same versions and device")
+
+
+def _with_spread(value: float, error: float | None) -> str:
+    if float(value).is_integer() and error is None:
+        return f"{int(value):,}"
+    return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"
+
+
 def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict[str, Any]:
     names = [axis.name for axis in front.axes]
     errors = {name: trial.error_bar(name) for name in names}

@@ -9,12 +9,14 @@ One more method is one module with the functions of ``SharingMethod`` and one ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from space.methods import counts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -94,16 +96,6 @@ class Live(NamedTuple):
     normalisation: int = 0
 
 
-class Effective(NamedTuple):
-    """One convolution that computes what a shared one does in evaluation mode.
-
-    kernel: (out, in/groups, k, k); bias: (out,), if it needs one.
-    """
-
-    kernel: Tensor
-    bias: Tensor | None
-
-
 class SharingMethod(Protocol):
     """What the module of a method provides. ``options`` are those of its row, complete.
 
@@ -118,9 +110,6 @@ class SharingMethod(Protocol):
 
         Options left out keep their defaults.
         """
-
-    def parameters(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-        """Trainable parameters of the bank and of what its sites keep, in closed form."""
 
     def macs(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
         """For each site the multiply-accumulates of one output position, in closed form."""
@@ -154,8 +143,10 @@ class SharingMethod(Protocol):
         for each site, which the batch normalisation behind it takes away.
         """
 
-    def effective(self, conv: nn.Module) -> Effective | None:
-        """What a convolution of this method amounts to; None for any other."""
+    def plain(self, conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """Kernel (out, in/groups, k, k) and bias of the ordinary convolution that computes what a
+        site, made by ``share``, computes in evaluation.
+        """
 
     def inner_norms(self, network: nn.Module) -> list[nn.BatchNorm2d]:
         """The normalisations within its convolutions: ``project`` takes them for the identity, so
@@ -172,6 +163,7 @@ class MethodRow:
 
     module: where the implementation is, imported on first use.
     options: the pydantic model of its options.
+    parameters: trainable ones of a bank and of what its sites keep, in closed form.
     trivial_alone: True if a bank of one site is the same network as no bank.
     network_wide: True if a network has one bank for each kernel size, whatever the other shapes;
         otherwise each isomorphic group is divided into banks of its own.
@@ -180,6 +172,7 @@ class MethodRow:
 
     module: str
     options: type[Options]
+    parameters: Callable[[Sequence[Site], Mapping[str, Any]], int]
     summary: str
     brief: str
     trivial_alone: bool = False
@@ -195,6 +188,7 @@ METHODS: dict[str, MethodRow] = {
     "kernel": MethodRow(
         "space.methods.kernel",
         KernelOptions,
+        counts.kernel,
         "one kernel for several sites",
         "kernel",
         trivial_alone=True,
@@ -202,18 +196,21 @@ METHODS: dict[str, MethodRow] = {
     "anchored": MethodRow(
         "space.methods.anchored",
         AnchoredOptions,
+        counts.anchored,
         "one kernel, then private 1x1 convolutions",
         "anchored 1/{every}",
     ),
     "filter_basis": MethodRow(
         "space.methods.filter_basis",
         FilterBasisOptions,
+        counts.filter_basis,
         "shared filters, private 1x1 coefficients",
         "basis S{shared_rank}U{unique_rank}",
     ),
     "slice_generator": MethodRow(
         "space.methods.slice_generator",
         SliceGeneratorOptions,
+        counts.slice_generator,
         "kernels generated from private codes",
         "generator {slice_size}-{code_size}",
         network_wide=True,

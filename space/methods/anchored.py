@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
-from space.methods import FLOAT_BYTES, Effective, Live, kernel
+from space.methods import FLOAT_BYTES, Live, counts, kernel
 from space.methods.refusals import check_isomorphic, check_plain
 from space.sites import Site, registered_after
 
@@ -56,23 +56,17 @@ def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     return {"every": (1, 2)}
 
 
-def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """One kernel and bias, and ``out x out/groups`` for each regulator."""
-    regulators = sum(regulated(len(sites), options["every"]))
-    return kernel.parameters(sites, {}) + regulators * _regulator_size(sites[0])
-
-
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the convolution, and of its regulator where it has one."""
     return [
-        site.kernel_parameters + has * _regulator_size(site)
-        for site, has in zip(sites, regulated(len(sites), options["every"]), strict=True)
+        site.kernel_parameters + has * counts.regulator(site)
+        for site, has in zip(sites, counts.regulated(len(sites), options["every"]), strict=True)
     ]
 
 
 def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The trained parameters."""
-    return FLOAT_BYTES * parameters(sites, options)
+    return FLOAT_BYTES * counts.anchored(sites, options)
 
 
 def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
@@ -80,7 +74,7 @@ def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
     both = 2 * sites[0].out_channels
     inside = options["regulator_after"] == "convolution"
     place = Live(after=both) if inside else Live(normalisation=both)
-    return [place if has else Live() for has in regulated(len(sites), options["every"])]
+    return [place if has else Live() for has in counts.regulated(len(sites), options["every"])]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -88,7 +82,7 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     convolutions = kernel.tie(network, sites)
     host_class: type[nn.Module]
     for site, conv, has in zip(
-        sites, convolutions, regulated(len(sites), options["every"]), strict=True
+        sites, convolutions, counts.regulated(len(sites), options["every"]), strict=True
     ):
         if not has:
             continue
@@ -128,12 +122,16 @@ def project(
     return made
 
 
-def effective(conv: nn.Module) -> Effective | None:
-    """The regulator's matrix times kernel and bias."""
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The regulator times the anchor, where the regulator stands right after the convolution."""
+    weight, bias = kernel.plain(conv)
     if not isinstance(conv, AnchoredConv2d):
-        return None
-    bias = None if conv.bias is None else _regulated(conv, conv.bias[:, None]).flatten()
-    return Effective(_regulated(conv, conv.weight.flatten(1)).view_as(conv.weight), bias)
+        return weight, bias
+    groups = conv.groups
+    mixing = conv.regulator.weight.view(groups, conv.out_channels // groups, -1)
+    mixed = mixing @ weight.reshape(groups, conv.out_channels // groups, -1)
+    moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
+    return mixed.view_as(weight), moved
 
 
 def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -146,28 +144,12 @@ def extra_loss(network: nn.Module) -> Tensor | None:
     return None
 
 
-def regulated(sites: int, every: int) -> list[bool]:
-    """Which sites of a bank have a regulator: every n-th, counted back from the last one."""
-    return [(sites - 1 - place) % every == 0 for place in range(sites)]
-
-
-def _regulator_size(site: Site) -> int:
-    return site.out_channels * site.out_channels // site.groups
-
-
 def _regulator(conv: nn.Conv2d) -> nn.Conv2d:
     """A 1x1 convolution in as many groups as ``conv``, the identity to begin with."""
     channels, groups = conv.out_channels, conv.groups
     regulator = nn.Conv2d(channels, channels, 1, groups=groups, bias=False)
     nn.init.dirac_(regulator.weight, groups)
     return regulator.to(conv.weight).train(conv.training)
-
-
-def _regulated(conv: AnchoredConv2d, rows: Tensor) -> Tensor:
-    """The regulator's matrix, in groups, times ``rows`` (out, elements)."""
-    groups, channels = conv.regulator.groups, conv.out_channels // conv.regulator.groups
-    matrix = conv.regulator.weight.view(groups, channels, channels)
-    return (matrix @ rows.reshape(groups, channels, -1)).flatten(0, 1)
 
 
 def _norm_beside(network: nn.Module, site: Site) -> Any:

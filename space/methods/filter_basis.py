@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import FLOAT_BYTES, Effective, Live, orthogonality
+from space.methods import FLOAT_BYTES, Live, counts, orthogonality
 from space.methods.refusals import check_isomorphic, check_plain, check_ungrouped
 from space.sites import Site, describe_signature
 
@@ -80,29 +80,17 @@ def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """s filters shared; for each site u filters, 2(s + u), out x (s + u), and its bias."""
-    shared: int = options["shared_rank"]
-    unique: int = options["unique_rank"]
-    return shared * _filter_size(sites[0]) + sum(
-        unique * _filter_size(site)
-        + (shared + unique) * (2 + site.out_channels)
-        + (site.out_channels if site.bias else 0)
-        for site in sites
-    )
-
-
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the filters and of the coefficients; normalisation is not counted, as ever."""
     rank = options["shared_rank"] + options["unique_rank"]
-    return [rank * (_filter_size(site) + site.out_channels) for site in sites]
+    return [rank * (counts.filter_size(site) + site.out_channels) for site in sites]
 
 
 def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The trained parameters and, for each site, the statistics of its batch normalisation."""
     rank: int = options["shared_rank"] + options["unique_rank"]
     statistics = 2 * rank * FLOAT_BYTES + COUNTER_BYTES
-    return FLOAT_BYTES * parameters(sites, options) + len(sites) * statistics
+    return FLOAT_BYTES * counts.filter_basis(sites, options) + len(sites) * statistics
 
 
 def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
@@ -166,18 +154,14 @@ def project(
     return made
 
 
-def effective(conv: nn.Module) -> Effective | None:
-    """Coefficients times filters, with the kept statistics of the normalisation multiplied in."""
-    if not isinstance(conv, FilterBasisConv2d):
-        return None
-    norm: Any = conv.norm
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    shift = norm.bias - norm.running_mean * scale
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Coefficients times filters, with the running statistics of the normalisation between them."""
+    assert isinstance(conv, FilterBasisConv2d), "made by share"
     coefficients = conv.coefficients.weight.flatten(1)
-    kernel = (coefficients * scale) @ conv.filters.flatten(1)
+    scale, shift = _affine(conv.norm)
+    weight = ((coefficients * scale) @ conv.filters.flatten(1)).view(-1, *conv.basis.shape[1:])
     bias = coefficients @ shift
-    shape = (conv.out_channels, *conv.filters.shape[1:])
-    return Effective(kernel.view(shape), bias if conv.bias is None else bias + conv.bias)
+    return weight, bias if conv.bias is None else bias + conv.bias
 
 
 def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -190,8 +174,12 @@ def extra_loss(network: nn.Module) -> Tensor | None:
     return orthogonality.loss(network, "filter_basis")
 
 
-def _filter_size(site: Site) -> int:
-    return site.kernel_parameters // site.out_channels
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a normalisation in evaluation."""
+    assert norm.running_mean is not None, "statistics are tracked"
+    assert norm.running_var is not None, "statistics are tracked"
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - scale * norm.running_mean
 
 
 def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import FLOAT_BYTES, Effective, Live, orthogonality
+from space.methods import FLOAT_BYTES, Live, counts, orthogonality
 from space.methods.refusals import check_isomorphic
 from space.sites import Site
 
@@ -31,12 +31,6 @@ def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     return {}
 
 
-def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """One kernel ``out x in/groups x k x k``, and one bias ``out`` if any site has a bias."""
-    bias = sites[0].out_channels if any(site.bias for site in sites) else 0
-    return sites[0].kernel_parameters + bias
-
-
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the unshared convolutions."""
     return [site.kernel_parameters for site in sites]
@@ -44,7 +38,7 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The trained parameters."""
-    return FLOAT_BYTES * parameters(sites, options)
+    return FLOAT_BYTES * counts.kernel(sites, options)
 
 
 def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
@@ -63,6 +57,12 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             conv.orthogonality = orthogonality.Orthogonality(
                 "kernel", sites[0].name, sites[0].name, options["orthogonality"], "weight"
             )
+
+
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """What it holds: it is an ordinary convolution."""
+    assert isinstance(conv, nn.Conv2d), "sites are convolutions"
+    return conv.weight, conv.bias
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:
@@ -87,11 +87,6 @@ def project(
     with torch.no_grad():
         convolutions[0].weight.copy_(shared)
     return [shared for _ in sites]
-
-
-def effective(conv: nn.Module) -> Effective | None:
-    """None: a convolution that only shares its tensors is what it was."""
-    return None
 
 
 def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:

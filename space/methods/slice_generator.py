@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from space.errors import PlanError
-from space.methods import FLOAT_BYTES, Effective, Live
+from space.methods import FLOAT_BYTES, Live, counts
 from space.methods.refusals import check_kernel_size, check_plain
 from space.sites import Site
 
@@ -102,16 +102,6 @@ def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def parameters(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """c N if the generator is trained, c n and the bias for each site."""
-    size: int = options["slice_size"]
-    code: int = options["code_size"]
-    fixed = code * size * size * prod(sites[0].kernel_size)
-    return (fixed if options["generator"] == "trained" else 0) + sum(
-        code * slices(site, size) + (site.out_channels if site.bias else 0) for site in sites
-    )
-
-
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the unshared convolutions: in evaluation the kernels are generated once."""
     return [site.kernel_parameters for site in sites]
@@ -119,7 +109,7 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The generator, frozen or not, and what is trained; kernels are made, not saved."""
-    return FLOAT_BYTES * parameters(sites, {**options, "generator": "trained"})
+    return FLOAT_BYTES * counts.slice_generator(sites, {**options, "generator": "trained"})
 
 
 def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
@@ -175,9 +165,10 @@ def project(
     return [host.generate().detach() for host in hosts]
 
 
-def effective(conv: nn.Module) -> Effective | None:
-    """The kernel that is generated."""
-    return Effective(conv.generate(), conv.bias) if isinstance(conv, SliceGeneratedConv2d) else None
+def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The generated kernel."""
+    assert isinstance(conv, SliceGeneratedConv2d), "made by share"
+    return conv.generate(), conv.bias
 
 
 def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -188,11 +179,6 @@ def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 def extra_loss(network: nn.Module) -> Tensor | None:
     """None."""
     return None
-
-
-def slices(site: Site, size: int) -> int:
-    """n, the number of slices that cover a site's kernel."""
-    return ceil(site.in_channels // site.groups / size) * ceil(site.out_channels / size)
 
 
 def reuse_generators(network: nn.Module, source: nn.Module) -> None:
@@ -224,7 +210,7 @@ def _become(conv: Any, site: Site, generator: nn.Parameter, size: int, scale: fl
     """
     weight = conv.weight
     fan_out = site.kernel_parameters // (site.in_channels // site.groups)
-    codes = weight.new_empty(slices(site, size), generator.shape[1])
+    codes = weight.new_empty(counts.slices(site, size), generator.shape[1])
     nn.init.normal_(codes, std=sqrt(2 / fan_out) / scale)
     del conv.weight
     conv.__class__ = SliceGeneratedConv2d

@@ -1,0 +1,238 @@
+"""Which sampler finds the best front for the fewest trials? Every sampler on a table of ShareBench.
+
+    python benchmarks/search_efficiency.py [--table sharebench-digits] [--seeds 30] [--trials 200]
+        [--samplers ehvi,tpe,...] [--processes 2] [--out DIR]
+
+A search sees one seed a trial, drawn from the table for each plan and search. After each trial its
+front, chosen by what it has measured, is scored by what is true: the mean over the table's seeds.
+The score is the hypervolume in log-parameters and validation accuracy up to the reference point in
+the table. Every finished search is kept in --out, and a second call goes on from there. Prints
+medians, quartiles and paired Wilcoxon tests as JSON, and draws them with --png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import wilcoxon
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluators.sharebench import Table
+from evaluators.training import use_threads
+from search.config import make_config
+from search.engine import Engine
+from search.results.pareto import hypervolume
+from search.runner import prepare, start
+from search.simulated_driver import run_simulated
+from search.tabular_search import table_space
+from storage.records import TrialRecord
+from storage.store import Store
+
+Numbers = NDArray[np.float64]
+Point = tuple[float, float]
+BUDGETS = (10, 20, 40, 60, 80, 100, 150, 200)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ehvi": {"sampler": "ehvi"},
+    "ehvi, repeats": {"sampler": "ehvi", "repeats": 0.2},
+    "ehvi, rungs": {"sampler": "ehvi", "rungs": (2, 4)},
+    "local": {"sampler": "local"},
+    "random": {"sampler": "random"},
+    "nsga2": {"sampler": "nsga2"},
+    "tpe": {"sampler": "tpe"},
+    "gp": {"sampler": "gp"},
+}
+OURS = "ehvi"
+
+
+def main() -> None:
+    """Run what is missing and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", default="sharebench-digits")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--samplers", default=",".join(VARIANTS).replace(", ", "+"))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("isoshare-out/search-efficiency"))
+    parser.add_argument("--png", type=Path)
+    options = parser.parse_args()
+    names = [name.replace("+", ", ") for name in options.samplers.split(",")]
+    options.out.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (options.table, name, seed, options.trials, options.workers, options.out)
+        for seed in range(options.seeds)
+        for name in names
+    ]
+    left = [job for job in jobs if not file_of(job).exists()]
+    with multiprocessing.Pool(options.processes, use_threads, (1,)) as pool:
+        done = pool.imap_unordered(run, left)
+        for _ in track(done, "searching", total=len(left), console=Console(stderr=True)):
+            pass
+    curves = {name: load([job for job in jobs if job[1] == name]) for name in names}
+    truth = true_front(options.table)
+    print(json.dumps(summary(curves, truth), indent=2))
+    if options.png:
+        draw(curves, truth, options.png)
+
+
+Job = tuple[str, str, int, int, int, Path]
+
+
+def file_of(job: Job) -> Path:
+    """Where a finished search is kept."""
+    table, name, seed, trials, workers, out = job
+    return out / f"{Path(table).stem}-{name.replace(', ', '-')}-{trials}-{workers}-{seed}.json"
+
+
+def run(job: Job) -> None:
+    """One search: after each measurement its epochs so far and the score of its front."""
+    table, name, seed, trials, workers, _ = job
+    options = {**VARIANTS[name], "trials": trials, "seed": seed, "workers": workers}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{folder}/study.db")
+        prepared = prepare(make_config({"table": table, **options}), store)
+        engine = start(prepared, store)
+        watch = Watch(engine, table)
+        engine.on_change = watch.look
+        run_simulated(engine, prepared.measure, workers)
+        watch.finish(store, prepared.study.name)
+        store.close()
+    file_of(job).write_text(json.dumps(watch.seen))
+
+
+class Watch:
+    """Scores the front of a running search whenever a measurement has come in."""
+
+    def __init__(self, engine: Engine, table: str) -> None:
+        self._engine = engine
+        self._truth, self._reference = truth_of(table)
+        self._measured: dict[str, Point] = {}
+        self.seen: dict[str, Any] = {"found": [], "shown": [], "now": [], "remaining": []}
+
+    def look(self) -> None:
+        """Something has changed."""
+        progress = self._engine.progress()
+        done = progress.finished + progress.failed + progress.stopped + progress.repeats
+        for _ in range(done - len(self.seen["found"])):
+            front, trials = progress.front.members, self._engine.ledger.trials.values()
+            ended = [trial for trial in trials if trial.state in ("finished", "stopped")]
+            measured = [(fmean(one.samples("accuracy")), one.exact["parameters"]) for one in front]
+            self.seen["found"].append(self._score(ended))
+            self.seen["shown"].append(self._score(front))
+            self.seen["now"].append(score(measured, self._reference))
+            self.seen["remaining"].append(progress.remaining)
+
+    def _score(self, trials: Iterable[TrialRecord]) -> float:
+        """What the plans of some trials are truly worth."""
+        return score([self._truth[one.plan.fingerprint] for one in trials], self._reference)
+
+    def finish(self, store: Store, study: str) -> None:
+        """Count the epochs that each trial took, in the order of the trials."""
+        epochs = [
+            sum(
+                max(m.fidelity["epochs"] for m in trial.measurements if m.seed == seed)
+                for seed in {m.seed for m in trial.measurements if m.split == "validation"}
+            )
+            for trial in store.trials(study)
+        ]
+        self.seen["epochs"] = epochs
+
+
+@cache
+def truth_of(name: str) -> tuple[dict[str, Point], Point]:
+    """For each fingerprint the mean accuracy and the parameters; and the reference point."""
+    table = Table.load(name)
+    space = table_space(table)
+    means = table.accuracy("validation")[:, :, -1].mean(axis=1)
+    found = {
+        plan.fingerprint: (float(mean), float(space.trainable_parameters(plan)))
+        for plan, mean in zip(table.plans, means, strict=True)
+    }
+    reference = table.conditions["reference"]
+    return found, (reference["accuracy"], reference["parameters"])
+
+
+def true_front(name: str) -> float:
+    """The score of the true front."""
+    truth, reference = truth_of(name)
+    return score(list(truth.values()), reference)
+
+
+def score(points: list[Point], reference: Point) -> float:
+    """The hypervolume of (accuracy, parameters) points in log-parameters."""
+    if not points:
+        return 0.0
+    minimised = np.array([(-accuracy, math.log(cost)) for accuracy, cost in points])
+    return hypervolume(minimised, [-reference[0], math.log(reference[1])])
+
+
+def load(jobs: list[Job]) -> list[dict[str, Any]]:
+    """The searches of one sampler, by seed."""
+    return [json.loads(file_of(job).read_text()) for job in jobs]
+
+
+def at(curve: list[dict[str, Any]], trials: int) -> Numbers:
+    """The scores after so many trials, one a seed."""
+    return np.array([one["found"][min(trials, len(one["found"])) - 1] for one in curve])
+
+
+def summary(curves: dict[str, list[dict[str, Any]]], truth: float) -> dict[str, Any]:
+    """Shares of the true front's hypervolume; who is better, tested in pairs of seeds."""
+    found: dict[str, Any] = {}
+    longest = {name: len(curve[0]["found"]) for name, curve in curves.items()}
+    for name, curve in curves.items():
+        budgets = [budget for budget in BUDGETS if budget <= longest[name]]
+        found[name] = {
+            str(budget): np.quantile(at(curve, budget) / truth, QUARTILES).round(4).tolist()
+            for budget in budgets
+        }
+        if name != OURS and OURS in curves:
+            found[name]["ours better"] = {str(b): paired(curves[OURS], curve, b) for b in budgets}
+    return {"seeds": len(next(iter(curves.values()))), "true front": truth, "samplers": found}
+
+
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+def paired(ours: list[dict[str, Any]], other: list[dict[str, Any]], budget: int) -> list[float]:
+    """In how many seeds ours is better, and the p-value of Wilcoxon's two-sided test."""
+    difference = at(ours, budget) - at(other, budget)
+    p = 1.0 if np.allclose(difference, 0) else float(wilcoxon(difference).pvalue)
+    return [float((difference > 0).mean()), round(p, 5)]
+
+
+def draw(curves: dict[str, list[dict[str, Any]]], truth: float, path: Path) -> None:
+    """Median and quartiles over the trials."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        length = min(len(one["found"]) for one in curve)
+        scores = np.array([one["found"][:length] for one in curve]) / truth
+        low, middle, high = np.quantile(scores, QUARTILES, axis=0)
+        (line,) = axes.plot(range(1, length + 1), middle, label=name)
+        axes.fill_between(range(1, length + 1), low, high, alpha=0.15, color=line.get_color())
+    axes.set(xlabel="trials", ylabel="hypervolume, share of the true front", ylim=(0.5, 1.0))
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Compute a table of ShareBench: every plan of a small space, trained with some seeds.
+
+    python benchmarks/sharebench.py sharebench-digits [--seeds 3] [--processes 2] [--out DIR]
+
+What is trained, and how, stands in RECIPES. After each epoch the images that each seed gets right
+are counted, on the validation and on the test images. Every trained plan is kept in --out, and a
+second call goes on from there; when all are there the table is written. Prints a summary as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluators.datasets import DataOptions, load_dataset
+from evaluators.evaluate import Evaluator
+from evaluators.parts import stratified_subset, take
+from evaluators.sharebench import FOLDER, PARTS, Part, Table
+from evaluators.training import TrainingSettings, accuracy, epochs, use_threads
+from search.config import make_config
+from search.prepared import study_context
+from search.results.pareto import nondominated
+from search.tabular_search import table_space
+from space.apply import count_parameters
+from space.backbones import Argument, build_backbone
+from space.forward_pass import network_costs
+from space.methods import METHODS
+from space.plan import SharingPlan
+from space.search_space import SearchSpace
+from space.sites import find_sites
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a table is made of. Settings were chosen so that plans differ by more than their seeds
+    do, and so that all of it takes hours and not days. test_images: so many of them are counted,
+    a stratified choice; None: all.
+    """
+
+    backbone: str
+    arguments: dict[str, Argument]
+    methods: tuple[str, ...]
+    dataset: str
+    options: DataOptions
+    validation: float
+    settings: TrainingSettings
+    test_images: int | None = None
+
+    def config(self) -> Document:
+        """The options of a search that trains in this way, as JSON values."""
+        chosen = {
+            "backbone": self.backbone,
+            "backbone_arg": self.arguments,
+            "dataset": self.dataset,
+            "methods": self.methods,
+            "validation": self.validation,
+            **asdict(self.settings),
+            "subset": self.options.subset,
+            "resolution": self.options.resolution,
+        }
+        document = make_config(chosen).document()
+        return {name: document[name] for name in chosen}
+
+
+RECIPES = {
+    "sharebench-digits": Recipe(
+        "convmixer",
+        {"width": 12, "depth": 4, "kernel": 3, "patch": 2, "classes": 10, "in_channels": 1},
+        tuple(METHODS),
+        "digits",
+        DataOptions(),
+        0.5,
+        TrainingSettings(6, 32, 0.012, "adamw"),
+    ),
+    "sharebench-cifar10": Recipe(
+        "convmixer",
+        {"width": 8, "depth": 4, "kernel": 3, "patch": 2, "classes": 10, "in_channels": 3},
+        ("kernel", "filter_basis", "slice_generator"),
+        "cifar10",
+        DataOptions(subset=3_000, resolution=16),
+        1 / 3,
+        TrainingSettings(6, 64, 0.02, "adamw"),
+        test_images=1_000,
+    ),
+}
+
+
+def main() -> None:
+    """Train what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", choices=RECIPES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--dataset", help="where the data of the recipe lie, as folder:PATH")
+    parser.add_argument("--out", type=Path, default=Path("isoshare-out/sharebench"))
+    options = parser.parse_args()
+    recipe = RECIPES[options.table]
+    file = options.out / f"{options.table}.jsonl"
+    options.out.mkdir(parents=True, exist_ok=True)
+    known = {plan_of(line).fingerprint for line in lines(file)}
+    plans = [plan for plan in space(recipe).plans() if plan.fingerprint not in known]
+    random.Random(0).shuffle(plans)  # so that the time left can be told
+    jobs = [(options.table, options.dataset, plan, options.seeds) for plan in plans]
+    with multiprocessing.Pool(options.processes, use_threads, (1,)) as pool, file.open("a") as kept:
+        done = pool.imap_unordered(measure, jobs)
+        for line in track(done, "training", total=len(jobs), console=Console(stderr=True)):
+            kept.write(json.dumps(line) + "\n")
+            kept.flush()
+    found = table(options.table, options.dataset, list(lines(file)), options.seeds)
+    found.save(FOLDER / f"{options.table}.parquet")
+    print(json.dumps(summary(found), indent=2))
+
+
+def space(recipe: Recipe) -> SearchSpace:
+    """All plans of the table."""
+    backbone = build_backbone(recipe.backbone, recipe.arguments)
+    return SearchSpace(find_sites(backbone), count_parameters(backbone), recipe.methods)
+
+
+@cache
+def evaluator(table: str, dataset: str | None) -> Evaluator:
+    """What trains the plans, once a process."""
+    recipe = RECIPES[table]
+    data = load_dataset(dataset or recipe.dataset, recipe.validation, recipe.options)
+    if recipe.test_images is not None:
+        some = stratified_subset(data.test.labels, recipe.test_images)
+        data = replace(data, test=take(data.test, some))
+    return Evaluator(recipe.backbone, recipe.arguments, data, recipe.settings)
+
+
+def measure(job: tuple[str, str | None, SharingPlan, int]) -> Document:
+    """Train one plan with all seeds: images that are right, for each seed and epoch."""
+    table, dataset, plan, count = job
+    made, seeds = evaluator(table, dataset), range(count)
+    networks = [made.network(plan, seed) for seed in seeds]
+    right: dict[str, list[list[int]]] = {"validation": [], "test": []}
+    seconds, started = 0.0, time.perf_counter()
+    for epoch in epochs(networks, made.train_batches, made.settings, seeds):
+        seconds += time.perf_counter() - started
+        for split, of_epochs in right.items() if epoch.number else ():
+            held_out = made.held_out[split]  # type: ignore[index]
+            shares = accuracy(epoch.forward, count, held_out)
+            of_epochs.append([round(share * len(held_out.labels)) for share in shares])
+        started = time.perf_counter()
+    return {
+        "banks": plan.documents(),
+        "seconds": seconds / made.settings.epochs / count,
+        **{split: list(map(list, zip(*rows, strict=True))) for split, rows in right.items()},
+    }
+
+
+def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> Table:
+    """The table of the plans that were trained."""
+    recipe, made = RECIPES[name], evaluator(name, dataset)
+    backbone = build_backbone(recipe.backbone, recipe.arguments)
+    image = torch.zeros(1, *made.dataset.train.images.shape[1:])
+    costs = network_costs(backbone, find_sites(backbone), image)
+    everything = SearchSpace(
+        find_sites(backbone), count_parameters(backbone), recipe.methods, costs=costs
+    )
+    config = recipe.config()
+    data = {"name": made.dataset.name, "fingerprint": made.dataset.fingerprint}
+    right: dict[Part, NDArray[np.int64]] = {
+        part: np.array([line[part] for line in found]) for part in PARTS
+    }
+    images = {part: len(made.held_out[part].labels) for part in PARTS}
+    accuracy = right["validation"][:, :, -1] / images["validation"]
+    conditions = {
+        "command": f"python benchmarks/sharebench.py {name} --seeds {seeds}",
+        "config": config,
+        "context": study_context(make_config(config), everything, data),
+        "images": images,
+        "seeds": seeds,
+        "seed_deviation": float(np.sqrt(accuracy.var(axis=1, ddof=1).mean())),
+        "reference": {
+            "accuracy": float(accuracy.mean(axis=1).min()),
+            "parameters": 1.1 * everything.unshared,
+        },
+    }
+    seconds = np.array([line["seconds"] for line in found])
+    return Table(conditions, tuple(map(plan_of, found)), right, seconds)
+
+
+def summary(found: Table) -> Document:
+    """What is worth knowing of a table."""
+    accuracy = found.accuracy("validation")[:, :, -1].mean(axis=1)
+    space = table_space(found)
+    parameters = np.array([space.trainable_parameters(plan) for plan in found.plans])
+    points = np.column_stack([-accuracy, parameters])
+    front = sorted(nondominated(points), key=lambda row: parameters[row])
+    between = accuracy.var(ddof=1) - found.conditions["seed_deviation"] ** 2 / accuracy.shape[0]
+    return {
+        "plans": len(found.plans),
+        "seeds": found.conditions["seeds"],
+        "seed_deviation": found.conditions["seed_deviation"],
+        "plan_deviation": float(np.sqrt(max(0.0, between))),
+        "hours": float(found.seconds.sum() * found.right["validation"][0].size / 3600),
+        "front": [[int(parameters[row]), round(float(accuracy[row]), 4)] for row in front],
+    }
+
+
+def lines(file: Path) -> Iterator[Document]:
+    """What has been trained; a last line that was cut off is left out."""
+    for line in file.read_text().splitlines(keepends=True) if file.exists() else ():
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def plan_of(line: Document) -> SharingPlan:
+    """The plan of a line."""
+    return SharingPlan.from_documents(line["banks"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What the engine hands out, and what it shows of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.results.pareto import Front
+from space.plan import SharingPlan
+from storage.records import Split
+
+
+@dataclass(frozen=True)
+class Job:
+    """One plan for a worker: train it once for each seed, and measure on ``split``; rungs: epochs
+    after which to measure on the way.
+    """
+
+    number: int
+    plan: SharingPlan
+    seeds: tuple[int, ...]
+    split: Split
+    rungs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands. ``tests`` counts trainings that are measured on the test images.
+
+    repeats: measurements of plans that had one; remaining: what may still be gained, as a share of
+    the hypervolume, None if the sampler cannot tell.
+    """
+
+    budget: int
+    finished: int
+    failed: int
+    stopped: int
+    repeats: int
+    running: int
+    remaining: float | None
+    front: Front
+    tests: int
+    tests_done: int

@@ -1,0 +1,60 @@
+"""What measures the plans of a search, and the conditions that are recorded with each result."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from evaluators import EVALUATORS
+from evaluators.datasets import Dataset
+from evaluators.evaluate import Measure
+from evaluators.stacking import computes_bfloat16
+from evaluators.training import TrainingSettings, device
+from search.config import SearchConfig
+
+VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
+
+
+def training_settings(config: SearchConfig) -> TrainingSettings:
+    """The options that say how a network is trained."""
+    names = (field.name for field in fields(TrainingSettings))
+    return TrainingSettings(**{name: getattr(config, name) for name in names})
+
+
+def evaluator_of(
+    config: SearchConfig, dataset: Dataset, checkpoints: Path | None = None
+) -> Measure:
+    """What measures the plans of a search, without probes. Raises IsoshareError."""
+    return EVALUATORS[config.evaluator].make(
+        config.backbone,
+        config.backbone_arg,
+        dataset,
+        training_settings(config),
+        checkpoints=checkpoints,
+        **_own_options(config),
+    )
+
+
+def conditions_of(config: SearchConfig, dataset: Dataset) -> dict[str, Any]:
+    """What is recorded with each measurement that is taken here and now."""
+    return {
+        "evaluator": config.evaluator,
+        **_own_options(config),
+        "device": str(device()),
+        "bfloat16": computes_bfloat16(device()),
+        "dataset": dataset.fingerprint,
+        **versions(),
+    }
+
+
+def _own_options(config: SearchConfig) -> dict[str, Any]:
+    """The options that only the evaluator of the search has."""
+    return {name: getattr(config, name) for name in EVALUATORS[config.evaluator].options}
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

@@ -1,0 +1,77 @@
+"""A search that has been checked, and the study that stands for it in the database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from evaluators.evaluate import Measure
+from evaluators.objectives import OBJECTIVES
+from evaluators.training import Report
+from search.config import SearchConfig
+from search.measuring import versions
+from space.search_space import SearchSpace
+from storage.records import StudyRecord
+from storage.store import Store
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked search: nothing has been stored or started yet.
+
+    is_new: its study is to be made. prepare: what the evaluator needs once, before it is sent to
+    workers. warnings: sentences for the user about the data.
+    """
+
+    is_new: bool
+    config: SearchConfig
+    study: StudyRecord
+    space: SearchSpace
+    measure: Measure
+    prepare: Callable[[Report], None] | None
+    conditions: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def new_study(config: SearchConfig, store: Store, context: dict[str, Any]) -> StudyRecord:
+    """A study that is not stored yet. Raises StoreError if its name is taken."""
+    if config.study is not None:
+        store.check_free(config.study)
+    name = config.study or _free_name(store, config)
+    return StudyRecord(name, datetime.now(UTC), config.document(), context)
+
+
+def _free_name(store: Store, config: SearchConfig) -> str:
+    """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
+    taken = {summary.name for summary in store.studies()}
+    data = re.sub(r"[^\w.-]+", "-", Path(config.dataset).name)  # of a folder its last part
+    stem = f"{data}-{config.backbone.rpartition(':')[2]}"
+    numbers = range(1, len(taken) + 2)
+    return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)
+
+
+def study_context(
+    config: SearchConfig, space: SearchSpace, dataset: dict[str, Any]
+) -> dict[str, Any]:
+    """What readers of the study need without torch and without the backbone."""
+    return {
+        "backbone": {"name": config.backbone, "arguments": config.backbone_arg},
+        "sites": [{**asdict(site), "kernel_size": list(site.kernel_size)} for site in space.sites],
+        "unshared": space.unshared,
+        "plans": str(space.count()),  # may be beyond what JSON readers hold in a number
+        "objectives": {
+            name: {
+                "direction": OBJECTIVES[name].direction,
+                "reference": OBJECTIVES[name].worst(space),
+                "unit": OBJECTIVES[name].unit,
+            }
+            for name in config.objectives
+        },
+        **({"costs": space.costs.document()} if space.has_costs else {}),
+        "dataset": dataset,
+        "versions": versions(),
+    }

@@ -1,0 +1,238 @@
+"""A study as one self-contained page to send to a colleague: what was asked, under which
+conditions, what came out, how to repeat it, and what to be careful about. Torch-free.
+
+``study_report`` gathers what is said, ``write_report`` fills search/results/report.html with it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from search.config import SearchConfig
+from search.constraints import exact_limits, measured_limits
+from search.results.drawing import front_html
+from search.results.export import plan_file
+from search.results.figures import front_figure
+from search.results.pareto import Results, excluded_in_words, knee, with_unit
+from search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
+from search.results.words import counted, plan_in_short, sites_of, with_error
+from space.methods import METHODS
+from storage.records import StudyRecord, TrialRecord
+
+NO_OPTION = {"workers", "out", "ray_address", "backbone_arg", "study", "storage"}
+"""Options of a search that do not change its outcome, or are written in their own way."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A plan of the front, in words; chosen: the one that the report is about."""
+
+    number: int
+    cells: tuple[str, ...]
+    words: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page says; columns and the cells of a row belong together."""
+
+    study: str
+    question: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    trial: int
+    answer: str
+    picture: PlanPicture
+    conditions: Mapping[str, str]
+    commands: tuple[str, ...]
+    caveats: tuple[str, ...]
+    plan: str
+
+
+def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
+    """The report about one trial, by default the knee. Raises IsoshareError without a front."""
+    study, front = results.study, results.front
+    trial = trial or knee(front)
+    sites = sites_of(study)
+    tested = any(member.samples("accuracy", "test") for member in front.members)
+    axes = [with_unit(axis) for axis in front.axes]
+    members = (*front.members, *(() if trial in front.members else (trial,)))
+    return Report(
+        study=study.name,
+        question=_question(results),
+        columns=("trial", *axes, *(("on test images",) if tested else ()), "share"),
+        rows=tuple(
+            Row(
+                member.number,
+                _cells(results, member, tested),
+                plan_in_short(member.plan, sites),
+                member == trial,
+            )
+            for member in members
+        ),
+        trial=trial.number,
+        answer=_answer(results, trial),
+        picture=plan_picture(sites, trial.plan, study.context["unshared"]),
+        conditions=_conditions(results),
+        commands=_commands(study, trial),
+        caveats=_caveats(results, tested),
+        plan=plan_file(study, trial).text,
+    )
+
+
+def write_report(results: Results, path: Path, trial: TrialRecord | None = None) -> None:
+    """Write the page, whole or not at all. Raises IsoshareError and OSError."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    report = study_report(results, trial)
+    environment = Environment(
+        loader=PackageLoader("search.results", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        report=report,
+        figure=front_html(front_figure(results)),
+        svg=draw_svg(report.picture),
+        words=in_words(report.picture),
+        brief=brief_of,
+        created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+    temporary = Path(f"{path}.part")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+
+
+def brief_of(method: str, options: Mapping[str, Any]) -> str:
+    """A method and its options in few words: ``basis S8U1``."""
+    return METHODS[method].brief.format(**options)
+
+
+def launch_command(study: StudyRecord) -> str:
+    """The command that starts the same search again."""
+    config = study.config
+    words = ["isoshare", "launch", "--study", study.name, "--backbone", config["backbone"]]
+    words += [
+        word
+        for key, value in config["backbone_arg"].items()
+        for word in ("--backbone-arg", f"{key}={value}")
+    ]
+    for key, field in SearchConfig.model_fields.items():
+        value = config.get(key)
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        if key in NO_OPTION or key == "backbone" or value is None or value == default:
+            continue
+        words.append(f"--{key.replace('_', '-')}")
+        if value is not True:
+            words.append(",".join(value) if isinstance(value, list) else f"{value}")
+    return shlex.join(words)
+
+
+def _question(results: Results) -> tuple[str, ...]:
+    study, config = results.study, results.study.config
+    sites = sites_of(study)
+    methods = "; ".join(METHODS[name].summary for name in config["methods"])
+    limits = [limit.flag for limit in (*exact_limits(config), *measured_limits(config))]
+    plans = int(study.context["plans"])
+    shown = f"{plans:,}" if plans < 10**12 else f"{plans:.1e}"
+    said = [
+        f"Which of the {len(sites)} convolutions of {config['backbone']} can share their weights, "
+        f"and how, on {config['dataset']}?",
+        f"There are {shown} possible plans. The search measured {len(results.finished)} of them, "
+        f"proposed by {config['sampler']}, for {' and '.join(config['objectives'])}. Sites may "
+        f"share by: {methods}.",
+    ]
+    return (*said, *((f"Limits: {', '.join(limits)}.",) if limits else ()))
+
+
+def _answer(results: Results, trial: TrialRecord) -> str:
+    """The chosen plan in one sentence, beside the unshared network if that was measured."""
+    unshared = results.study.context["unshared"]
+    said = f"Trial {trial.number}"
+    shared = trial.value("parameters")
+    if shared is not None:
+        said += f" has {shared:,.0f} of {unshared:,} parameters ({shared / unshared:.0%})"
+    said += f" and an accuracy of {with_error(trial, 'accuracy')} on the validation images"
+    if trial.samples("accuracy", "test"):
+        said += f", {with_error(trial, 'accuracy', 'test')} on the test images"
+    whole = next((one for one in results.finished if one.origin == "unshared"), None)
+    if whole is None or whole == trial:
+        return f"{said}."
+    return f"{said}; the unshared network {with_error(whole, 'accuracy')} on validation."
+
+
+def _cells(results: Results, trial: TrialRecord, tested: bool) -> tuple[str, ...]:
+    parameters = trial.value("parameters")
+    share = parameters / results.study.context["unshared"] if parameters is not None else None
+    return (
+        f"{trial.number}",
+        *(with_error(trial, axis.name) for axis in results.front.axes),
+        *((with_error(trial, "accuracy", "test"),) if tested else ()),
+        "-" if share is None else f"{share:.0%}",
+    )
+
+
+def _conditions(results: Results) -> dict[str, str]:
+    """Data, training, machine and versions, as they were recorded."""
+    study, config = results.study, results.study.config
+    measured = [m for trial in results.finished for m in trial.measurements]
+    seeds = sorted({m.seed for m in measured})
+    devices = sorted({str(m.conditions["device"]) for m in measured if "device" in m.conditions})
+    data = study.context["dataset"]
+    return {
+        "data": f"{data['name']}, fingerprint {data['fingerprint']}; "
+        f"{config['validation']:.0%} of the training images kept for validation",
+        "backbone": f"{config['backbone']} {_pairs(config['backbone_arg'])}".strip(),
+        "evaluator": f"{config['evaluator']}, {counted(config['epochs'], 'epoch')}",
+        "training": f"batches of {config['batch_size']}, {config['optimizer']} at a peak rate of "
+        f"{config['learning_rate']:g}, augmentation {config['augment']}, "
+        f"precision {config['precision']}",
+        "seeds": f"{len(seeds)}, the same for all plans" if seeds else "-",
+        "device": ", ".join(devices) or "-",
+        "versions": _pairs(study.context["versions"]),
+        "started": f"{study.created:%Y-%m-%d %H:%M} UTC",
+        "trainings": f"{len(measured)}, {sum(m.seconds for m in measured) / 60:,.1f} minutes",
+    }
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _commands(study: StudyRecord, trial: TrialRecord) -> tuple[str, ...]:
+    name = shlex.quote(study.name)
+    return (
+        launch_command(study),
+        f"isoshare export {name} --trial {trial.number} -o plan.json",
+        "isoshare reproduce plan.json",
+        "isoshare train plan.json -o model.safetensors",
+    )
+
+
+def _caveats(results: Results, tested: bool) -> tuple[str, ...]:
+    config = results.study.config
+    failed = sum(trial.state == "failed" for trial in results.trials)
+    stopped = sum(trial.state == "stopped" for trial in results.trials)
+    said = [
+        "The plans were chosen by their validation accuracy, so that of the chosen ones is a "
+        "little too good.",
+        "The test images were used once, for the plans on the front, after the search had ended."
+        if tested
+        else "Nothing has been measured on the test images yet.",
+        f"Accuracies are of short trainings ({counted(config['epochs'], 'epoch')}): they rank "
+        "plans, they are not what a full training reaches.",
+        "± is the standard error over seeds; it does not cover the choice of images.",
+    ]
+    beyond = excluded_in_words(results)
+    said += [f"{beyond}."] if beyond else []
+    said += [f"{counted(failed, 'trial')} failed."] if failed else []
+    said += [f"{counted(stopped, 'trial')} ended early."] if stopped else []
+    return tuple(said)

@@ -1,0 +1,99 @@
+"""What is believed of the accuracy of plans: Bayesian linear regression on their features.
+
+Three things make a measured accuracy: a linear function of the features, an effect of the plan that
+the features do not explain, and the luck of its seeds. Mean and uncertainty of the first come from
+scikit-learn's BayesianRidge (MacKay 1992, Neural Computation 4(3)); how the rest divides between
+the second and the third is known from plans that were measured with several seeds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import BayesianRidge
+
+Numbers = NDArray[np.float64]
+
+PRIOR_WEIGHT = 4.0
+"""The guess that the rest is half luck counts as so many differences between seeds."""
+PRIOR = {"alpha_1": 2.0, "alpha_2": 1.0, "lambda_1": 2.0, "lambda_2": 0.03}
+"""What is expected of noise and coefficients, in units of the spread of the accuracies: with less
+than some twenty plans the data alone do not say (docs/decisions.md)."""
+LEAST_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Means and standard deviations of the expected accuracy of plans, each (plans,)."""
+
+    mean: Numbers
+    deviation: Numbers
+
+
+class Surrogate:
+    """Fitted once to all that is known.
+
+    features: (plans, features); weights: how much each feature is expected to say, (features,);
+    means: of each plan over its seeds; counts: how many seeds; seed_variance: the variance between
+    seeds of one plan, and how many differences it is known from.
+    """
+
+    def __init__(
+        self,
+        features: Numbers,
+        weights: Numbers,
+        means: Numbers,
+        counts: Numbers,
+        seed_variance: tuple[float, float],
+    ) -> None:
+        self._center = features.mean(axis=0)
+        spread = features.std(axis=0)
+        self._scale = (
+            np.where(spread > 0, spread, np.inf) / weights
+        )  # a constant feature says nothing yet
+        self._level = float(means.mean())
+        self._unit = float(means.std()) or 1.0
+        model = BayesianRidge(fit_intercept=False, **PRIOR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # all that is wrong with few points shows in the noise
+            model.fit(self._scaled(features), (means - self._level) / self._unit, counts)
+        self._weights: Numbers = model.coef_
+        self._covariance: Numbers = model.sigma_
+        rest = float(self._unit**2 / model.alpha_)  # of a single seed: weights are seeds
+        variance, known = seed_variance
+        luck = (variance * known + PRIOR_WEIGHT * rest / 2) / (known + PRIOR_WEIGHT)
+        self.luck = max(luck, LEAST_VARIANCE)
+        self.of_plan = max(rest - luck, rest / 20)
+
+    def unseen(self, features: Numbers) -> Belief:
+        """Of plans that have not been measured."""
+        mean, variance = self._regression(features)
+        return Belief(mean, np.sqrt(variance + self.of_plan))
+
+    def seen(self, features: Numbers, means: Numbers, counts: Numbers) -> Belief:
+        """Of measured plans: between what was measured and what the features say."""
+        mean, variance = self._regression(features)
+        before = variance + self.of_plan
+        trust = before / (before + self.luck / counts)
+        return Belief(mean + trust * (means - mean), np.sqrt((1 - trust) * before))
+
+    def draws(self, features: Numbers, count: int, rng: np.random.Generator) -> Numbers:
+        """Accuracies of unmeasured plans that may be true together, (draws, plans)."""
+        root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._covariance)))
+        weights = self._weights + rng.standard_normal((count, len(self._weights))) @ root.T
+        common = self._level + self._unit * weights @ self._scaled(features).T
+        own: Numbers = rng.standard_normal(common.shape) * np.sqrt(self.of_plan)
+        return common + own
+
+    def _regression(self, features: Numbers) -> tuple[Numbers, Numbers]:
+        scaled = self._scaled(features)
+        mean = self._level + self._unit * scaled @ self._weights
+        variance = self._unit**2 * np.einsum("ij,ij->i", scaled @ self._covariance, scaled)
+        return mean, variance
+
+    def _scaled(self, features: Numbers) -> Numbers:
+        scaled: Numbers = (features - self._center) / self._scale
+        return scaled

@@ -1,0 +1,152 @@
+"""ONNX files: the outputs of torch, each shared tensor once, any batch size."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from space import Bank, SharingPlan, apply_plan, find_sites, isomorphic_groups
+from space.apply import bake
+from space.backbones import build_backbone
+from space.errors import PlanError
+from space.methods import METHODS
+from space.onnx_file import OnnxError, check_packages, save_onnx
+from space.plan import PlanFile
+from space.weights import PLAN_KEY
+from tests.test_methods import OPTIONS, VARIANTS, Net, images, plan_of, shared_net
+
+BACKBONES: dict[str, dict[str, Any]] = {
+    "resnet_cifar": {"depth": 14, "width": 8},
+    "densenet_bc": {"depth": 16, "growth": 4},
+    "convmixer": {"width": 24, "depth": 3, "kernel": 3, "patch": 2},
+}
+IMAGE = (3, 16, 16)
+
+
+def network_of(backbone: str, method: str) -> tuple[nn.Module, PlanFile]:
+    """A network with statistics of its own, one bank for the largest group that can share so."""
+    torch.manual_seed(0)
+    unshared = build_backbone(backbone, BACKBONES[backbone])
+    groups = sorted(isomorphic_groups(find_sites(unshared)), key=len, reverse=True)
+    for group in groups:
+        plan = SharingPlan((Bank(method, OPTIONS[method], tuple(s.name for s in group)),))
+        try:
+            network = apply_plan(unshared, plan)
+        except PlanError:
+            continue
+        network.train()(torch.randn(8, *IMAGE))
+        with torch.no_grad():  # no two tensors are equal by chance
+            for tensor in network.parameters():
+                tensor.add_(0.01 * torch.randn_like(tensor))
+        return network.eval(), PlanFile.of(plan)
+    raise AssertionError("nothing can share")
+
+
+def run(path: Path, batch: Tensor) -> Tensor:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": batch.numpy()})
+    return torch.from_numpy(logits)
+
+
+def unique_bytes(network: nn.Module) -> int:
+    tensors = {id(t): t for t in network.state_dict(keep_vars=True).values()}
+    return sum(t.numel() * t.element_size() for t in tensors.values() if t.is_floating_point())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_onnxruntime_computes_what_torch_does(tmp_path: Path, backbone: str, method: str) -> None:
+    network, plan = network_of(backbone, method)
+    path = tmp_path / "net.onnx"
+    said = save_onnx(network, path, plan, IMAGE)
+    for size in (1, 5):
+        batch = torch.randn(size, *IMAGE)
+        with torch.no_grad():
+            assert (run(path, batch) - network(batch)).abs().max() < 1e-5
+    assert 0 <= said < 1e-5
+    unique = unique_bytes(network)
+    assert path.stat().st_size <= 1.02 * unique + 100_000
+    graph = onnx.load(path).graph
+    names = [one.name for one in graph.initializer]
+    held = sum(len(one.raw_data) for one in graph.initializer)
+    assert len(names) == len(set(names))
+    assert unique <= held < unique + 4_000  # and a few constants
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shared_tensors_are_used_where_they_were_shared(tmp_path: Path, method: str) -> None:
+    network, plan = network_of("resnet_cifar", method)
+    save_onnx(network, tmp_path / "net.onnx", plan, IMAGE)
+    model = onnx.load(tmp_path / "net.onnx")
+    uses = dict.fromkeys((one.name for one in model.graph.initializer), 0)
+    for node in model.graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+    sites = len(plan.plan.sites)
+    tensor = {"filter_basis": "basis", "slice_generator": "generator"}.get(method, "weight")
+    shared = [uses[name] for name in uses if name.startswith("stages") and name.endswith(tensor)]
+    once = method == "slice_generator"  # transposed once, then used
+    assert max(shared) == (1 if once else sites)
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("MatMul") == (sites if once else 0)
+    assert json.loads({p.key: p.value for p in model.metadata_props}[PLAN_KEY])["banks"]
+
+
+@pytest.mark.parametrize(("method", "options"), VARIANTS)
+def test_a_baked_network_computes_the_same(method: str, options: dict[str, Any]) -> None:
+    network = shared_net(method, options).train()
+    network(images(8))
+    network.eval()
+    plan = plan_of(method, options, Net())
+    baked = bake(network, plan)
+    assert torch.allclose(baked(images()), network(images()), atol=1e-5)
+    assert all(type(baked.get_submodule(name)) is nn.Conv2d for name in plan.sites)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_baked_kernels_are_in_the_file(tmp_path: Path, method: str) -> None:
+    network, plan = network_of("resnet_cifar", method)
+    save_onnx(network, tmp_path / "net.onnx", plan, IMAGE, bake=True)
+    batch = torch.randn(4, *IMAGE)
+    with torch.no_grad():
+        assert (run(tmp_path / "net.onnx", batch) - network(batch)).abs().max() < 1e-5
+    kinds = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}
+    assert not kinds & {"MatMul", "Concat", "Transpose"}
+
+
+def test_a_training_network_stays_one(tmp_path: Path) -> None:
+    network = Net().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    save_onnx(network, tmp_path / "net.onnx", PlanFile.of(SharingPlan()), (2, 9, 9))
+    assert network.training
+    assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
+
+
+def test_what_cannot_be_exported_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    class Moody(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x if x.sum() > 0 else -x)
+
+    with pytest.raises(OnnxError, match=r"torch\.onnx cannot export this network: .*safetensors"):
+        save_onnx(Moody(), tmp_path / "net.onnx", PlanFile.of(SharingPlan()), (2, 9, 9))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+
+    def without(name: str) -> Any:
+        return None if name in {"onnxscript", "onnxruntime"} else found(name)
+
+    monkeypatch.setattr("space.onnx_file.find_spec", without)
+    with pytest.raises(OnnxError, match="pip install onnxscript onnxruntime"):
+        check_packages()

@@ -1,0 +1,70 @@
+"""The picture of a plan: its numbers are those of the network, its drawing says the same."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+
+from search.results.plan_picture import PALETTE, draw_svg, in_words, plan_picture
+from space import Bank, SharingPlan, apply_plan, count_parameters, find_sites, isomorphic_groups
+from space.backbones import build_backbone
+from space.methods import METHODS
+from tests.test_methods import OPTIONS
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_are_those_of_the_network_that_is_built(method: str) -> None:
+    torch.manual_seed(0)
+    network = build_backbone("resnet_cifar", {"depth": 14, "width": 8})
+    sites, unshared = find_sites(network), count_parameters(network)
+    groups = isomorphic_groups(sites)
+    banks = tuple(
+        Bank(method, OPTIONS[method], tuple(site.name for site in group)) for group in groups[1:]
+    )
+    plan = SharingPlan(banks)
+    picture = plan_picture(sites, plan, unshared)
+    assert picture.shared == count_parameters(apply_plan(network, plan))
+    assert picture.unshared == unshared
+    assert [box.name for box in picture.boxes] == [site.name for site in sites]
+    drawn = {box.name: box.bank for box in picture.boxes if box.bank}
+    assert drawn == {name: bank.number for bank in picture.banks for name in bank.sites}
+    assert [bank.number for bank in picture.banks] == list(range(1, len(groups)))
+
+
+def test_the_drawing_is_svg_that_says_what_it_shows() -> None:
+    network = build_backbone("resnet_cifar", {"depth": 62, "width": 4})
+    sites = find_sites(network)
+    names = [site.name for site in sites if site.in_channels == site.out_channels]
+    groups = [names[at : at + 2] for at in range(0, len(names) - 1, 2)]
+    same = [pair for pair in groups if len({_channels(sites, name) for name in pair}) == 1]
+    plan = SharingPlan(tuple(Bank("kernel", {}, tuple(pair)) for pair in same))
+    picture = plan_picture(sites, plan, count_parameters(network))
+    assert len(picture.banks) > len(PALETTE)  # colours come again, numbers do not
+    root = ET.fromstring(draw_svg(picture))
+    rectangles = root.findall(f".//{SVG}rect")
+    assert len(rectangles) == len(sites)
+    assert sum(one.get("class") == "private" for one in rectangles) == len(sites) - len(plan.sites)
+    numbers = [one.text for one in root.findall(f".//{SVG}text") if not one.get("class")]
+    assert sorted(map(int, filter(None, numbers))) == sorted([*range(1, len(same) + 1)] * 2)
+    assert root.get("role") == "img"
+    labels = {one.get("id"): one.text for one in root.iter() if one.get("id")}
+    assert set(labels) == set((root.get("aria-labelledby") or "").split())
+    assert in_words(picture) in labels.values()
+    for name in (site.name for site in sites):
+        assert re.search(rf"\b{re.escape(name)}\b", in_words(picture))
+
+
+def _channels(sites: tuple[object, ...], name: str) -> object:
+    return next(site.signature for site in sites if site.name == name)  # type: ignore[attr-defined]
+
+
+def test_a_plan_that_shares_nothing_can_be_drawn() -> None:
+    network = build_backbone("resnet_cifar", {"depth": 8, "width": 2})
+    picture = plan_picture(find_sites(network), SharingPlan(), count_parameters(network))
+    assert picture.shared == picture.unshared
+    assert ET.fromstring(draw_svg(picture)).tag == f"{SVG}svg"

@@ -1,0 +1,161 @@
+"""Samplers of plans: the improvement is exact, beliefs are calibrated, proposals are new."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.config import make_config
+from search.engine import Engine
+from search.inline_driver import run_inline
+from search.jobs import Job
+from search.results.pareto import hypervolume
+from search.samplers import SAMPLERS, candidates
+from search.samplers.improvement import Staircase, hypervolumes
+from search.samplers.plan_features import PlanFeatures
+from search.samplers.surrogate import Surrogate
+from space.errors import IsoshareError
+from space.methods import METHODS
+from storage.store import Store
+from tests.fakes import FakeMeasure, MakeEngine, create_study, space_with_costs
+
+REFERENCE = (2.0, 0.0)
+COSTS = st.floats(-1, 3)
+VALUES = st.floats(-0.2, 1)
+POINTS = st.lists(st.tuples(COSTS, VALUES), max_size=6)
+
+
+def stairs_of(points: list[tuple[float, float]]) -> Staircase:
+    costs, values = np.array(points).reshape(-1, 2).T
+    return Staircase.of(costs, values, REFERENCE)
+
+
+def exact(points: list[tuple[float, float]]) -> float:
+    """The hypervolume by a library that knows nothing of staircases."""
+    minimised = np.array([(cost, -value) for cost, value in points]).reshape(-1, 2)
+    return hypervolume(minimised, [REFERENCE[0], -REFERENCE[1]])
+
+
+@given(POINTS)
+def test_the_area_under_the_stairs_is_the_hypervolume(points: list[tuple[float, float]]) -> None:
+    assert stairs_of(points).hypervolume == pytest.approx(exact(points), abs=1e-9)
+    values = np.array([[value for _, value in points]])
+    costs = np.array([cost for cost, _ in points])
+    assert hypervolumes(costs, values, REFERENCE)[0] == pytest.approx(exact(points), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(POINTS, COSTS, VALUES, st.floats(0.01, 0.5))
+def test_the_expected_improvement_is_the_mean_over_draws(
+    points: list[tuple[float, float]], cost: float, mean: float, deviation: float
+) -> None:
+    draws = mean + deviation * np.random.default_rng(0).standard_normal(4000)
+    before = exact(points)
+    gains = [exact([*points, (cost, value)]) - before for value in draws]
+    expected = stairs_of(points).expected_improvement(
+        np.array([cost]), np.array([mean]), np.array([deviation])
+    )[0]
+    error = np.std(gains) / math.sqrt(len(gains))
+    assert expected == pytest.approx(np.mean(gains), abs=float(5 * error + 1e-6))
+
+
+def test_beliefs_are_right_and_as_sure_as_they_may_be() -> None:
+    numbers = np.random.default_rng(1)
+    features = numbers.standard_normal((400, 10))
+    truth = 0.8 + features @ numbers.standard_normal(10) * 0.02
+    measured = truth + numbers.standard_normal(400) * 0.03
+    known = Surrogate(features[:100], np.ones(10), measured[:100], np.ones(100), (0.03**2, 1000.0))
+    belief = known.unseen(features[100:])
+    assert np.corrcoef(belief.mean, truth[100:])[0, 1] > 0.97
+    assert np.mean(abs(belief.mean - truth[100:]) < 2 * belief.deviation) > 0.9
+    assert known.luck == pytest.approx(0.03**2, rel=0.1)
+    draws = known.draws(features[100:], 500, numbers)
+    assert draws.mean(axis=0) == pytest.approx(belief.mean, abs=5e-3)
+    assert draws.std(axis=0) == pytest.approx(belief.deviation, rel=0.3)
+    seen = known.seen(features[:2], np.array([0.5, 0.5]), np.array([1.0, 400.0]))
+    assert abs(seen.mean[1] - 0.5) < abs(seen.mean[0] - 0.5), "many seeds are believed more"
+    assert seen.deviation[1] < seen.deviation[0] < known.unseen(features[:1]).deviation[0]
+
+
+def test_features_tell_plans_apart_and_see_who_shares() -> None:
+    space = space_with_costs(4, tuple(METHODS))
+    features = PlanFeatures(space)
+    plans = list(space.plans())
+    rows = features(plans)
+    assert len({row.tobytes() for row in rows}) == len(plans)
+    assert features.weights.shape == (rows.shape[1],)
+    assert not features([space.unshared_plan()])[:, 1:].any()
+
+
+def test_crossings_and_candidates_are_plans_of_the_space(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = space_with_costs(5, tuple(METHODS))
+    rng = random.Random(0)
+    for _ in range(50):
+        one, other = space.random_plan(rng), space.random_plan(rng)
+        assert space.crossing(one, other, rng) in space
+    monkeypatch.setattr(candidates, "SMALL", 0)  # as in a space too large to be listed
+    engine, measure = make_engine(sampler="ehvi", trials=20), FakeMeasure()
+    run_inline(engine, measure)
+    origins = [trial.origin for trial in engine.ledger.trials.values()]
+    assert origins.count("sampler") >= 10
+    assert engine.progress().remaining is None
+
+
+def test_the_default_sampler_finds_the_front_of_a_space_it_can_learn(
+    make_engine: MakeEngine,
+) -> None:
+    """It finds plans that are as accurate as they are small, and says what is left."""
+    engine = make_engine(sampler="ehvi", trials=30)
+    run_inline(engine, FakeMeasure())
+    remaining = engine.progress().remaining
+    assert remaining is not None
+    assert 0 <= remaining < 0.1
+
+
+def test_a_search_ends_when_little_is_left_to_gain(make_engine: MakeEngine) -> None:
+    engine = make_engine(sampler="ehvi", trials=50, stop_at=0.2)
+    run_inline(engine, FakeMeasure())
+    assert engine.done
+    assert engine.budget < 50
+    assert (engine.progress().remaining or 0) < 0.2
+
+
+def test_objectives_that_the_default_sampler_cannot_trade_go_to_another() -> None:
+    assert make_config({}).sampler == "ehvi"
+    assert make_config({"objectives": ("accuracy", "macs")}).sampler == "ehvi"
+    assert make_config({"objectives": ("accuracy", "parameters", "macs")}).sampler == "tpe"
+    assert make_config({"objectives": ("accuracy", "latency")}).sampler == "tpe"
+
+
+@pytest.mark.parametrize("sampler", [name for name, row in SAMPLERS.items() if row.plans])
+def test_no_equivalent_plan_is_proposed_twice_by_eight_workers(
+    make_engine: MakeEngine, sampler: str
+) -> None:
+    engine = make_engine(sampler=sampler, trials=50, replicates=1)
+    running: list[Job] = []
+    measure = FakeMeasure()
+    while True:
+        while len(running) < 8 and (job := engine.ask()) is not None:
+            running.append(job)
+        if not running:
+            break
+        job = running.pop(0)
+        for measured in measure(job.plan, job.seeds, job.split):
+            engine.tell(job.number, measured)
+    proposed = [name for name, _, split in measure.measured if split == "validation"]
+    assert len(proposed) == len(set(proposed)) == 50
+
+
+def test_a_sampler_refuses_objectives_it_cannot_trade(store: Store) -> None:
+    space = space_with_costs(3)
+    config = make_config({"sampler": "ehvi", "objectives": ("accuracy", "parameters", "macs")})
+    study = create_study(store, space, config)
+    with pytest.raises(IsoshareError, match="take --sampler tpe"):
+        Engine(store, study, config, space)

@@ -1,0 +1,106 @@
+"""ShareBench: complete tables, quick answers, searches that run unchanged on them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluators.sharebench import PARTS, TABLES, Table, TableError
+from evaluators.tabular import TabularEvaluator
+from search.config import make_config
+from search.runner import prepare, prepare_resume, start
+from search.simulated_driver import run_simulated
+from search.tabular_search import table_space
+from space.errors import IsoshareError
+from space.plan import Bank, SharingPlan
+from storage.store import Store
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return Table.load("sharebench-digits")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_holds_every_plan_of_its_space_once(name: str) -> None:
+    table = Table.load(name)
+    space = table_space(table)
+    assert len(table.plans) == len(set(table.plans)) == space.count()
+    assert all(plan in space for plan in table.plans[::50])
+    seeds, epochs = table.conditions["seeds"], table.conditions["config"]["epochs"]
+    assert seeds >= 3
+    for part in PARTS:
+        assert table.right[part].shape == (space.count(), seeds, epochs)
+        assert 0 <= table.accuracy(part).min() <= table.accuracy(part).max() <= 1
+    assert TABLES[name].stat().st_size < 5e6
+
+
+def test_a_table_comes_back_as_it_was_written(table: Table, tmp_path: Path) -> None:
+    table.save(tmp_path / "again.parquet")
+    again = Table.load(str(tmp_path / "again.parquet"))
+    assert (again.plans, again.conditions) == (table.plans, table.conditions)
+    assert all(np.array_equal(again.right[part], table.right[part]) for part in PARTS)
+
+
+def test_an_answer_takes_less_than_a_millisecond_and_says_what_the_table_says(
+    table: Table,
+) -> None:
+    ask = TabularEvaluator(table, first_seed=7)
+    list(ask(table.plans[0], [7], "validation"))
+    started = time.perf_counter()
+    for plan in table.plans[:500]:
+        list(ask(plan, [7], "validation"))
+    assert (time.perf_counter() - started) / 500 < 1e-3
+    steps = list(ask(table.plans[3], [7, 8, 9], "test", (2, 4)))
+    assert [step[0].epochs for step in steps] == [2, 4, None]
+    values = sorted(one.values["accuracy"] for one in steps[-1])
+    assert values == sorted(table.accuracy("test")[3, :, -1])
+    seconds = sum(step[0].seconds for step in steps)
+    assert seconds == pytest.approx(table.seconds[3] * table.right["test"].shape[2])
+
+
+def test_searches_of_other_seeds_meet_other_luck(table: Table) -> None:
+    def measured(seed: int) -> list[float]:
+        ask = TabularEvaluator(table, seed)
+        return [next(ask(p, [seed], "validation"))[0].values["accuracy"] for p in table.plans[:50]]
+
+    assert measured(0) == measured(0)
+    assert measured(0) != measured(1)
+
+
+def test_a_search_on_a_table_runs_as_any_other_and_can_be_resumed(store: Store) -> None:
+    config = make_config({"table": "sharebench-digits", "trials": 20, "study": "s", "rungs": (3,)})
+    prepared = prepare(config, store)
+    engine = start(prepared, store)
+    seconds = run_simulated(engine, prepared.measure, workers=4)
+    assert engine.done
+    trained = sum(one.seconds for trial in store.trials("s") for one in trial.measurements)
+    assert trained / 4 <= seconds < trained
+    resumed = prepare_resume("s", store, {"trials": 24})
+    engine = start(resumed, store)
+    run_simulated(engine, resumed.measure, workers=1)
+    assert len(store.trials("s")) == 24
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"table": "none"}, "unknown table 'none': choose one of .*sharebench-digits"),
+        ({"table": "sharebench-digits", "epochs": 3}, "was made with epochs 6, got 3: leave"),
+        ({"driver": "simulate"}, "needs --table, and only it does: got --driver simulate"),
+        ({"table": "sharebench-digits", "driver": "ray"}, "got --driver ray with --table"),
+        ({"table": __file__}, "is not a table of ShareBench"),
+    ],
+)
+def test_tables_that_cannot_answer_are_refused(options: dict[str, object], says: str) -> None:
+    with pytest.raises(IsoshareError, match=says):
+        make_config(options)
+
+
+def test_a_plan_that_is_not_in_the_table_is_refused(table: Table) -> None:
+    stranger = SharingPlan((Bank("kernel", {}, ("a", "b")),))
+    with pytest.raises(TableError, match="is not in the table"):
+        list(TabularEvaluator(table)(stranger, [0], "validation"))
