@@ -111,10 +111,9 @@ def launch(
 @app.command()
 def resume(
     name: options.Name,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
-    ] = None,
+    trials: options.NewBudget = None,
     workers: options.Workers = None,
+    data_folder: options.MovedData = None,
     storage: options.Storage = None,
     ray_address: options.RayAddress = None,
     out: options.Out = None,
@@ -123,7 +122,8 @@ def resume(
 
     Example: run_search.py resume digits-resnet_cifar-1 --trials 80
     """
-    given = {"trials": trials, "workers": workers, "ray_address": ray_address, "out": out}
+    given = {"trials": trials, "workers": workers, "data_folder": data_folder}
+    given |= {"ray_address": ray_address, "out": out}
     changes = {key: value for key, value in given.items() if value is not None}
     prepared, store = with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
     raise SystemExit(_search(prepared, store))

@@ -6,7 +6,8 @@ Trains plans of a CIFAR ResNet on small images for long, with two seeds, and com
 their validation accuracies with cheap scores: short trainings, the sum of training losses (Ru et
 al. 2021, arXiv 2006.04492), inheritance with 0 and 1 epoch, zero-cost scores and the projection
 error. Spearman's correlation, and the partial one with the number of parameters held fixed;
-bootstrap intervals over the plans. Every finished plan is kept in --out, and a second call goes on
+bootstrap intervals over the plans, also of what inheritance is better than the longest short
+training. Every finished plan is kept in --out, and a second call goes on
 from there. Prints JSON.
 """
 
@@ -17,7 +18,7 @@ import json
 import multiprocessing
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,9 @@ from evaluators.batches import Batches
 from evaluators.datasets import DataOptions, Dataset, load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.inherit import InheritingEvaluator
-from evaluators.inheritance import inherit
 from evaluators.training import TrainingSettings, train, use_threads
 from evaluators.training import accuracy as right
-from evaluators.zero_cost import SCORES
+from evaluators.zero_cost import SCORES, Known, score
 from space.apply import count_parameters
 from space.backbones import build_backbone
 from space.methods import METHODS
@@ -47,8 +47,8 @@ from space.search_space import SearchSpace
 from space.sites import find_sites
 
 BACKBONE = "resnet_cifar"
-SHORT = (1, 2, 4, 8)
 Scores = dict[str, float]
+Correlation = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], float]
 
 
 def parse() -> argparse.Namespace:
@@ -61,6 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--plans", type=int, default=60)
     parser.add_argument("--long", type=int, default=24)
+    parser.add_argument("--short", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--pretrain", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("ranking.jsonl"))
@@ -111,9 +112,9 @@ def measure(job: tuple[argparse.Namespace, int, SharingPlan]) -> dict[str, Any]:
     scores: Scores = {}
     for seed in (0, 1):
         scores[f"long, seed {seed}"] = trained(options, plan, options.long, seed)[0]
-    for epochs in SHORT:
+    for epochs in options.short:
         scores[f"{epochs} epochs"], losses = trained(options, plan, epochs, 2)
-    scores["sum of losses, 8 epochs"] = -sum(losses)
+    scores[f"sum of losses, {epochs} epochs"] = -sum(losses)
     for epochs in (0, 1):
         heir = evaluator(options, epochs, inherits=True)
         scores[f"inherit, {epochs} epochs"] = accuracy(heir, plan, 2)
@@ -145,17 +146,15 @@ def accuracy(measure: Evaluator, plan: SharingPlan, seed: int) -> float:
 
 
 def without_training(options: argparse.Namespace, plan: SharingPlan) -> Scores:
-    """Zero-cost scores on a batch of 64, and the projection error; higher is better."""
+    """All scores, on a batch of 64 where they need one; higher is better."""
     heir = evaluator(options, 0, inherits=True)
     assert isinstance(heir, InheritingEvaluator)
     data: Batches = heir.train_batches
     batch = Batches(data.images[:64], data.labels[:64], data.mean, data.deviation)
-    network = evaluator(options, 1).network(plan, 2)
-    scores = {name: score(network, batch) for name, score in SCORES.items()}
-    source = build_backbone(BACKBONE, {**arguments(options), "classes": 10})
+    backbone, source = (evaluator(options, 1).network(SharingPlan(), 2) for _ in range(2))
     source.load_state_dict(heir.trained.state)
-    _, error = inherit(source.eval(), plan, heir.trained.importance)
-    return {**scores, "projection error": -error}
+    known = Known(backbone, batch, source.eval(), heir.trained.importance)
+    return {name: score(name, plan, known, seed=2) for name in SCORES}
 
 
 def correlations(rows: list[dict[str, Any]], draws: int = 2000) -> dict[str, dict[str, Any]]:
@@ -166,18 +165,51 @@ def correlations(rows: list[dict[str, Any]], draws: int = 2000) -> dict[str, dic
     found = {"one seed with the other": interval(seeds[0], seeds[1], size, draws)}
     for name, values in columns.items():
         found[name] = interval(values, target, size, draws)
+    last = max((name for name in columns if name.split()[0].isdigit()), key=by_epochs)
+    for name in ("inherit, 0 epochs", "inherit, 1 epochs"):
+        pair = (columns[name], columns[last])
+        found[f"{name}, minus {last}"] = difference(*pair, target, size, draws)
     return found
+
+
+def by_epochs(name: str) -> int:
+    """Of "8 epochs", 8."""
+    return int(name.split(maxsplit=1)[0])
+
+
+def difference(
+    one: NDArray[Any],
+    other: NDArray[Any],
+    target: NDArray[Any],
+    given: NDArray[Any],
+    draws: int,
+) -> dict[str, Any]:
+    """How much better one score is than the other, on the same plans, with 95 % intervals."""
+    return compared(
+        lambda function, some: (
+            function(one[some], target[some], given[some])
+            - function(other[some], target[some], given[some])
+        ),
+        len(one),
+        draws,
+    )
 
 
 def interval(x: NDArray[Any], y: NDArray[Any], given: NDArray[Any], draws: int) -> dict[str, Any]:
     """Both correlations with their 95 % intervals."""
+    return compared(lambda function, some: function(x[some], y[some], given[some]), len(x), draws)
+
+
+def compared(
+    value: Callable[[Correlation, NDArray[Any]], float], plans: int, draws: int
+) -> dict[str, Any]:
+    """``value`` with either correlation on all plans, and its interval over draws of plans."""
     rng = np.random.default_rng(0)
-    samples = [rng.integers(0, len(x), len(x)) for _ in range(draws)]
+    samples = [rng.integers(0, plans, plans) for _ in range(draws)]
     result: dict[str, Any] = {}
     for name, function in (("spearman", spearman), ("partial", partial)):
-        several = [function(x[some], y[some], given[some]) for some in samples]
-        low, high = np.nanquantile(several, [0.025, 0.975])
-        result[name] = round(function(x, y, given), 2)
+        low, high = np.nanquantile([value(function, some) for some in samples], [0.025, 0.975])
+        result[name] = round(value(function, np.arange(plans)), 2)
         result[f"{name}, 95 %"] = [round(float(low), 2), round(float(high), 2)]
     return result
 
@@ -208,6 +240,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     jobs = [
         (options, number, plan) for number, plan in enumerate(plans(options)) if number not in done
     ]
+    random.Random(0).shuffle(jobs)  # what is finished has plans of all sizes at any time
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         yield from pool.imap_unordered(measure, jobs)
 

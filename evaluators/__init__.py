@@ -25,7 +25,8 @@ class EvaluatorRow:
         Dataset, TrainingSettings, and the options by name.
     summary: what it does, in a few words.
     measures: the objectives that it measures.
-    options: options of the search that are its own.
+    options: options of the search that are its own. unused: those that others use and it does not.
+    instead: of its own options, one that takes the place of another: {"file": "epochs"}.
     defaults: options of the search whose defaults are others with this evaluator.
     least_epochs: how many epochs it must be given.
     """
@@ -34,6 +35,8 @@ class EvaluatorRow:
     summary: str
     measures: tuple[str, ...] = ("accuracy",)
     options: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     least_epochs: int = 1
 
@@ -50,6 +53,7 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         "evaluators.inherit:InheritingEvaluator",
         "from the trained unshared network",
         options=("pretrain_epochs", "weights"),
+        instead={"weights": "pretrain_epochs"},
         defaults={"epochs": 1},
         least_epochs=0,
     ),
@@ -58,7 +62,16 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         "a spiking network, trained through the plan's network",
         measures=("accuracy", "spikes"),
         options=("time_steps",),
+        unused=("label_smoothing", "precision", "compile"),
         # For trainings of some hundred steps (docs/decisions.md); the paper's 0.0001 is for 60,000.
         defaults={"optimizer": "adamw", "learning_rate": 0.01},
     ),
 }
+
+
+def users(option: str) -> list[str]:
+    """The evaluators that use this option of the search: one that belongs to some of them is
+    theirs, any other is everybody's who does not say otherwise.
+    """
+    owners = [name for name, row in EVALUATORS.items() if option in row.options]
+    return owners or [name for name, row in EVALUATORS.items() if option not in row.unused]

@@ -42,6 +42,7 @@ __all__ = [
     "Part",
     "full_name",
     "load_dataset",
+    "moved_to",
     "row_name",
     "stratified_cut",
 ]
@@ -82,11 +83,13 @@ class DatasetRow:
 
     source: from the data set's name, as the user wrote it, and the options.
     crop, flip: whether images, a little shifted or mirrored, still show the same thing.
+    bundled: whether there is no folder that could be elsewhere.
     """
 
     source: Callable[[str, DataOptions], Source]
     crop: bool = False
     flip: bool = False
+    bundled: bool = False
 
     def augmentation(self, height: int, width: int) -> Augmentation:
         """The usual one: shifts of up to an eighth of the side, 4 pixels of 32."""
@@ -131,6 +134,19 @@ def full_name(name: str) -> str:
         return name
     path = Path(name.removeprefix(FOLDER))
     return f"{FOLDER}{(path.expanduser() if path.parts[0] == '~' else path).absolute()}"
+
+
+def moved_to(name: str, folder: str) -> dict[str, str | None]:
+    """The options of a search on ``name`` whose images lie in ``folder`` now; of a folder of images
+    it is the new path. Raises DatasetError.
+    """
+    if DATASETS[row_name(name)].bundled:
+        raise DatasetError(
+            f"data set {name!r} is bundled, so it is in no folder: leave out --data-folder, got "
+            f"{folder!r}"
+        )
+    is_path = row_name(name) != name
+    return {"dataset": f"{FOLDER}{folder}", "data_folder": None} if is_path else {}
 
 
 def _prepare(source: Source, key: str | None, validation: float) -> tuple[Arrays, Facts]:
@@ -195,7 +211,7 @@ def _image_folder(name: str, options: DataOptions) -> Source:
 
 
 DATASETS: dict[str, DatasetRow] = {
-    "digits": DatasetRow(digits),
+    "digits": DatasetRow(digits, bundled=True),
     "cifar10": DatasetRow(torchvision_source, crop=True, flip=True),
     "cifar100": DatasetRow(torchvision_source, crop=True, flip=True),
     "svhn": DatasetRow(torchvision_source, crop=True),  # mirrored digits are other digits

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from evaluators.checkpoints import Checkpoint
 from evaluators.datasets import Dataset
 from evaluators.training import (
     Batches,
+    Epoch,
     EvaluationError,
     TrainingSettings,
     accuracy,
@@ -35,6 +36,8 @@ from space.plan import SharingPlan
 from space.sites import find_sites
 
 Split = Literal["validation", "test"]
+Values = dict[str, float]
+"""Measured objectives."""
 
 ON_DEVICE = ("train_batches", "held_out")
 """Cached properties of an evaluator that stay in their process."""
@@ -91,23 +94,25 @@ class Evaluator:
         """
         started = time.perf_counter()
         ready = {seeds[0]: self.network(plan, seeds[0])}
-        images = self.train_batches.images
-        together = worth_stacking(ready[seeds[0]], images, self.settings.batch_size)
-        together &= self.settings.precision != "bfloat16"  # which networks side by side cannot do
-        for some in [seeds] if together else [[seed] for seed in seeds]:
+        for some in [seeds] if self._side_by_side(ready[seeds[0]]) else [[seed] for seed in seeds]:
             networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
             kept = self._checkpoint(plan, some)
             try:
                 for epoch, values in self._values(networks, some, split, rungs, kept):
                     seconds = (time.perf_counter() - started) / len(some)
                     yield [
-                        Measured(seed, {"accuracy": value}, seconds, epoch)
-                        for seed, value in zip(some, values, strict=True)
+                        Measured(seed, of_one, seconds, epoch)
+                        for seed, of_one in zip(some, values, strict=True)
                     ]
                     started = time.perf_counter()
             except Exception:  # it would fail again; whoever is only interrupted may go on
                 Checkpoint(kept).remove()
                 raise
+
+    def _side_by_side(self, network: nn.Module) -> bool:
+        """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
+        small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
+        return small and self.settings.precision != "bfloat16"
 
     def _values(
         self,
@@ -116,17 +121,32 @@ class Evaluator:
         split: Split,
         rungs: Sequence[int],
         kept: Path | None,
-    ) -> Iterator[tuple[int | None, list[float]]]:
-        """The accuracies at the rungs, with their epochs, and at the end."""
+    ) -> Iterator[tuple[int | None, list[Values]]]:
+        """What is measured of each seed at the rungs, with their epochs, and at the end."""
+
+        def right(epoch: Epoch) -> list[Values]:
+            found = accuracy(epoch.forward, len(seeds), self.held_out[split])
+            return [{"accuracy": value} for value in found]
+
         settings = self.training_settings
-        for epoch in epochs(networks, self.train_batches, settings, seeds, checkpoint=kept):
-            if epoch.number == settings.epochs:
+        training = epochs(networks, self.train_batches, settings, seeds, checkpoint=kept)
+        yield from self._at_rungs(training, right, rungs, kept)
+
+    def _at_rungs(
+        self,
+        training: Iterable[Epoch],
+        measure: Callable[[Epoch], list[Values]],
+        rungs: Sequence[int],
+        kept: Path | None,
+    ) -> Iterator[tuple[int | None, list[Values]]]:
+        for epoch in training:
+            if epoch.number == self.settings.epochs:
                 try:
-                    yield None, accuracy(epoch.forward, len(seeds), self.held_out[split])
+                    yield None, measure(epoch)
                 finally:  # it has been taken
                     Checkpoint(kept).remove()
             elif epoch.number in rungs:
-                yield epoch.number, accuracy(epoch.forward, len(seeds), self.held_out[split])
+                yield epoch.number, measure(epoch)
 
     def _checkpoint(self, plan: SharingPlan, seeds: Sequence[int]) -> Path | None:
         """The file of one training: its name says all that decides what the training gives."""

@@ -6,6 +6,7 @@ its weights over by projection and is fine-tuned for a few epochs, or none.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,7 +85,22 @@ class InheritingEvaluator(Evaluator):
         return {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
 
     def network(self, plan: SharingPlan, seed: int) -> nn.Module:
-        """The network of ``plan`` with the weights it inherits; seeds hardly differ."""
+        """The network of ``plan`` with the weights it inherits.
+
+        It is made once for all seeds, unless something in it is left to chance.
+        """
+        kept: tuple[str, nn.Module] | None = self.__dict__.get(LAST)
+        if kept is not None and kept[0] == plan.fingerprint:
+            return copy.deepcopy(kept[1])
+        network = self._inherited(plan, seed)
+        if not is_left_to_chance(network):
+            self.__dict__[LAST] = plan.fingerprint, copy.deepcopy(network)
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__getstate__().items() if key != LAST}
+
+    def _inherited(self, plan: SharingPlan, seed: int) -> nn.Module:
         source = self._backbone()
         source.load_state_dict(self.trained.state)
         with torch.random.fork_rng():  # for generators that stay random
@@ -143,6 +159,17 @@ class InheritingEvaluator(Evaluator):
 
 
 PRETRAINING_SEED = 0
+
+
+LAST = "last network"
+"""Where an evaluator keeps the network that it has projected last."""
+
+
+def is_left_to_chance(network: nn.Module) -> bool:
+    """Whether an inherited network depends on its seed: all that is trained has been projected,
+    what is frozen is as it was drawn (or as the trained network had it, which does no harm).
+    """
+    return not all(tensor.requires_grad for tensor in network.parameters())
 
 
 def read_weights(path: Path) -> dict[str, Any]:

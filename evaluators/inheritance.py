@@ -16,11 +16,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from evaluators.batches import Batches
-from space.apply import apply_plan, fit
+from space.apply import apply_plan, fit, plain_kernels
 from space.methods import METHODS
-from space.methods.anchored import AnchoredConv2d
-from space.methods.filter_basis import FilterBasisConv2d
-from space.methods.slice_generator import SliceGeneratedConv2d
 from space.plan import SharingPlan
 from space.sites import Site, find_sites
 
@@ -30,17 +27,17 @@ BATCH, FISHER_BATCH = 256, 16
 
 def inherit(
     source: nn.Module, plan: SharingPlan, importance: Mapping[str, Tensor] | None = None
-) -> tuple[nn.Module, float]:
+) -> tuple[nn.Module, dict[str, float]]:
     """A network shared by ``plan`` with the weights of the trained, unshared ``source``.
 
-    importance: as returned by ``fisher``; without it all elements count alike. Also returns the
-    projection error: the squared distance between the kernels that were wanted and those that came
-    out, both scaled to norm one, averaged over the sites of the plan; 0 to 4, and 0 without banks.
+    importance: as returned by ``fisher``; without it all elements count alike. Also returns, for
+    each site of the plan, the share of its kernel's squared norm that was lost, from 0 to 1: scale
+    does not count, batch normalisation takes it away.
     The statistics of batch normalisation are not yet those of the new network: ``calibrate``.
     """
     sites = find_sites(source)
     network = apply_plan(source, plan)
-    distances: list[float] = []
+    lost: dict[str, float] = {}
     for bank, members in fit(plan, sites):
         kernels = [_weight(source, site) for site in members]
         weights = [
@@ -49,8 +46,9 @@ def inherit(
         ]
         method = METHODS[bank.method].implementation
         made = method.project(network, members, bank.options, kernels, weights)
-        distances += [_distance(*pair) for pair in zip(kernels, made, strict=True)]
-    return network, sum(distances) / len(distances) if distances else 0.0
+        for site, wanted, found in zip(members, kernels, made, strict=True):
+            lost[site.name] = _lost(wanted, found)
+    return network, lost
 
 
 def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Tensor]:
@@ -83,8 +81,8 @@ def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Te
 def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
     """Estimate the statistics of batch normalisation again, on the first ``images`` of ``data``.
 
-    The normalisations within filter bases become the identity on these images: that is how their
-    coefficients were projected. Everything else, dropout above all, is in evaluation mode.
+    The normalisations within what methods add become the identity on these images: so they were
+    taken when weights were projected. Everything else, dropout above all, is in evaluation mode.
     """
     norms: list[Any] = [
         part
@@ -92,7 +90,7 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
     ]
     inner: list[Any] = [
-        part.norm for part in network.modules() if isinstance(part, FilterBasisConv2d)
+        norm for row in METHODS.values() for norm in row.implementation.inner_norms(network)
     ]
     passed_by = [norm.register_forward_hook(lambda _, inputs, __: inputs[0]) for norm in inner]
     momenta = [norm.momentum for norm in norms]
@@ -112,52 +110,39 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
     network.eval()
 
 
-def take_over(network: nn.Module, parent: nn.Module) -> nn.Module:
-    """Give ``network`` the weights of ``parent``, whose banks are those of ``network`` or coarser.
+@torch.no_grad()
+def take_over(network: nn.Module, parent: nn.Module, plan: SharingPlan) -> nn.Module:
+    """Give ``network`` the weights of ``parent``, which is shared by ``plan``: by the banks of
+    ``network``, or by coarser ones.
 
-    So a bank that is split starts exactly at its parent's function. Raises RuntimeError where the
-    parent's banks are no coarser. Returns ``network``.
+    So a bank that is split starts at its parent's function: exactly, or up to rounding where a site
+    becomes private. What a private convolution would need a bias for that it does not have goes
+    into the running mean of the batch normalisation registered after it, if there is one. Raises
+    RuntimeError where the parent's banks are no coarser. Returns ``network``.
     """
-    state = parent.state_dict()
-    for name, own in network.named_modules():
-        part = parent.get_submodule(name)
-        if type(own) is nn.Conv2d and type(part) is not nn.Conv2d and isinstance(part, nn.Conv2d):
-            kept = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
-            kept[f"{name}.weight"] = effective_kernel(part)
-            if part.bias is not None:
-                kept[f"{name}.bias"] = _effective_bias(part)
-            state = kept
+    state = dict(parent.state_dict())
+    for name, (kernel, bias) in plain_kernels(parent, plan).items():
+        own: Any = network.get_submodule(name)
+        if type(own) is not nn.Conv2d:
+            continue
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
+        state[f"{name}.weight"] = kernel
+        if own.bias is not None and bias is not None:
+            state[f"{name}.bias"] = bias
+        elif bias is not None:
+            _into_norm(state, network, name, bias)
     network.load_state_dict(state)
     return network
 
 
-@torch.no_grad()
-def effective_kernel(conv: nn.Conv2d) -> Tensor:
-    """The kernel (out, in/groups, k, k) with which ``conv`` computes.
-
-    Raises NotImplementedError for a filter basis, which has no kernel but in evaluation mode.
-    """
-    if isinstance(conv, SliceGeneratedConv2d):
-        return conv.generate()
-    if isinstance(conv, FilterBasisConv2d):
-        raise NotImplementedError("a filter basis has a normalisation in it, and so no kernel")
-    if isinstance(conv, AnchoredConv2d):
-        return _regulated(conv, conv.weight.flatten(1)).view_as(conv.weight)
-    return conv.weight
-
-
-def _effective_bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    if isinstance(conv, AnchoredConv2d):
-        return _regulated(conv, conv.bias[:, None]).flatten()
-    return conv.bias
-
-
-def _regulated(conv: AnchoredConv2d, rows: Tensor) -> Tensor:
-    """The regulator's matrix, in groups, times ``rows`` (out, elements)."""
-    groups, channels = conv.regulator.groups, conv.out_channels // conv.regulator.groups
-    matrix = conv.regulator.weight.view(groups, channels, channels)
-    return (matrix @ rows.reshape(groups, channels, -1)).flatten(0, 1)
+def _into_norm(state: dict[str, Tensor], network: nn.Module, name: str, bias: Tensor) -> None:
+    """What is not added before a normalisation need not be subtracted in it."""
+    path, _, leaf = name.rpartition(".")
+    children = [child for child, _ in network.get_submodule(path).named_children()]
+    following = [*children, None][children.index(leaf) + 1]
+    mean = f"{path}.{following}.running_mean".lstrip(".")
+    if mean in state:
+        state[mean] = state[mean] - bias
 
 
 def _weight(network: nn.Module, site: Site) -> Tensor:
@@ -166,7 +151,8 @@ def _weight(network: nn.Module, site: Site) -> Tensor:
     return weight
 
 
-def _distance(wanted: Tensor, found: Tensor) -> float:
-    """Squared, between kernels scaled to norm one."""
-    ends = [one / one.norm().clamp_min(1e-12) for one in (wanted, found)]
-    return float((ends[0] - ends[1]).square().sum())
+def _lost(wanted: Tensor, found: Tensor) -> float:
+    """The squared sine of the angle between two kernels; 1 where it is beyond a right angle."""
+    ends = [one.double() / one.double().norm().clamp_min(1e-12) for one in (wanted, found)]
+    cosine = float((ends[0] * ends[1]).sum())
+    return 1 - min(1.0, max(0.0, cosine)) ** 2

@@ -19,23 +19,32 @@ learning rate nothing would hold them.
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
-from evaluators.batches import shuffled
-from evaluators.evaluate import Evaluator, Measured, Split
+from evaluators.checkpoints import Checkpoint
+from evaluators.evaluate import Evaluator, Split, Values
 from evaluators.spiking_network import SpikingTwin, batch_norms
-from evaluators.training import Batches, EvaluationError, Report, TrainingSettings
+from evaluators.stacking import TrainedAsOne
+from evaluators.training import (
+    Batches,
+    Epoch,
+    EvaluationError,
+    Report,
+    Training,
+    TrainingSettings,
+    follow,
+)
 from space.apply import extra_loss
 from space.backbones import build_backbone
 from space.errors import BackboneError
-from space.plan import SharingPlan
 
 KEEPING_RATE = 1e-4
 """The learning rate from which on statistics are kept, but never in the first epoch."""
@@ -63,21 +72,32 @@ class SpikingEvaluator(Evaluator):
         except EvaluationError as error:
             raise BackboneError(f"backbone {self.backbone!r} cannot spike: {error}") from error
 
-    def __call__(
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """How the spiking network is simulated."""
+        return {"time_steps": self.time_steps, "target_spikes": self.target_spikes}
+
+    def _side_by_side(self, _: nn.Module) -> bool:
+        """Neurons belong to one network."""
+        return False
+
+    def _values(
         self,
-        plan: SharingPlan,
+        networks: Sequence[nn.Module],
         seeds: Sequence[int],
         split: Split,
-        rungs: Sequence[int] = (),  # noqa: ARG002  a network that spikes is measured at the end
-    ) -> Iterator[list[Measured]]:
-        """Train once for each seed on the training images, measure the twin on ``split``."""
-        for seed in seeds:
-            started = time.perf_counter()
-            network = self.network(plan, seed)
-            twin = SpikingTwin(network, self.time_steps, self.target_spikes)
-            train_by_proxy(network, twin, self.train_batches, self.settings, seed)
-            values = score(twin, self.held_out[split])
-            yield [Measured(seed, values, time.perf_counter() - started)]
+        rungs: Sequence[int],
+        kept: Path | None,
+    ) -> Iterator[tuple[int | None, list[Values]]]:
+        ((network, seed),) = zip(networks, seeds, strict=True)
+        twin = SpikingTwin(network, self.time_steps, self.target_spikes)
+        data, settings = self.train_batches, self.training_settings
+        training = epochs_by_proxy(network, twin, data, settings, seed, checkpoint=kept)
+
+        def scored(_: Epoch) -> list[Values]:
+            return [score(twin.eval(), self.held_out[split])]
+
+        yield from self._at_rungs(training, scored, rungs, kept)
 
 
 def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it
@@ -88,54 +108,103 @@ def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it
     seed: int,
     *,
     report: Report | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
-    """Train ``network``, and with it its ``twin``, in place.
+    """Train ``network``, and with it its ``twin``, in place; the learning rate falls to 0.
 
-    report: hears of each epoch and may end the training.
+    report: hears of each epoch and may end the training. checkpoint: a file from which a killed or
+    stopped training goes on, as in ``train``.
 
-    The learning rate falls linearly to 0. Raises EvaluationError when a loss is no longer a number.
+    Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    order = torch.Generator().manual_seed(seed)
-    batches = max(1, len(data.labels) // settings.batch_size)
-    optimizer = _optimizer(network, settings)
-    schedule = torch.optim.lr_scheduler.LinearLR(
-        optimizer, 1.0, 1 / (settings.epochs * batches), settings.epochs * batches - 1
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # for dropout
-        for epoch in range(settings.epochs):
-            total = 0.0
-            chunks = shuffled(len(data.labels), batches, settings.batch_size, [order])
-            for step, batch in enumerate(chunks, start=1 + epoch * batches):
-                learning = epoch == 0 or schedule.get_last_lr()[0] > KEEPING_RATE
-                _prepare_norms(network.train(), twin, step if learning else None)
-                images = data.normalised(data.augmented(batch, [order])[0])
-                loss = proxy_loss(network, twin, images, data.labels[batch[0]])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-                total += loss.item() / batches
-            if not math.isfinite(total):
-                raise EvaluationError(f"the loss became {total} in epoch {epoch + 1}")
-            if report and report(epoch + 1, settings.epochs, {"loss": total}):
-                break
+    training = epochs_by_proxy(network, twin, data, settings, seed, checkpoint=checkpoint)
+    follow(training, settings, report)
     network.eval()
     twin.eval()
 
 
-def proxy_loss(network: nn.Module, twin: SpikingTwin, images: Tensor, labels: Tensor) -> Tensor:
-    """The squared error of the spiking network, as a function of the logits of ``network``.
+def epochs_by_proxy(  # noqa: PLR0913  what is trained, and where it is kept
+    network: nn.Module,
+    twin: SpikingTwin,
+    data: Batches,
+    settings: TrainingSettings,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+) -> Generator[Epoch]:
+    """The epochs of such a training, as those of ``epochs``."""
+    return _ProxyTraining([network], data, settings, [seed], twin=twin).run(Checkpoint(checkpoint))
+
+
+class Proxy:
+    """A network and its spiking twin, trained as one (``TrainedAsOne``)."""
+
+    def __init__(self, network: nn.Module, twin: SpikingTwin) -> None:
+        self.network, self.twin = network, twin
+        parameters = dict(network.named_parameters())
+        of_the_twin = {f"twin.{name}": tensor for name, tensor in twin.network.named_buffers()}
+        self.parameters: list[Tensor] = [one for one in parameters.values() if one.requires_grad]
+        self.tensors: dict[str, Tensor] = {
+            **parameters,
+            **dict(network.named_buffers()),
+            **of_the_twin,
+        }
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """images: (1, batch, ...). The logits that the spikes stand for, (1, batch, classes), with
+        the gradient of the network's own; and what the sharing methods add to the loss.
+        """
+        logits: Tensor = self.network(images[0])
+        spiking = self.twin(images[0])[0] / self.twin.target_spikes
+        extra = extra_loss(self.network)
+        proxied = logits + (spiking - logits).detach()
+        return proxied[None], logits.new_zeros(1) if extra is None else extra[None]
+
+    def trained(self, images: Tensor) -> Tensor:
+        """Spike counts (1, batch, classes): a Forward."""
+        self.train(False)
+        counts: Tensor = self.twin(images[0])[0]
+        return counts[None]
+
+    def train(self, mode: bool) -> None:
+        """The twin stays in evaluation mode."""
+        self.network.train(mode)
+        self.twin.eval()
+
+
+def proxy_loss(proxy: TrainedAsOne, images: Tensor, labels: Tensor) -> Tensor:
+    """The squared error of the spiking network for images (1, batch, ...), as a function of the
+    logits of the other one.
 
     The target of the right class is 1, that of the others 0; silence costs 1 / classes. What the
     sharing methods add to the loss is added.
     """
-    logits: Tensor = network(images)
-    spiking = twin(images)[0] / twin.target_spikes
-    target = functional.one_hot(labels, logits.shape[1]).to(logits)
-    loss = functional.mse_loss(logits + (spiking - logits).detach(), target)
-    extra = extra_loss(network)
-    return loss if extra is None else loss + extra
+    logits, extra = proxy(images)
+    target = functional.one_hot(labels, logits.shape[-1]).to(logits)
+    return functional.mse_loss(logits, target) + extra.sum()
+
+
+@dataclass
+class _ProxyTraining(Training):
+    """A training by proxy that is under way."""
+
+    twin: SpikingTwin = field(kw_only=True)
+
+    def trained_as_one(self) -> TrainedAsOne:
+        """Both networks."""
+        return Proxy(self.networks[0], self.twin)
+
+    def optimization(self, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        """The learning rate falls linearly to 0."""
+        optimizer = _optimizer(self.stack.parameters, self.settings)
+        return optimizer, LinearLR(optimizer, 1.0, 1 / steps, steps - 1)
+
+    def loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Of a batch; batch normalisation learns from it as long as it shall."""
+        learning = self.epoch == 0 or self.schedule.get_last_lr()[0] > KEEPING_RATE
+        step = self.schedule.last_epoch + 1 if learning else None
+        _prepare(self.networks[0], self.twin, step)
+        return proxy_loss(self.stack, self.data.normalised(images), labels)
 
 
 @torch.no_grad()
@@ -154,17 +223,17 @@ def score(twin: SpikingTwin, data: Batches, batch_size: int = 64) -> dict[str, f
     return {"accuracy": correct / len(data.labels), "spikes": spikes / len(data.labels)}
 
 
-def _prepare_norms(network: nn.Module, twin: SpikingTwin, step: int | None) -> None:
+def _prepare(network: nn.Module, twin: SpikingTwin, step: int | None) -> None:
     """Let batch normalisation learn from the next batch, the ``step``-th from 1, or no more."""
+    twin.eval()  # so that it keeps no kernel made from weights that have moved since
     for norm in batch_norms(network) + batch_norms(twin):
         norm.train(step is not None)
         if step is not None and norm.momentum is not None:
             norm.momentum = max(STATISTICS_MOMENTUM, 1 / step)
 
 
-def _optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+def _optimizer(trained: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
     """The authors' Adam, with decoupled weight decay; or the SGD that trains ANNs here."""
-    trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
     rate = settings.learning_rate
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(trained, lr=rate, betas=(0.8, 0.99), weight_decay=1e-6, fused=True)

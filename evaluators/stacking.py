@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,29 @@ def computes_bfloat16(device: torch.device) -> bool:
     return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-class Stack:
-    """Networks of one architecture, called as one.
+class TrainedAsOne(Protocol):
+    """What a training needs of whatever it trains.
 
     parameters: what an optimizer moves. tensors: parameters and buffers by name, the whole state.
+    """
+
+    parameters: list[Tensor]
+    tensors: dict[str, Tensor]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Of images (seeds, batch, channels, height, width) the logits (seeds, batch, classes), and
+        what is added to the loss, (seeds,)."""
+
+    def trained(self, images: Tensor) -> Tensor:
+        """Logits alone, in evaluation mode: a Forward."""
+
+    def train(self, mode: bool) -> None:
+        """Training mode, or evaluation mode."""
+
+
+class Stack:
+    """Networks of one architecture, called as one (``TrainedAsOne``).
+
     One network is called as it is, and trained in place; several must allow ``torch.func.vmap``,
     and compute in float32 always, because autocast reaches only some of the operators under it.
     """
@@ -83,8 +102,8 @@ class Stack:
             parameters, buffers = stack_module_state(wrapped)
             self._module = copy.deepcopy(wrapped[0])
             call = self._many_networks(parameters, buffers)
-        self.parameters = list(parameters.values())
-        self.tensors = {**parameters, **buffers}
+        self.parameters: list[Tensor] = list(parameters.values())
+        self.tensors: dict[str, Tensor] = {**parameters, **buffers}
         self._call = torch.compile(call) if compiled else call
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,11 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler
 
 from evaluators.batches import Batches, device, normalised, shuffled, use_threads
 from evaluators.checkpoints import Checkpoint
 from evaluators.memory import EvaluationError, Pieces, call_in_pieces
-from evaluators.stacking import Forward, Precision, Stack, worth_stacking
+from evaluators.stacking import Forward, Precision, Stack, TrainedAsOne, worth_stacking
 
 __all__ = [
     "Batches",
@@ -27,10 +28,12 @@ __all__ = [
     "EvaluationError",
     "Forward",
     "Report",
+    "Training",
     "TrainingSettings",
     "accuracy",
     "device",
     "epochs",
+    "follow",
     "normalised",
     "train",
     "use_threads",
@@ -88,11 +91,16 @@ def train(  # noqa: PLR0913  what is trained, and two that may be left out
     Returns the trained networks as one function of normalised images, in evaluation mode.
     """
     training = epochs(networks, data, settings, seeds, checkpoint=checkpoint)
+    return follow(training, settings, report).forward
+
+
+def follow(training: Generator[Epoch], settings: TrainingSettings, report: Report | None) -> Epoch:
+    """The last epoch of a training, or the one in which ``report`` ends it."""
     last = next(training)
     for last in training:
         if report and report(last.number, settings.epochs, {"loss": last.loss}):
             training.close()
-    return last.forward
+    return last
 
 
 def epochs(
@@ -114,7 +122,7 @@ def epochs(
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    return _Training(networks, data, settings, seeds).run(Checkpoint(checkpoint))
+    return Training(networks, data, settings, seeds).run(Checkpoint(checkpoint))
 
 
 @torch.no_grad()
@@ -130,8 +138,10 @@ def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024
 
 
 @dataclass
-class _Training:
-    """A training that is under way."""
+class Training:
+    """A training that is under way. Another kind of it overrides the three functions that say what
+    is trained, how it moves, and what it is to lessen.
+    """
 
     networks: Sequence[nn.Module]
     data: Batches
@@ -142,21 +152,27 @@ class _Training:
     pieces: Pieces = field(default_factory=Pieces)
 
     def __post_init__(self) -> None:
+        self.stack = self.trained_as_one()
+        self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        self.batches = max(1, len(self.data.labels) // self.settings.batch_size)
+        steps = max(1, self.settings.epochs * self.batches)
+        self.optimizer, self.schedule = self.optimization(steps)
+
+    def trained_as_one(self) -> TrainedAsOne:
+        """The networks."""
         settings = self.settings
-        self.stack = Stack(
+        return Stack(
             self.networks,
             settings.precision,
             small=worth_stacking(self.networks[0], self.data.images, settings.batch_size),
             compiled=settings.compile,
         )
-        self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
-        self.batches = max(1, len(self.data.labels) // settings.batch_size)
-        self.optimizer = _optimizer(self.stack.parameters, settings)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            settings.learning_rate,
-            total_steps=max(1, settings.epochs * self.batches),
-        )
+
+    def optimization(self, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        """How parameters move, and the learning rate of each of ``steps``."""
+        optimizer = _optimizer(self.stack.parameters, self.settings)
+        rate = self.settings.learning_rate
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
 
     def run(self, checkpoint: Checkpoint) -> Generator[Epoch]:
         """Where it stands, then all epochs that are left."""
@@ -192,12 +208,12 @@ class _Training:
             images = data.augmented(index, self.generators)
             labels = data.labels[index.to(data.labels.device)]
             self.optimizer.zero_grad(set_to_none=True)
-            total += self.pieces.backward(self._loss, images, labels, self.stack.parameters)
+            total += self.pieces.backward(self.loss_of, images, labels, self.stack.parameters)
             self.optimizer.step()
             self.schedule.step()
         return total.item() / (self.batches * len(self.seeds))
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean over a batch, summed over the seeds: each seed's own gradient."""
         logits, extra = self.stack(self.data.normalised(images))
         smoothing = self.settings.label_smoothing

@@ -1,13 +1,15 @@
-"""Zero-cost scores: what can be said of a network before it is trained, to screen candidates.
+"""Scores: what can be said of a plan before its network is trained, to screen candidates.
 
-Each score takes a fresh network and one batch, and is higher for networks expected to be better.
-How well they order plans is measured, not assumed: docs/benchmarks.md.
+Each is higher for plans expected to be better, and the same whenever it is asked for. Some take a
+fresh network and one batch, one takes the weights of the trained unshared network and no data. How
+well they order plans, and what they cost, is measured and not assumed: docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +18,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from evaluators.batches import Batches
+from evaluators.inheritance import inherit
+from space.apply import apply_plan
+from space.errors import IsoshareError, one_of
+from space.plan import SharingPlan
+from space.sites import find_sites
 
-Score = Callable[[nn.Module, Batches], float]
+FreshScore = Callable[[nn.Module, Batches], float]
 
 
 def synflow(network: nn.Module, data: Batches) -> float:
@@ -65,13 +72,66 @@ def gradient_norm(network: nn.Module, data: Batches) -> float:
     return float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())
 
 
-SCORES: dict[str, Score] = {
-    "synflow": synflow,
-    "naswot": naswot,
-    "gradient_norm": gradient_norm,
+@dataclass(frozen=True)
+class Known:
+    """What plans are scored by; each score needs one of the two.
+
+    backbone: the unshared network as it is built. data: one batch, of the training images.
+    trained: the same network after training, with how much its loss depends on each element
+    (``evaluators.inheritance.fisher``), or None where all count alike.
+    """
+
+    backbone: nn.Module
+    data: Batches | None = None
+    trained: nn.Module | None = None
+    importance: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One row of SCORES: a function of a fresh network and a batch, or of trained weights."""
+
+    summary: str
+    fresh: FreshScore | None = None
+    projected: Callable[[Known, SharingPlan], float] | None = None
+
+
+def score(name: str, plan: SharingPlan, known: Known, seed: int = 0) -> float:
+    """A number of ``plan``, higher for better ones; in no unit, so only its order counts.
+
+    seed: of the fresh network's weights; the same seed gives the same number. Raises IsoshareError
+    for an unknown score, and for one that needs what is not known.
+    """
+    if name not in SCORES:
+        raise IsoshareError(one_of("score", name, SCORES))
+    row = SCORES[name]
+    missing = "one batch of data" if row.fresh else "the trained unshared network"
+    if (known.data if row.fresh else known.trained) is None:
+        raise IsoshareError(f"score {name!r} needs {missing}: give it, or take another score")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if row.projected is not None:
+            return row.projected(known, plan)
+        assert row.fresh is not None
+        assert known.data is not None
+        return row.fresh(apply_plan(known.backbone, plan), known.data)
+
+
+def projection_error(known: Known, plan: SharingPlan) -> float:
+    """Minus the share of a trained kernel that is lost in its bank, the mean over all sites: from
+    -1 to 0, which is that of the unshared network. Needs no data.
+    """
+    assert known.trained is not None
+    _, lost = inherit(known.trained, plan, known.importance)
+    return -sum(lost.values()) / len(find_sites(known.trained))
+
+
+SCORES: dict[str, ScoreRow] = {
+    "synflow": ScoreRow("synaptic flow of the fresh network", fresh=synflow),
+    "naswot": ScoreRow("how differently images turn units on", fresh=naswot),
+    "gradient_norm": ScoreRow("the norm of the first gradient", fresh=gradient_norm),
+    "projection_error": ScoreRow("what banks keep of trained kernels", projected=projection_error),
 }
-"""Beside them there is the projection error, which needs a trained network
-(``evaluators.inheritance.inherit``)."""
 
 
 class _Rectified(TorchFunctionMode):

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from evaluators import EVALUATORS
+from evaluators import EVALUATORS, users
 from evaluators.datasets import DATASETS, DataOptions, full_name, row_name
 from evaluators.objectives import OBJECTIVES
 from evaluators.sharebench import Table
@@ -211,9 +211,31 @@ def _not_measured(objective: str, evaluator: str) -> str:
 
 
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
-    """The options of ``file``, those of the command line before them. Raises ConfigError."""
+    """The options of ``file``, those of the command line before them.
+
+    Raises ConfigError; also for an option that would have no effect.
+    """
     merged = {**(_read_toml(file) if file else {}), **options}
-    return make_config(merged)
+    config = make_config(merged)
+    _check_used(merged, config.evaluator)
+    return config
+
+
+def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
+    """What a user has asked for must not be ignored silently."""
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if evaluator not in users(name):
+            raise ConfigError(
+                f"evaluator {evaluator!r} does not use {flag}, got {value!r}: leave it out, or "
+                f"take --evaluator {' or '.join(users(name))}"
+            )
+        for taken, idle in EVALUATORS[evaluator].instead.items():
+            if name == idle and given.get(taken) is not None:
+                raise ConfigError(
+                    f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
+                    "of them out"
+                )
 
 
 def make_config(options: Mapping[str, Any]) -> SearchConfig:

@@ -110,8 +110,8 @@ def check_possible(limits: Sequence[Limit], space: SearchSpace) -> None:
         if limit.excess(least) > 0:
             flag = limit.flag.split()[0]
             raise IsoshareError(
-                f"no plan has at most {limit.value:,} {limit.objective}: the smallest found has "
-                f"{least:,}; raise {flag} or take a smaller backbone"
+                f"no plan was found that has at most {limit.value:,} {limit.objective}: the "
+                f"smallest has {least:,}; raise {flag} or take a smaller backbone"
             )
     if limits and not fits(limits, space, plan := nearest_plan(limits, space)):
         found = (f"{limit.cost(space, plan):,} {limit.objective}" for limit in limits)

@@ -95,6 +95,13 @@ DataFolder = Annotated[
         metavar="DIR", show_default="the cache folder", help="Where downloads are, or go."
     ),
 ]
+NewBudget = Annotated[
+    int | None, typer.Option(metavar="N", help="A new budget, at least what there is.")
+]
+MovedData = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Where the same images are now, if they have moved."),
+]
 Methods = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from evaluators.checkpoints import checkpoint_folder
-from evaluators.datasets import Dataset, load_dataset
+from evaluators.datasets import Dataset, load_dataset, moved_to
 from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.probes import PROBES, Probed, probe
@@ -56,9 +56,12 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
     """Check everything that can be wrong with going on. Raises IsoshareError.
 
-    changes: options of this run: trials (at least as many as there are), workers, ray_address, out.
+    changes: options of this run: trials (at least as many as there are), workers, data_folder,
+        ray_address, out.
     """
     study = store.study(name)
+    if "data_folder" in changes:
+        changes = {**changes, **moved_to(study.config["dataset"], changes["data_folder"])}
     config = make_config({**study.config, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:

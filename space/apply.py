@@ -38,12 +38,20 @@ def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
     so the copy may be larger; sites that merely hold the same kernel go on sharing it.
     """
     baked = copy.deepcopy(network).eval()
-    for bank in plan.banks:
-        method = METHODS[bank.method].implementation
-        for name in bank.sites:
-            conv = baked.get_submodule(name)
-            _become_plain(conv, *method.plain(conv))
+    for name, (weight, bias) in plain_kernels(baked, plan).items():
+        _become_plain(baked.get_submodule(name), weight, bias)
     return baked
+
+
+def plain_kernels(network: nn.Module, plan: SharingPlan) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """For each site of ``plan``, which shares ``network``, kernel and bias of the ordinary
+    convolution that computes the same in evaluation. Gradients go through them.
+    """
+    return {
+        name: METHODS[bank.method].implementation.plain(network.get_submodule(name))
+        for bank in plan.banks
+        for name in bank.sites
+    }
 
 
 def fit(

@@ -169,3 +169,45 @@ def test_backbone_arguments_keep_their_type() -> None:
     for text in ("depth", "=3", "a b=1"):
         with pytest.raises(ConfigError, match="must look like depth=20"):
             parse_argument(text)
+
+
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands(
+    evaluator: str, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "w.pt"}
+    values |= {"label_smoothing": 0.1, "precision": "float32", "compile": True}
+    row = EVALUATORS[evaluator]
+    assert {name for one in EVALUATORS.values() for name in (*one.options, *one.unused)} == {
+        *values
+    }
+    for name, value in values.items():
+        (tmp_path / "search.toml").write_text(f"{name} = {json.dumps(value)}")
+        own = name in row.options
+        used = own or not (
+            name in row.unused or any(name in r.options for r in EVALUATORS.values())
+        )
+        for file, options in ((None, {name: value}), (tmp_path / "search.toml", {})):
+            asked = {**options, "evaluator": evaluator}
+            if used:
+                assert getattr(load_config(file, asked), name) == value
+                continue
+            says = (
+                f"evaluator '{evaluator}' does not use --{name.replace('_', '-')}, got {value!r}: "
+            )
+            with pytest.raises(ConfigError, match=says) as refused:
+                load_config(file, asked)
+            way_out = str(refused.value).split("--evaluator ")[1].split(" or ")[0]
+            assert load_config(file, {**asked, "evaluator": way_out}).evaluator == way_out
+
+
+def test_weights_of_ones_own_take_the_place_of_a_training() -> None:
+    both = {"evaluator": "inherit", "weights": "w.pt", "pretrain_epochs": 5}
+    with pytest.raises(ConfigError, match="--weights takes the place of --pretrain-epochs"):
+        load_config(None, both)
+
+
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_what_a_study_has_stored_is_no_request(evaluator: str) -> None:
+    config = load_config(None, {"evaluator": evaluator})
+    assert make_config(config.document()).document() == config.document()

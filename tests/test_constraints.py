@@ -93,7 +93,7 @@ def test_an_impossible_limit_is_refused_with_the_least_there_is(option: str) -> 
     assert cost is not None
     least = int(min(cost(space, plan) for plan in space.plans()))
     check_possible(limits_of({option: least}), space)
-    says = f"at most {least - 1:,} {objective}: the smallest found has {least:,}; raise --max-"
+    says = f"at most {least - 1:,} {objective}: the smallest has {least:,}; raise --max-"
     with pytest.raises(IsoshareError, match=says):
         check_possible(limits_of({option: least - 1}), space)
 

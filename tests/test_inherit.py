@@ -12,12 +12,13 @@ import torch
 
 from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
-from evaluators.inherit import InheritingEvaluator
+from evaluators.inherit import LAST, InheritingEvaluator, is_left_to_chance
 from evaluators.training import TrainingSettings
-from space import SearchSpace, SharingPlan, count_parameters, find_sites
+from space import Bank, SearchSpace, SharingPlan, count_parameters, find_sites
 from space.backbones import build_backbone
 from space.methods import METHODS
 from space.weights import WeightsError
+from tests.test_methods import VARIANTS
 
 SMALL = {"depth": 8, "width": 4, "in_channels": 1, "classes": 10}
 SETTINGS = TrainingSettings(epochs=1, batch_size=32, learning_rate=0.1)
@@ -26,6 +27,9 @@ SETTINGS = TrainingSettings(epochs=1, batch_size=32, learning_rate=0.1)
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ISOSHARE_CACHE", str(tmp_path / "cache"))
+
+
+STAGE = tuple(f"stages.2.{place}" for place in ("0.conv2", "1.conv1", "1.conv2"))
 
 
 def heir(epochs: int = 1, pretrain: int = 8, **options: Any) -> InheritingEvaluator:
@@ -114,3 +118,24 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     torch.save({"stem.weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="must be a state_dict"):
         heir(weights=str(tmp_path / "other.pt")).prepare()
+
+
+@pytest.mark.parametrize(("method", "options"), VARIANTS)
+def test_a_plan_is_projected_once_where_its_seeds_agree_in_every_bit(
+    method: str, options: dict[str, Any]
+) -> None:
+    sites = ("stages.2.0.conv2", "stages.1.0.conv2") if method == "slice_generator" else STAGE
+    plan = SharingPlan((Bank(method, options, sites),))
+    evaluator = replace(heir(pretrain=1), arguments={**SMALL, "depth": 14})
+    one, two = (evaluator._inherited(plan, seed) for seed in (0, 1))
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    agree = all(torch.equal(*pair) for pair in pairs)
+    assert is_left_to_chance(one) == (not agree)
+    seeds = [evaluator.network(plan, seed) for seed in (0, 1)]
+    assert (LAST in vars(evaluator)) == agree
+    for network, alone in zip(seeds, (one, two), strict=True):
+        found, expected = network.state_dict(), alone.state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    a, b = ({tensor.data_ptr() for tensor in network.parameters()} for network in seeds)
+    assert not a & b, "each is trained on its own"
+    assert LAST not in vars(pickle.loads(pickle.dumps(evaluator)))

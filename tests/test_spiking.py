@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +14,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evaluators import EVALUATORS
+from evaluators.augmentation import Augmentation
 from evaluators.datasets import load_dataset
 from evaluators.objectives import OBJECTIVES
-from evaluators.spiking import KEEPING_RATE, SpikingEvaluator, proxy_loss, score, train_by_proxy
+from evaluators.spiking import (
+    KEEPING_RATE,
+    Proxy,
+    SpikingEvaluator,
+    proxy_loss,
+    score,
+    train_by_proxy,
+)
 from evaluators.spiking_network import SpikingTwin, batch_norms, integrate_and_fire
 from evaluators.training import Batches, EvaluationError, TrainingSettings, normalised
 from space import Bank, SharingPlan, apply_plan, count_parameters
 from space.apply import extra_loss
 from space.backbones import build_backbone
 from space.errors import BackboneError
+from space.methods.slice_generator import SliceGeneratedConv2d
 
 SHORT = TrainingSettings(epochs=1, batch_size=8, learning_rate=0.01, optimizer="adamw")
 SITES = {
@@ -223,7 +235,7 @@ def test_the_gradient_is_that_of_the_counts_sent_through_the_network(
     scale = target_spikes or 12 / 2
     network.train()
     spikes, target = twin(batch.images)[0], functional.one_hot(batch.labels, 10).float()
-    loss = proxy_loss(network, twin, batch.images, batch.labels)
+    loss = proxy_loss(Proxy(network, twin), batch.images[None], batch.labels[None])
     own_loss = extra_loss(network)
     added = torch.zeros(()) if own_loss is None else own_loss
     assert torch.allclose(loss, ((spikes / scale - target) ** 2).mean() + added)
@@ -244,7 +256,7 @@ def test_an_untrained_network_may_be_silent_and_learns_nevertheless() -> None:
     network = build_backbone("fashion_cnn", {"width": 2, "image_size": 8})
     batch, twin = random_batches(), SpikingTwin(network, 15)
     assert twin(batch.images)[0].sum() == 0
-    loss = proxy_loss(network, twin, batch.images, batch.labels)
+    loss = proxy_loss(Proxy(network, twin), batch.images[None], batch.labels[None])
     assert loss.item() == pytest.approx(0.1)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
@@ -328,3 +340,72 @@ def test_statistics_go_on_learning_while_the_learning_rate_is_high() -> None:
     data = normalised(dataset.train, dataset.train)
     train_by_proxy(network, SpikingTwin(network, 6), data, settings, 0)
     assert network(data.normalised(data.images)).abs().max() < 100
+
+
+def state(network: nn.Module, twin: SpikingTwin) -> list[Tensor]:
+    return [t.clone() for part in (network, twin.network) for t in part.state_dict().values()]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("plan", ["unshared", "mixed"])
+def test_what_was_stopped_goes_on_to_the_same_bits(
+    optimizer: Any, plan: str, tmp_path: Path
+) -> None:
+    """Weights, and the statistics of both networks; with dropout and augmented images."""
+    settings = TrainingSettings(4, 8, 0.01, optimizer)
+    data = replace(random_batches(), augmentation=Augmentation(crop=1, flip=True))
+
+    def trained(**options: Any) -> list[Tensor]:
+        network = nn.Sequential(resnet(plan), nn.Dropout(0.1))
+        twin = SpikingTwin(network, 3)
+        train_by_proxy(network, twin, data, settings, 5, **options)
+        return state(network, twin)
+
+    heard: list[int] = []
+    path = tmp_path / "state.pt"
+    trained(report=lambda epoch, *_: epoch == 2, checkpoint=path)
+    resumed = trained(report=lambda epoch, *_: heard.append(epoch), checkpoint=path)
+    assert heard == [3, 4]
+    assert all(torch.equal(*pair) for pair in zip(resumed, trained(), strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_twin_sees_every_step_of_what_its_kernels_are_generated_from(
+    optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fused optimizers do not tell that they have moved the weights of a cached kernel."""
+    settings = TrainingSettings(2, 8, 0.01, optimizer)
+    runs = []
+    for cached in (True, False):
+        if not cached:
+            monkeypatch.setattr(SliceGeneratedConv2d, "kernel", SliceGeneratedConv2d.generate)
+        network = resnet("slice_generator")
+        twin = SpikingTwin(network, 6)
+        train_by_proxy(network, twin, random_batches(), settings, 0)
+        runs.append(state(network, twin))
+    assert all(torch.equal(*pair) for pair in zip(*runs, strict=True))
+
+
+def test_a_measurement_that_is_left_at_a_rung_goes_on_and_leaves_nothing(tmp_path: Path) -> None:
+    settings = TrainingSettings(3, 64, 0.01, "adamw")
+    arguments = {"depth": 8, "width": 2, "in_channels": 1}
+    dataset, folder = load_dataset("digits", 0.5), tmp_path / "kept"
+    evaluator = SpikingEvaluator("resnet_cifar", arguments, dataset, settings, folder, time_steps=4)
+    measure = partial(evaluator, SharingPlan(), (0, 1), "validation")
+    whole = [batch[0] for batch in measure()]
+    steps: Any = measure((1, 2))
+    first = next(steps)[0]
+    steps.close()
+    assert len(list(folder.iterdir())) == 1
+    again = [batch[0] for batch in measure((1, 2))]
+    assert [(one.seed, one.epochs) for one in again] == [
+        *((0, 1), (0, 2), (0, None)),
+        *((1, 1), (1, 2), (1, None)),
+    ]
+    assert again[0].values == first.values
+    assert [again[2].values, again[5].values] == [one.values for one in whole]
+    assert set(again[1].values) == {"accuracy", "spikes"}
+    assert not folder.exists()
+    longer = replace(evaluator, time_steps=5)
+    names = {e.file_name(SharingPlan(), [0], settings) for e in (evaluator, longer)}
+    assert len(names) == 2, "what is simulated otherwise is another training"

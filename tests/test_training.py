@@ -25,7 +25,7 @@ from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.memory import EvaluationError
 from evaluators.stacking import Stack, computes_bfloat16
-from evaluators.training import TrainingSettings, _Training, accuracy, normalised, train
+from evaluators.training import Training, TrainingSettings, accuracy, normalised, train
 from space.backbones import build_backbone
 from space.plan import SharingPlan
 
@@ -285,7 +285,7 @@ def test_an_evaluation_that_is_left_at_a_rung_goes_on_and_a_failed_one_leaves_no
     assert [first.epochs, again.epochs, second.epochs, last.epochs] == [1, 1, 2, None]
     assert (first.values, last.values) == (again.values, whole.values)
     next(steps := evaluator(SharingPlan(), (0,), "validation", (1,)))
-    monkeypatch.setattr(_Training, "_run_epoch", lambda _: math.nan)
+    monkeypatch.setattr(Training, "_run_epoch", lambda _: math.nan)
     with pytest.raises(EvaluationError, match="the loss became nan in epoch 2"):
         next(steps)
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from evaluators.training import Batches
-from evaluators.zero_cost import SCORES, gradient_norm, naswot, synflow
-from space import Bank, SharingPlan, apply_plan
+from evaluators.zero_cost import SCORES, Known, gradient_norm, naswot, score, synflow
+from space import Bank, SharingPlan
+from space.errors import IsoshareError
 from space.methods import METHODS
 from tests.test_methods import OPTIONS, Net, body_sites
 
@@ -21,18 +22,68 @@ def batch(size: int = 6) -> Batches:
     return Batches(images, torch.arange(size) % 3)
 
 
+def known() -> Known:
+    torch.manual_seed(0)
+    return Known(Net(), batch(), Net().eval(), None)
+
+
+def plan_of(method: str, network: nn.Module) -> SharingPlan:
+    return SharingPlan((Bank(method, OPTIONS[method], body_sites(network)),))
+
+
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("method", METHODS)
-def test_scores_are_numbers_repeat_and_leave_the_network_alone(name: str, method: str) -> None:
-    torch.manual_seed(0)
-    plain = Net()
-    network = apply_plan(plain, SharingPlan((Bank(method, OPTIONS[method], body_sites(plain)),)))
-    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    first = SCORES[name](network, batch())
+def test_scores_are_numbers_repeat_and_leave_all_as_it_was(name: str, method: str) -> None:
+    given = known()
+    plan = plan_of(method, given.backbone)
+    networks = [given.backbone, given.trained]
+    before = [tensor.clone() for net in networks if net for tensor in net.state_dict().values()]
+    first = score(name, plan, given)
+    assert type(first) is float
     assert math.isfinite(first)
-    assert SCORES[name](network, batch()) == first
-    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
-    assert all(tensor.grad is None for tensor in network.parameters())
+    torch.rand(3)  # whatever the caller draws
+    random_state = torch.get_rng_state()
+    assert score(name, plan, given) == first
+    assert torch.equal(torch.get_rng_state(), random_state)
+    after = [tensor for net in networks if net for tensor in net.state_dict().values()]
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert all(tensor.grad is None for net in networks if net for tensor in net.parameters())
+    row = SCORES[name]
+    assert row.summary
+    assert (row.fresh is None) != (row.projected is None)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_that_lacks_what_it_needs_says_so(name: str) -> None:
+    with pytest.raises(IsoshareError, match=f"score '{name}' needs .*: give it, or take another"):
+        score(name, SharingPlan(), Known(Net()))
+    with pytest.raises(IsoshareError, match="unknown score 'magic': choose one of gradient_norm"):
+        score("magic", SharingPlan(), known())
+
+
+def test_the_projection_error_is_none_without_banks_and_falls_as_they_are_split() -> None:
+    given = known()
+    names = body_sites(given.backbone)
+    banks = [(), (names[:2],), (names[:3],), (names,)]
+    found = [
+        score("projection_error", SharingPlan(tuple(Bank("kernel", {}, b) for b in some)), given)
+        for some in banks
+    ]
+    assert found[0] == 0
+    assert found == sorted(found, reverse=True)
+    assert -4 / 5 < found[3] < -0.3, "the mean over five sites, of which one is private"
+
+
+def test_the_projection_error_of_two_kernels_is_known() -> None:
+    """Of two orthogonal kernels of equal norm the mean has half of each one's square."""
+    given = known()
+    network: Any = given.trained
+    with torch.no_grad():
+        for place, conv in enumerate((network.body[0], network.body[3])):
+            conv.weight.zero_()
+            conv.weight[0, 0, 0, place] = 2.0
+    plan = SharingPlan((Bank("kernel", {}, ("body.0", "body.3")),))
+    assert score("projection_error", plan, given) == pytest.approx(-(0.5 + 0.5) / 5)
 
 
 def test_synflow_of_a_linear_chain_is_known() -> None:

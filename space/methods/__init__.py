@@ -148,6 +148,11 @@ class SharingMethod(Protocol):
         site, made by ``share``, computes in evaluation.
         """
 
+    def inner_norms(self, network: nn.Module) -> list[nn.BatchNorm2d]:
+        """The normalisations within its convolutions: ``project`` takes them for the identity, so
+        whoever projects makes them that on the data.
+        """
+
     def extra_loss(self, network: nn.Module) -> Tensor | None:
         """What training adds to the loss for all banks of this method, a scalar, if anything."""
 

@@ -134,6 +134,11 @@ def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return mixed.view_as(weight), moved
 
 
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """None."""
+    return []
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """None."""
     return None

@@ -164,6 +164,11 @@ def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return weight, bias if conv.bias is None else bias + conv.bias
 
 
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """That between filters and coefficients."""
+    return [part.norm for part in network.modules() if isinstance(part, FilterBasisConv2d)]
+
+
 def extra_loss(network: nn.Module) -> Tensor | None:
     """The orthogonality of the filters."""
     return orthogonality.loss(network, "filter_basis")

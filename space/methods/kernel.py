@@ -89,6 +89,11 @@ def project(
     return [shared for _ in sites]
 
 
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """None."""
+    return []
+
+
 def mean_kernel(kernels: Sequence[Tensor], importance: Sequence[Tensor]) -> Tensor:
     """See ``project``; the result has the mean norm of the kernels."""
     first = kernels[0]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, prod, sqrt
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class SliceGeneratedConv2d(nn.Conv2d):
 
     generator: G (N, c), one tensor for the bank; codes: Z (n, c). A change of the weights is seen
     by their version counters. Fused optimizers and writing through ``.data`` do not advance these,
-    so a forward pass with gradients, which precedes every step, empties the cache too.
+    so a forward pass with gradients, which precedes every step, empties the cache too, and so does
+    ``eval()``.
     """
 
     generator: nn.Parameter
@@ -48,6 +49,11 @@ class SliceGeneratedConv2d(nn.Conv2d):
         """x: (batch, in_channels, height, width)."""
         y: Tensor = self._conv_forward(x, self.kernel(), self.bias)
         return y
+
+    def train(self, mode: bool = True) -> Self:
+        """Also empties the cache."""
+        self._made = None
+        return super().train(mode)
 
     def kernel(self) -> Tensor:
         """(out, in/groups, k, k), from the cache where that is safe."""
@@ -163,6 +169,11 @@ def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The generated kernel."""
     assert isinstance(conv, SliceGeneratedConv2d), "made by share"
     return conv.generate(), conv.bias
+
+
+def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """None."""
+    return []
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:

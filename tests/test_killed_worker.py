@@ -1,0 +1,115 @@
+"""A worker that is killed in the middle of an epoch: the search goes on, and so does its training.
+
+Real processes, real Ray, real digits; the worker kills itself, so that it happens in mid-epoch
+however busy the machine is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from evaluators import checkpoints
+from evaluators.augmentation import Augmentation
+from evaluators.checkpoints import checkpoint_folder
+from evaluators.evaluate import Evaluator, Measured
+from search.config import make_config
+from search.ray_driver import ray_cluster, run_on_ray
+from search.runner import prepare, start
+from storage.store import Store
+
+ROOT = Path(__file__).parent.parent
+EPOCHS, BATCHES, TRIALS = 4, 11, 2
+DEADLY = 2 * BATCHES + 5
+"""The batch, counted over the life of a process, in which the first worker to get there dies."""
+
+
+@dataclass(frozen=True)
+class Deadly(Augmentation):
+    """Leaves the images alone, counts the batches in a file, and kills its process once."""
+
+    folder: str = ""
+
+    def __call__(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Called for each batch of a training, in the worker."""
+        mine = Path(self.folder, f"{os.getpid()}")
+        with mine.open("a") as file:
+            file.write(".")
+        if mine.stat().st_size == DEADLY:
+            try:
+                Path(self.folder, "dead").touch(exist_ok=False)
+            except FileExistsError:
+                return images
+            os.kill(os.getpid(), signal.SIGKILL)
+        return images
+
+
+class EveryEpoch(Evaluator):
+    """Keeps a checkpoint after each epoch, however short it is."""
+
+    def __call__(self, *given: Any, **options: Any) -> Iterator[list[Measured]]:
+        """As the evaluator it is, in the worker's process."""
+        checkpoints.SECONDS_BETWEEN = 0.0
+        return super().__call__(*given, **options)
+
+
+def search_with_a_death(store: Store, folder: Path) -> Evaluator:
+    """A search of digits whose first worker dies once; returns the evaluator as it was before."""
+    config = make_config(
+        {
+            "study": "s",
+            "backbone": "resnet_cifar",
+            "backbone_arg": {"depth": 8, "width": 2},
+            "validation": 0.5,
+            "epochs": EPOCHS,
+            "replicates": 1,
+            "trials": TRIALS,
+            "workers": 1,
+        }
+    )
+    prepared = prepare(config, store)
+    calm = prepared.measure
+    assert isinstance(calm, Evaluator)
+    parts = {field.name: getattr(calm, field.name) for field in fields(calm)}
+    deadly = EveryEpoch(
+        **{**parts, "dataset": replace(calm.dataset, augmentation=Deadly(folder=str(folder)))}
+    )
+    with ray_cluster(1):
+        run_on_ray(start(prepared, store), deadly, 1)
+    return calm
+
+
+def test_a_worker_killed_in_mid_epoch_goes_on_from_its_last_epoch(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # workers find this file
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    calm = search_with_a_death(store, counts)
+    assert len(calm.train_batches.labels) // calm.settings.batch_size == BATCHES
+
+    assert (counts / "dead").exists()
+    (counts / "dead").unlink()
+    batches = sorted(file.stat().st_size for file in counts.iterdir())
+    tested = sum(len(trial.samples("accuracy", "test")) for trial in store.trials("s"))
+    whole = (TRIALS + tested) * EPOCHS * BATCHES
+    assert batches[0] == DEADLY
+    assert batches[1:] == [whole - 2 * BATCHES], "only the epoch that was cut off is repeated"
+
+    trials = store.trials("s")
+    assert [trial.state for trial in trials] == ["finished"] * TRIALS
+    assert [trial.attempts for trial in trials] == [2, *[1] * (TRIALS - 1)]
+    for trial in trials:  # as measured without interruption, in this process
+        ((again,),) = calm(trial.plan, (0,), "validation")
+        assert trial.samples("accuracy") == [again.values["accuracy"]]
+    folder = checkpoint_folder("s")
+    assert folder is not None
+    assert not folder.exists(), "nothing is left behind"
