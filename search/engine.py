@@ -193,7 +193,8 @@ class Engine:
         return queue.popleft() if queue else None
 
     def _count_attempt(self, number: int) -> None:
-        attempts = self._store.count_attempt(self._study.name, number)
+        attempts = self._trials[number].attempts + 1
+        self._store.set_attempts(self._study.name, number, attempts)
         self._trials[number] = replace(self._trials[number], attempts=attempts)
 
     def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:
@@ -246,7 +247,8 @@ class Engine:
         self._ended[trial.state] += 1
         self._proposer.tell(job.number, values_of(self._axes, trial), self._excess(trial))
         # Who is off the front never comes back to it, so the others need not be looked at again.
-        self.front = self._front_of([*self.front.members, *self.front.excluded, trial])
+        excluded = (self._trials[one.number] for one in self.front.excluded)
+        self.front = self._front_of([*self.front.members, *excluded, trial])
 
     def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
         return pareto_front(self._axes, with_all_values(self._axes, trials), self._limits)

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -217,6 +218,7 @@ class PlanFile(_Document):
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+@lru_cache(10_000)  # a study has thousands of plans of the same few sites
 def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
     """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names."""
     parts = re.split(r"([0-9]+)", name)
