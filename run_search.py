@@ -266,6 +266,20 @@ def inspect(
         _console().print(view(found))
 
 
+@app.command()
+def upgrade(storage: options.Storage = None) -> None:
+    """Lead a database of an earlier version to this one; its studies stay as they are.
+
+    Example: run_search.py upgrade --storage sqlite:///isoshare.db
+    """
+    store, done = _store(storage), list[tuple[str, str]]()
+    found = _with_spinner("upgrading", lambda: store.upgrade(lambda *step: done.append(step)))
+    for revision, what in done:
+        _console().print(f"{revision}: {what}", highlight=False)
+    said = f"upgraded from schema {found}" if done else f"nothing to do: it has schema {found}"
+    _console().print(said, highlight=False)
+
+
 def main() -> None:
     """Run a command; a wrong request is one sentence on stderr and exit code 2."""
     from space.errors import IsoshareError
@@ -314,7 +328,7 @@ def _prepare_resume(
     name: str, storage: str | None, changes: dict[str, Any]
 ) -> tuple[Prepared, Store]:
     store = _store(storage)
-    store.study(name)  # an unknown study is told before torch is imported
+    store.check_idle(name)  # an unknown or running study is told before torch is imported
 
     from search.runner import prepare_resume
 
@@ -323,10 +337,12 @@ def _prepare_resume(
 
 def _search(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
+    from search.heartbeat import heartbeat
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
     from search.runner import start
     from search.view import headline, open_view
+    from storage.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, _console()
     for warning in prepared.warnings:
@@ -336,13 +352,14 @@ def _search(prepared: Prepared, store: Store) -> int:
         cluster = ray_cluster(config.workers, config.ray_address)
         _with_spinner("starting Ray", lambda: stack.enter_context(cluster))
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
+        stack.enter_context(heartbeat(store, name))
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if not engine.done:
                 run_on_ray(engine, prepared.measure, config.workers)
-        except DriverError as error:
+        except (DriverError, WriteError) as error:
             _fail(f"{error}; go on with: {_program()} resume {name}", FAILED)
     if not engine.done:
         _fail(f"interrupted; go on with: {_program()} resume {name}", INTERRUPTED)

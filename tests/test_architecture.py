@@ -24,6 +24,7 @@ HOMES = {
     "ray": {"search/ray_driver.py"},
     "optuna": {"search/proposer.py", "search/samplers"},
     "sqlalchemy": {"storage"},
+    "alembic": {"storage/schema.py", "storage/migrations"},
     "plotly": {"search/results/drawing.py"},
     "matplotlib": {"search/results/drawing.py"},
     "moocore": {"search/results/pareto.py"},

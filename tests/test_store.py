@@ -15,6 +15,7 @@ from storage.database import StoreError
 from storage.records import MeasurementRecord, StudyRecord, TrialRecord
 from storage.store import Store
 
+on_both_databases = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 STUDY = StudyRecord("s", datetime(2030, 1, 2, tzinfo=UTC), {"trials": 3}, {"unshared": 7})
 PLAN = SharingPlan((Bank("kernel", {}, ("a", "b")),))
 TRIAL = TrialRecord(0, PLAN, "sampler", "running", {"parameters": 5}, {"params": {}})
@@ -33,6 +34,7 @@ def filled(store: Store) -> Store:
     return store
 
 
+@on_both_databases
 def test_what_is_stored_comes_back(filled: Store) -> None:
     filled.add_measurements("s", 0, [measurement(1)], finished=False)
     filled.add_measurements("s", 0, [measurement(0, 0.7)], finished=True)
@@ -47,6 +49,7 @@ def test_what_is_stored_comes_back(filled: Store) -> None:
     assert trial.value("accuracy", "test") is None
 
 
+@on_both_databases
 def test_the_last_epoch_of_a_seed_counts_and_a_stopped_trial_keeps_it(filled: Store) -> None:
     for epochs, value in ((4, 0.6), (2, 0.5), (10, 0.7)):
         record = replace(measurement(0, value), fidelity={"epochs": epochs})
@@ -57,12 +60,14 @@ def test_the_last_epoch_of_a_seed_counts_and_a_stopped_trial_keeps_it(filled: St
     assert [(s.finished, s.failed, s.stopped) for s in filled.studies()] == [(0, 0, 1)]
 
 
+@on_both_databases
 def test_a_measurement_cannot_count_twice(filled: Store) -> None:
     for value in (0.5, 0.9):
         filled.add_measurements("s", 0, [measurement(0, value)], finished=False)
     assert filled.trials("s")[0].samples("accuracy") == [0.5]
 
 
+@on_both_databases
 def test_a_plan_cannot_be_in_a_study_twice(filled: Store) -> None:
     with pytest.raises(StoreError, match="another search running"):
         filled.add_trial("s", replace(TRIAL, number=1))
@@ -71,6 +76,7 @@ def test_a_plan_cannot_be_in_a_study_twice(filled: Store) -> None:
     assert len(filled.trials("s")) == 1
 
 
+@on_both_databases
 def test_studies_are_counted(filled: Store) -> None:
     filled.add_trial("s", replace(TRIAL, number=1, plan=SharingPlan()))
     filled.fail_trial("s", 1, "nan")
@@ -80,6 +86,7 @@ def test_studies_are_counted(filled: Store) -> None:
     assert filled.trials("s")[1].error == "nan"
 
 
+@on_both_databases
 def test_attempts_and_budget_are_kept(filled: Store) -> None:
     filled.set_attempts("s", 0, 3)
     assert filled.trials("s")[0].attempts == 3
@@ -87,6 +94,7 @@ def test_attempts_and_budget_are_kept(filled: Store) -> None:
     assert filled.study("s").config["trials"] == 9
 
 
+@on_both_databases
 def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
     says = r"resume it with 'run_search\.py resume s'"
     with pytest.raises(StoreError, match=says):
@@ -95,6 +103,7 @@ def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
         filled.check_free("s")
 
 
+@on_both_databases
 def test_unknown_names_say_what_there_is(filled: Store) -> None:
     with pytest.raises(StoreError, match="unknown study 'x': the database has s"):
         filled.study("x")
