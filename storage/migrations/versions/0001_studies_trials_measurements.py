@@ -62,7 +62,7 @@ def _measurements() -> None:
         sa.Column("fidelity_key", sa.String(), nullable=False),
         sa.Column("fidelity", sa.JSON(), nullable=False),
         sa.Column("values", sa.JSON(), nullable=False),
-        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("conditions", sa.JSON(), nullable=False),
         sa.Column("stored", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_measurement"),
