@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -46,7 +47,7 @@ def migrate_to(engine: Engine, revision: str) -> None:
 
 def fill(connection: Connection) -> None:
     """A study as the first version wrote it."""
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         "study": {
             "name": "s",
             "created": "2030-01-02 00:00:00.000000",
