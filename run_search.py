@@ -111,20 +111,35 @@ def resume(
 
 
 @app.command()
-def studies(as_json: options.Json = False, storage: options.Storage = None) -> None:
-    """List the studies of a database.
+def studies(
+    as_json: options.Json = False,
+    delete: options.DeleteStudy = None,
+    archive: options.ArchiveStudy = None,
+    output: options.ArchiveFile = None,
+    restore: options.RestoreStudy = None,
+    yes: options.Yes = False,
+    storage: options.Storage = None,
+) -> None:
+    """List the studies of a database; delete one, or carry one to another database in a file.
 
-    Example: run_search.py studies --json
+    Example: run_search.py studies --archive digits-resnet_cifar-1 -o study.gz
     """
+    from search.administration import Request, carry_out, in_short
     from search.results.tables import studies_json, studies_table
 
-    known = _store(storage).studies()
-    if as_json:
-        _print_json(studies_json(known))
-    elif known:
-        _console().print(studies_table(known))
+    store, console = _store(storage), _console()
+    if (asked := Request(delete, archive, output, restore)).is_any:
+        if delete is not None and not yes:
+            typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
+        work = partial(carry_out, asked, store)
+        done = _with_spinner("working", lambda: _writing(output or Path(), work))
+        console.print(done, highlight=False, soft_wrap=True)
+    elif as_json:
+        _print_json(studies_json(store.studies()))
+    elif known := store.studies():
+        console.print(studies_table(known))
     else:
-        _console().print("no studies yet: 'run_search.py launch' makes one")
+        console.print("no studies yet: 'run_search.py launch' makes one")
 
 
 @app.command()
@@ -174,22 +189,21 @@ def export(
         float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
     ] = None,
     trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
+    format: options.ExportFormat = "plan",
     storage: options.Storage = None,
 ) -> None:
-    """Write the plan of one trial as a file.
+    """Write the plan of one trial, or a whole study, as a file.
 
     Example: run_search.py export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
-    from search.results.export import choose, plan_file, trial_by_number
+    from search.results.export import Choice, write_export
     from search.results.pareto import load_results
 
     results = load_results(_store(storage), name)
-    if trial is not None:
-        chosen = trial_by_number(results, trial)
-    else:
-        chosen = choose(results.front, best, max_parameters, min_accuracy)
-    _writing(output, plan_file(results.study, chosen).save)
-    _console().print(f"wrote the plan of trial {chosen.number} to {output}", highlight=False)
+    choice = Choice(trial, best, max_parameters, min_accuracy)
+    write = partial(write_export, format, results, choice)
+    wrote = _with_spinner("writing", lambda: _writing(output, write))
+    _console().print(f"wrote {wrote} to {output}", highlight=False)
 
 
 @app.command()
@@ -272,12 +286,11 @@ def upgrade(storage: options.Storage = None) -> None:
 
     Example: run_search.py upgrade --storage sqlite:///isoshare.db
     """
-    store, done = _store(storage), list[tuple[str, str]]()
-    found = _with_spinner("upgrading", lambda: store.upgrade(lambda *step: done.append(step)))
-    for revision, what in done:
-        _console().print(f"{revision}: {what}", highlight=False)
-    said = f"upgraded from schema {found}" if done else f"nothing to do: it has schema {found}"
-    _console().print(said, highlight=False)
+    from search.administration import upgrade_database
+
+    store = _store(storage)
+    done = _with_spinner("upgrading", lambda: upgrade_database(store))
+    _console().print(done, highlight=False)
 
 
 def main() -> None:
@@ -462,12 +475,12 @@ def _print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _writing(path: Path, write: Callable[[Path], None]) -> None:
+def _writing(path: Path, write: Callable[[Path], Any]) -> Any:
     """Write a file; a path that cannot be written is a wrong request."""
     from space.errors import IsoshareError
 
     try:
-        write(path)
+        return write(path)
     except OSError as error:
         raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
 

@@ -20,6 +20,30 @@ Storage = Annotated[
         help="The database of the studies.",
     ),
 ]
+DeleteStudy = Annotated[
+    str | None, typer.Option("--delete", metavar="NAME", help="Remove this study; asks first.")
+]
+ArchiveStudy = Annotated[
+    str | None, typer.Option("--archive", metavar="NAME", help="Write this study to a file (-o).")
+]
+RestoreStudy = Annotated[
+    Path | None,
+    typer.Option("--restore", metavar="FILE", help="Add the study of such a file."),
+]
+ArchiveFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to write the archive."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Remove without asking.")]
+ExportFormat = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="F",
+        show_default="plan",
+        help="plan: one plan as JSON; optuna: all trials, for optuna-dashboard.",
+    ),
+]
 Arguments = Annotated[
     list[str] | None,
     typer.Option(metavar="K=V", help="An argument of the backbone; may be repeated."),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from evaluators import EVALUATORS
-from evaluators.checkpoints import checkpoint_folder
+from evaluators.data_cache import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset
 from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 HOMES = {
     "ray": {"search/ray_driver.py"},
-    "optuna": {"search/proposer.py", "search/samplers"},
+    "optuna": {"search/proposer.py", "search/samplers", "search/optuna_file.py"},
     "sqlalchemy": {"storage"},
     "alembic": {"storage/schema.py", "storage/migrations"},
     "plotly": {"search/results/drawing.py"},
@@ -39,7 +39,10 @@ TORCH_FREE = (
     "space/search_space.py",
     "storage",
     "search/results",
+    "search/administration.py",
+    "search/archive.py",
     "search/config.py",
+    "search/optuna_file.py",
     "search/options.py",
     "run_search.py",
     "evaluators/__init__.py",
@@ -158,6 +161,8 @@ def modules_after(code: str) -> set[str]:
         "space.search_space",
         "storage.store",
         "search.config",
+        "search.administration",
+        "search.optuna_file",
         "search.results.pareto",
         "search.results.figures",
         "search.results.export",

@@ -2,17 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 from search.results.pareto import Front, Results, knee
 from search.results.words import sites_of
-from space.errors import IsoshareError
+from space.errors import IsoshareError, one_of
 from space.plan import PlanFile
 from storage.records import StudyRecord, TrialRecord
 
 Best = Literal["knee", "accuracy", "smallest"]
+
+
+FORMATS = {
+    "plan": "search.results.export:write_plan",
+    "optuna": "search.optuna_file:write_optuna",
+}
+"""What a study can be exported as: what writes it, imported when it is needed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which trial a user means: this one, or one of the front (``choose``)."""
+
+    trial: int | None = None
+    best: Best | None = None
+    max_parameters: int | None = None
+    min_accuracy: float | None = None
+
+
+def write_export(format: str, results: Results, choice: Choice, path: Path) -> str:
+    """Write a file of this format; returns what it holds. Raises IsoshareError."""
+    if format not in FORMATS:
+        raise IsoshareError(one_of("format", format, FORMATS))
+    module, _, function = FORMATS[format].partition(":")
+    write: Callable[[Results, Choice, Path], str] = getattr(import_module(module), function)
+    return write(results, choice, path)
+
+
+def chosen_trial(results: Results, choice: Choice) -> TrialRecord:
+    """The trial that the user means. Raises IsoshareError."""
+    if choice.trial is not None:
+        return trial_by_number(results, choice.trial)
+    return choose(results.front, choice.best, choice.max_parameters, choice.min_accuracy)
+
+
+def write_plan(results: Results, choice: Choice, path: Path) -> str:
+    """Write the plan of one trial."""
+    trial = chosen_trial(results, choice)
+    plan_file(results.study, trial).save(path)
+    return f"the plan of trial {trial.number}"
 
 
 def choose(
