@@ -39,7 +39,8 @@ sys.stdin.readline()
 number, until = 0, time.monotonic() + seconds
 while time.monotonic() < until:
     plan = SharingPlan((Bank("kernel", {{}}, (name, f"site{{number}}")),))
-    store.add_trial(name, TrialRecord(number, plan, "sampler", "running", {{"parameters": 5}}, {{}}))
+    trial = TrialRecord(number, plan, "sampler", "running", {{"parameters": 5}}, {{}})
+    store.add_trial(name, trial)
     store.renew_lease(name)
     for seed in range(2):
         one = MeasurementRecord(seed, "validation", {{"epochs": 2}}, {{"accuracy": 0.5}}, 1.0)
