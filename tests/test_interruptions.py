@@ -144,7 +144,7 @@ class Search(RuleBasedStateMachine):
         }
         for trial in trials:
             assert self.deaths.get(trial.number, 0) <= ATTEMPTS
-            assert trial.attempts <= self.starts.get(trial.number, 0)
+            assert trial.attempts == self.starts.get(trial.number, 1)
 
     def teardown(self) -> None:
         """In the end the search is finished by somebody, with exactly its budget."""

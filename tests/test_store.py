@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from space.plan import Bank, SharingPlan
 from storage.database import StoreError
@@ -176,3 +179,25 @@ def test_a_database_is_made_while_somebody_looks_in(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def test_no_query_reads_a_table_of_trials_from_end_to_end(filled: Store) -> None:
+    """SQLite's own plan for each query that the store makes."""
+    engine = filled._database.engine
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *made: asked.append(made[2:4]))
+    filled.studies()
+    filled.study("s")
+    filled.trials("s")
+    filled.trials("s", [0])
+    filled.outcomes("s", ["accuracy", "parameters"])
+    filled.add_measurements("s", 0, [measurement(0)], finished=True)
+    filled.delete_study("s")
+    queries = [(sql, values) for sql, values in asked if not sql.startswith(("BEGIN", "INSERT"))]
+    assert len(queries) > 10
+    with engine.connect() as connection:
+        for sql, values in queries:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
+            for *_, step in rows:
+                table = re.match(r"SCAN (trial|measurement)(?! USING COVERING INDEX)", step)
+                assert not table, f"{step}: {sql}"
