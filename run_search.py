@@ -146,10 +146,8 @@ def studies(
 def pareto(
     name: options.Name,
     as_json: options.Json = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write the interactive picture.")
-    ] = None,
-    png: Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")] = None,
+    html: options.Html = None,
+    png: options.Png = None,
     storage: options.Storage = None,
 ) -> None:
     """Show the Pareto front of a study.
@@ -178,10 +176,7 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="plan.json", help="Where to write the plan.")
     ],
-    best: Annotated[
-        Literal["knee", "accuracy", "smallest"] | None,
-        typer.Option(help="Which plan of the front."),
-    ] = None,
+    best: options.Best = None,
     max_parameters: Annotated[
         int | None, typer.Option(metavar="N", help="The most accurate plan that is this small.")
     ] = None,

@@ -35,6 +35,11 @@ ArchiveFile = Annotated[
     typer.Option("-o", "--output", metavar="FILE", help="Where to write the archive."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Remove without asking.")]
+Html = Annotated[Path | None, typer.Option(metavar="F", help="Write the interactive picture.")]
+Png = Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")]
+Best = Annotated[
+    Literal["knee", "accuracy", "smallest"] | None, typer.Option(help="Which plan of the front.")
+]
 ExportFormat = Annotated[
     str,
     typer.Option(

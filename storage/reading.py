@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC
 from statistics import fmean
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from space.plan import SharingPlan
-from storage.records import MeasurementRecord, Outcome, TrialRecord
-from storage.tables import MeasurementRow, TrialRow
+from storage.records import MeasurementRecord, Outcome, StudySummary, TrialRecord
+from storage.tables import MeasurementRow, StudyRow, TrialRow
 
 TRIAL = (
     TrialRow.id,
@@ -33,6 +34,29 @@ MEASUREMENT = (
     MeasurementRow.seconds,
     MeasurementRow.conditions,
 )
+
+
+def summaries(session: Session) -> list[StudySummary]:
+    """All studies with the numbers of their trials, the newest last."""
+    per_state = select(TrialRow.study_id, TrialRow.state, func.count()).group_by(
+        TrialRow.study_id, TrialRow.state
+    )
+    counts = {(study, state): number for study, state, number in session.execute(per_state)}
+    return [
+        StudySummary(
+            row.name,
+            row.created.replace(tzinfo=UTC),
+            row.config,
+            counts.get((row.id, "finished"), 0),
+            counts.get((row.id, "failed"), 0),
+            counts.get((row.id, "stopped"), 0),
+        )
+        for row in session.execute(
+            select(StudyRow.id, StudyRow.name, StudyRow.created, StudyRow.config).order_by(
+                StudyRow.id
+            )
+        )
+    ]
 
 
 def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -> list[TrialRecord]:

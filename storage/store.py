@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage import lease
 from storage.database import StoreError
-from storage.reading import outcomes_of, records_of
+from storage.reading import outcomes_of, records_of, summaries
 from storage.records import MeasurementRecord, Outcome, StudyRecord, StudySummary, TrialRecord
 from storage.tables import StudyRow, TrialRow
 from storage.transactions import PATIENCE, Database
@@ -128,7 +128,7 @@ class Store:
 
     def studies(self) -> list[StudySummary]:
         """All studies, the newest last. A database that does not exist yet has none."""
-        return self._database.read(_summaries) if self._database.exists() else []
+        return self._database.read(summaries) if self._database.exists() else []
 
     def study(self, name: str) -> StudyRecord:
         """The study of this name. Raises StoreError."""
@@ -249,28 +249,6 @@ def _study_id(session: Session, name: str, locked: bool = False) -> int:
         names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
         raise StoreError(_unknown_study(name, names))
     return found
-
-
-def _summaries(session: Session) -> list[StudySummary]:
-    per_state = select(TrialRow.study_id, TrialRow.state, func.count()).group_by(
-        TrialRow.study_id, TrialRow.state
-    )
-    counts = {(study, state): number for study, state, number in session.execute(per_state)}
-    return [
-        StudySummary(
-            row.name,
-            row.created.replace(tzinfo=UTC),
-            row.config,
-            counts.get((row.id, "finished"), 0),
-            counts.get((row.id, "failed"), 0),
-            counts.get((row.id, "stopped"), 0),
-        )
-        for row in session.execute(
-            select(StudyRow.id, StudyRow.name, StudyRow.created, StudyRow.config).order_by(
-                StudyRow.id
-            )
-        )
-    ]
 
 
 def _taken(name: str) -> str:
