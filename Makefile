@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: search test check unit format clean
+.PHONY: search test check unit chaos fuzz audit format clean
 
 search: $(INSTALLED)  ## a first search, on digits: about three minutes on two cores
 	$(BIN)/python run_search.py launch
@@ -19,6 +19,17 @@ check: $(VENV)/installed-dev
 
 unit: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/installed-dev  ## eight writers and a reader on one SQLite file, for a minute
+	ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/test_writers.py
+
+fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
+	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
+
+audit: $(VENV)/installed-dev  ## known vulnerabilities of what is pinned, and risky code of ours
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[audit]'
+	$(BIN)/bandit -q -c pyproject.toml -r run_search.py space evaluators storage search
+	$(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -35,5 +46,5 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev,postgresql]'
 	touch $@ $(INSTALLED)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from inspect import getdoc
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from search import options
+from search.session import search_on_terminal, train_on_terminal
 from search.terminal import (
     DONE,
     FAILED,
@@ -27,7 +27,6 @@ from search.terminal import (
     print_json,
     program,
     usage_message,
-    warn,
     with_epochs,
     with_spinner,
     writing,
@@ -35,11 +34,8 @@ from search.terminal import (
 
 if TYPE_CHECKING:
     from search.config import SearchConfig
-    from search.full_training import FullTraining
     from search.prepared import Prepared
     from search.reproduction import Reproduction
-    from search.results.pareto import Results
-    from space.plan import PlanFile
     from storage.store import Store
 
 app = typer.Typer(
@@ -105,7 +101,7 @@ def launch(
     given = {key: value for key, value in locals().items() if value is not None}
     file = given.pop("config", None)
     prepared, store = with_spinner("preparing", lambda: _prepare_launch(file, given))
-    raise SystemExit(_search(prepared, store))
+    raise SystemExit(search_on_terminal(prepared, store))
 
 
 @app.command()
@@ -126,34 +122,47 @@ def resume(
     given |= {"ray_address": ray_address, "out": out}
     changes = {key: value for key, value in given.items() if value is not None}
     prepared, store = with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
-    raise SystemExit(_search(prepared, store))
+    raise SystemExit(search_on_terminal(prepared, store))
 
 
 @app.command()
-def studies(as_json: options.Json = False, storage: options.Storage = None) -> None:
-    """List the studies of a database.
+def studies(
+    as_json: options.Json = False,
+    delete: options.DeleteStudy = None,
+    archive: options.ArchiveStudy = None,
+    output: options.ArchiveFile = None,
+    restore: options.RestoreStudy = None,
+    yes: options.Yes = False,
+    storage: options.Storage = None,
+) -> None:
+    """List the studies of a database; delete one, or carry one to another database in a file.
 
-    Example: run_search.py studies --json
+    Example: run_search.py studies --archive digits-resnet_cifar-1 -o study.gz
     """
+    from search.administration import Request, carry_out, in_short
     from search.results.tables import studies_json, studies_table
 
-    known = _store(storage).studies()
-    if as_json:
-        print_json(studies_json(known))
-    elif known:
-        open_console().print(studies_table(known))
+    store, console = _store(storage), open_console()
+    if (asked := Request(delete, archive, output, restore)).is_any:
+        if delete is not None and not yes:
+            typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
+        work = partial(carry_out, asked, store)
+        done = with_spinner("working", lambda: writing(output or Path(), work))
+        console.print(done, highlight=False, soft_wrap=True)
+    elif as_json:
+        print_json(studies_json(store.studies()))
+    elif known := store.studies():
+        console.print(studies_table(known))
     else:
-        open_console().print(f"no studies yet: '{program()} launch' makes one")
+        console.print(f"no studies yet: '{program()} launch' makes one")
 
 
 @app.command()
 def pareto(
     name: options.Name,
     as_json: options.Json = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="F", help="Write the interactive picture.")
-    ] = None,
-    png: Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")] = None,
+    html: options.Html = None,
+    png: options.Png = None,
     storage: options.Storage = None,
 ) -> None:
     """Show the Pareto front of a study.
@@ -185,10 +194,7 @@ def export(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")
     ],
     format: options.Format = "json",
-    best: Annotated[
-        Literal["knee", "accuracy", "smallest"] | None,
-        typer.Option(help="Which plan of the front."),
-    ] = None,
+    best: options.Best = None,
     max_parameters: Annotated[
         int | None, typer.Option(metavar="N", help="The most accurate plan that is this small.")
     ] = None,
@@ -226,7 +232,7 @@ def export(
         given = {} if epochs is None else {"epochs": epochs}
         said = f"a study keeps no weights: training the plan of {source.words} first"
         open_console(stderr=True).print(said, highlight=False)
-        _train(source.plan, weights, "fresh", False, given)
+        train_on_terminal(source.plan, weights, "fresh", False, given)
         source = Source(weights=weights)
     said = writing(output, lambda path: row.write(source, path, asked))
     open_console().print(said, highlight=False, soft_wrap=True)
@@ -294,7 +300,7 @@ def train(
     given = {key: value for key, value in locals().items() if value is not None}
     for key in ("plan", "output", "init", "as_json"):
         del given[key]
-    raise SystemExit(_train(plan, output, init, as_json, given))
+    raise SystemExit(train_on_terminal(plan, output, init, as_json, given))
 
 
 @app.command()
@@ -359,6 +365,19 @@ def inspect(
         open_console().print(view(found))
 
 
+@app.command()
+def upgrade(storage: options.Storage = None) -> None:
+    """Lead a database of an earlier version to this one; its studies stay as they are.
+
+    Example: run_search.py upgrade --storage sqlite:///isoshare.db
+    """
+    from search.administration import upgrade_database
+
+    store = _store(storage)
+    done = with_spinner("upgrading", lambda: upgrade_database(store))
+    open_console().print(done, highlight=False)
+
+
 def main() -> None:
     """Run a command; a wrong request is one sentence on stderr and exit code 2."""
     from space.errors import IsoshareError
@@ -398,95 +417,11 @@ def _prepare_resume(
     name: str, storage: str | None, changes: dict[str, Any]
 ) -> tuple[Prepared, Store]:
     store = _store(storage)
-    store.study(name)  # an unknown study is told before torch is imported
+    store.check_idle(name)  # an unknown or running study is told before torch is imported
 
     from search.runner import prepare_resume
 
     return prepare_resume(name, store, changes), store
-
-
-def _search(prepared: Prepared, store: Store) -> int:
-    """Run a prepared search to its end and show what it found; returns the exit code."""
-    from search.ray_driver import DriverError, ray_cluster, run_on_ray
-    from search.results.pareto import load_results
-    from search.runner import start
-    from search.simulated_driver import run_simulated
-    from search.view import headline, open_view
-
-    config, name, console = prepared.config, prepared.study.name, open_console()
-    for warning in prepared.warnings:
-        warn(warning)
-    _warm_up(prepared)
-    with ExitStack() as stack:
-        if config.driver == "ray":
-            cluster = ray_cluster(config.workers, config.ray_address)
-            with_spinner("starting Ray", lambda: stack.enter_context(cluster))
-        engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
-        console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
-        view = stack.enter_context(open_view(console))
-        engine.on_change = lambda: view.update(engine.progress())
-        try:
-            if not engine.done:
-                run = run_on_ray if config.driver == "ray" else run_simulated
-                run(engine, prepared.measure, config.workers)
-        except DriverError as error:
-            fail(f"{error}; go on with: {program()} resume {name}", FAILED)
-    if not engine.done:
-        fail(f"interrupted; go on with: {program()} resume {name}", INTERRUPTED)
-    return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
-
-
-def _warm_up(prepared: Prepared) -> None:
-    """What the evaluator needs once for a search, with a bar over its epochs."""
-    if prepared.prepare is not None:
-        with_epochs(prepared.prepare, "the unshared network cannot be trained: {}")
-
-
-def _train(
-    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
-) -> int:
-    """Train a plan with a bar over its epochs; returns the exit code."""
-    from search.results.tables import trained_view
-
-    def prepare() -> FullTraining:
-        from search.full_training import prepare_training
-
-        return prepare_training(plan, output, init, given)
-
-    training = with_spinner("preparing", prepare)
-    for warning in training.warnings:
-        warn(warning)
-    from search.full_training import run_training
-
-    try:
-        done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
-    except KeyboardInterrupt:
-        fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
-    if as_json:
-        print_json(done)
-    else:
-        open_console().print(trained_view(done), highlight=False)
-    return DONE
-
-
-def _show(results: Results, folder: Path) -> int:
-    """The front as table, picture and plan, and what to type next."""
-    from search.results.summary import next_commands, why_empty, write_results
-    from search.results.tables import front_table
-
-    if not results.front.members:
-        fail(why_empty(results), FAILED)
-    writing(folder, partial(write_results, results))
-    console = open_console()
-    console.print(front_table(results))
-    console.print(
-        f"picture  {folder / 'front.html'}\nplan     {folder / 'plan.json'} (the knee ◆)\n\nnext",
-        *(f"  {program()} {command}" for command in next_commands(results, folder)),
-        sep="\n",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return DONE
 
 
 def _store(url: str | None) -> Store:

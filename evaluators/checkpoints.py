@@ -8,7 +8,6 @@ training of seconds never writes one. Checkpoints may be deleted at any time.
 from __future__ import annotations
 
 import pickle
-import re
 import tempfile
 import time
 from contextlib import suppress
@@ -17,17 +16,8 @@ from typing import Any
 
 import torch
 
-from evaluators.data_cache import cache_folder
-
 SECONDS_BETWEEN = 5.0
 """Writing takes milliseconds; so it is nothing beside the training."""
-
-
-def checkpoint_folder(study: str) -> Path | None:
-    """Where the checkpoints of a study lie; None where there is no home folder."""
-    with suppress(OSError):
-        return cache_folder() / "checkpoints" / (re.sub(r"[^\w-]+", "-", study) or "-")
-    return None
 
 
 class Checkpoint:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -73,6 +74,13 @@ def store(key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
             if fetch(key) is None:  # what has the name is no entry: put it away
                 (entries / key).rename(Path(half, "broken"))
                 entry.rename(entries / key)
+
+
+def checkpoint_folder(study: str) -> Path | None:
+    """Where the checkpoints of a study lie; None where there is no home folder."""
+    with suppress(OSError):
+        return cache_folder() / "checkpoints" / (re.sub(r"[^\w-]+", "-", study) or "-")
+    return None
 
 
 def _home() -> Path:

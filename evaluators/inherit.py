@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from evaluators.batches import device
-from evaluators.checkpoints import Checkpoint, checkpoint_folder
+from evaluators.checkpoints import Checkpoint
+from evaluators.data_cache import checkpoint_folder
 from evaluators.evaluate import Evaluator, Measured, Split
 from evaluators.inheritance import calibrate, fisher, inherit
 from evaluators.training import Report, TrainingSettings, train

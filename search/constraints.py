@@ -15,7 +15,7 @@ from evaluators.objectives import OBJECTIVES
 from space.errors import IsoshareError
 from space.plan import SharingPlan
 from space.search_space import SearchSpace
-from storage.records import TrialRecord
+from storage.records import Compared
 
 Bound = Literal["at most", "at least"]
 
@@ -56,7 +56,7 @@ class Limit:
         assert exact is not None, "only exact limits are asked before a plan is measured"
         return exact(space, plan)
 
-    def keeps(self, trial: TrialRecord) -> bool:
+    def keeps(self, trial: Compared) -> bool:
         """Whether a finished trial keeps the limit; one without a value does not."""
         value = trial.value(self.objective)
         return value is not None and self.excess(value) <= 0

@@ -184,7 +184,8 @@ class Engine:
         return queue.popleft() if queue else None
 
     def _recall(self, number: int) -> Job:
-        attempts = self._store.recall_trial(self._study.name, number)
+        attempts = self.ledger.trials[number].attempts + 1
+        self._store.recall_trial(self._study.name, number, attempts)
         trial = replace(self.ledger.trials[number], state="running", attempts=attempts)
         self.ledger.put(trial)
         return self._job(trial)
@@ -200,7 +201,8 @@ class Engine:
         return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
 
     def _count_attempt(self, number: int) -> None:
-        attempts = self._store.count_attempt(self._study.name, number)
+        attempts = self.ledger.trials[number].attempts + 1
+        self._store.set_attempts(self._study.name, number, attempts)
         self.ledger.put(replace(self.ledger.trials[number], attempts=attempts))
 
     def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:

@@ -124,6 +124,17 @@ def write_onnx(source: Source, path: Path, options: ExportOptions) -> str:
     )
 
 
+def write_optuna(source: Source, path: Path, _: ExportOptions) -> str:
+    """All trials of a study. Raises IsoshareError for a file or a chosen trial."""
+    from search import optuna_file
+
+    if source.results is None or source.choice != Choice():
+        raise IsoshareError(
+            "format optuna holds a whole study: name one, and leave out what chooses a plan"
+        )
+    return f"wrote {optuna_file.write_optuna(source.results, path)} to {path}"
+
+
 def _check_onnx(source: Source, options: ExportOptions) -> None:
     from space.onnx_file import check_packages
 
@@ -164,5 +175,6 @@ FORMATS: dict[str, FormatRow] = {
     "json": FormatRow(write_json, "the plan"),
     "safetensors": FormatRow(write_safetensors, "trained weights with the plan", True),
     "onnx": FormatRow(write_onnx, "the trained network as a graph", True, _check_onnx),
+    "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
 }
 """Name to what is written and how."""

@@ -65,8 +65,11 @@ class Ledger:
         was_finished = self.trials[trial.number].state == "finished"
         self.put(trial)
         # Who is off the front comes back only if a member is measured again.
-        others = self.trials.values() if was_finished else self.front.members + self.front.excluded
-        self.front = self._front_of([*others, *([] if was_finished else [trial])])
+        if was_finished:
+            self.front = self._front_of(list(self.trials.values()))
+        else:
+            excluded = (self.trials[one.number] for one in self.front.excluded)
+            self.front = self._front_of([*self.front.members, *excluded, trial])
 
     def is_new(self, plan: SharingPlan) -> bool:
         """Whether no trial has this plan."""

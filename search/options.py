@@ -12,10 +12,10 @@ import typer
 
 Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
 Format = Annotated[
-    Literal["json", "safetensors", "onnx"],
+    Literal["json", "safetensors", "onnx", "optuna"],
     typer.Option(
         help="json, the plan; safetensors, trained weights with the plan; onnx, the trained "
-        "network as a graph."
+        "network as a graph; optuna, all trials for optuna-dashboard."
     ),
 ]
 Image = Annotated[
@@ -30,6 +30,26 @@ Storage = Annotated[
         show_default="sqlite:///isoshare.db, or ISOSHARE_STORAGE",
         help="The database of the studies.",
     ),
+]
+DeleteStudy = Annotated[
+    str | None, typer.Option("--delete", metavar="NAME", help="Remove this study; asks first.")
+]
+ArchiveStudy = Annotated[
+    str | None, typer.Option("--archive", metavar="NAME", help="Write this study to a file (-o).")
+]
+RestoreStudy = Annotated[
+    Path | None,
+    typer.Option("--restore", metavar="FILE", help="Add the study of such a file."),
+]
+ArchiveFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to write the archive."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Remove without asking.")]
+Html = Annotated[Path | None, typer.Option(metavar="F", help="Write the interactive picture.")]
+Png = Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")]
+Best = Annotated[
+    Literal["knee", "accuracy", "smallest"] | None, typer.Option(help="Which plan of the front.")
 ]
 Arguments = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from evaluators.checkpoints import checkpoint_folder
+from evaluators.data_cache import checkpoint_folder
 from evaluators.datasets import Dataset, load_dataset, moved_to
 from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
@@ -89,11 +89,15 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
 
 
 def start(prepared: Prepared, store: Store) -> Engine:
-    """Store the study, or its new budget, and return the engine that a driver can run."""
+    """Store the study, or its new budget, and return the engine that a driver can run.
+
+    Takes the lease of the study, for ``heartbeat`` to keep. Raises StoreError if it is taken.
+    """
     study, config = prepared.study, prepared.config
     if prepared.is_new:
         store.create_study(study)
-    else:
+    store.take_lease(study.name)
+    if not prepared.is_new:
         store.set_budget(study.name, config.trials)
     return Engine(store, study, config, prepared.space, prepared.conditions)
 

@@ -24,4 +24,10 @@ def one_of(kind: str, value: object, allowed: object) -> str:
     "unknown sampler 'foo': choose one of random, tpe"
     """
     names = ", ".join(sorted(str(name) for name in allowed))  # type: ignore[attr-defined]
-    return f"unknown {kind} {value!r}: choose one of {names}"
+    return f"unknown {kind} {short(value)}: choose one of {names}"
+
+
+def short(value: object) -> str:
+    """A value as it stands in a message: its beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from space.errors import PlanError, one_of
+from space.errors import PlanError, one_of, short
 from space.methods import METHODS
 
 SCHEMA = "isoshare.plan/1"
@@ -78,7 +78,7 @@ class SharingPlan:
             for name in bank.sites:
                 if name in owner:
                     raise PlanError(
-                        f"a site can be in one bank only: {name!r} is in two; remove it from one"
+                        f"a site can be in one bank only: {short(name)} is in two; remove one"
                     )
                 owner[name] = bank
         banks.sort(key=lambda bank: natural_order(bank.sites[0]))
@@ -221,25 +221,28 @@ class PlanFile(_Document):
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-@lru_cache(maxsize=100_000)  # sites are sorted again with each plan
-def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
-    """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names."""
+@lru_cache(10_000)  # a study has thousands of plans of the same few sites
+def natural_order(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
+    """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names.
+
+    Numbers are compared by their digits: Python makes no number of thousands of them.
+    """
     parts = re.split(r"([0-9]+)", name)
-    key = tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
+    key = tuple(_size(part) if place % 2 else part for place, part in enumerate(parts))
     return key, name
+
+
+def _size(digits: str) -> tuple[int, str]:
+    significant = digits.lstrip("0")
+    return len(significant), significant
 
 
 def first_problem(error: ValidationError) -> str:
     """The first complaint of pydantic as a sentence with field, rule and value."""
     problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "the document"
-    value = "" if problem["type"] == "missing" else f", got {_short(problem['input'])}"
+    where = ".".join(str(part)[:40] for part in problem["loc"]) or "the document"
+    value = "" if problem["type"] == "missing" else f", got {short(problem['input'])}"
     return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}{value}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -255,14 +258,14 @@ def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _sorted_sites(sites: Iterable[str]) -> tuple[str, ...]:
     if isinstance(sites, str):
-        raise PlanError(f"the sites of a bank are a tuple of names, got the text {sites!r}")
+        raise PlanError(f"the sites of a bank are a tuple of names, got the text {short(sites)}")
     names = tuple(sites)
     if not names or not all(isinstance(name, str) for name in names):
-        raise PlanError(f"a bank needs at least one site, each a module path, got {names!r}")
+        raise PlanError(f"a bank needs at least one site, each a module path, got {short(names)}")
     ordered = tuple(sorted(names, key=natural_order))
     for name, following in pairwise(ordered):
         if name == following:
-            raise PlanError(f"a site can be in a bank once: {name!r} is there twice")
+            raise PlanError(f"a site can be in a bank once: {short(name)} is there twice")
     return ordered
 
 

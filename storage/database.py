@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from space.errors import IsoshareError
 
 DEFAULT_URL = "sqlite:///isoshare.db"
 BUSY_SECONDS = 30
 """How long a SQLite connection waits for another one."""
+CONNECT: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": BUSY_SECONDS},
+    # A server that has gone without a word is noticed after seconds; the default is a quarter of
+    # an hour.
+    "postgresql": {
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,
+    },
+}
+SNAPSHOT = {"postgresql": "REPEATABLE READ"}
+"""What lets a reader see one state of the database in several queries; SQLite does so anyway."""
+PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED")
+PASSING_SQLSTATES = ("08", "40", "57P")
+"""PostgreSQL: connection lost, serialisation failure, server shut down or starting."""
 
 
 class StoreError(IsoshareError):
     """A database that cannot be used, or a study that is not, or already, in it."""
+
+
+class WriteError(StoreError):
+    """A database that could be used takes no more writing; what is in it is whole."""
+
+
+class LeaseLostError(WriteError):
+    """Another driver has taken over the study, so this one must not write any more."""
 
 
 def default_url() -> str:
@@ -39,41 +63,71 @@ def parse_url(url: str) -> URL:
 
 def make_engine(url: URL) -> Engine:
     """Connections to a database; nothing is opened yet. Raises StoreError without a driver."""
-    sqlite = url.get_backend_name() == "sqlite"
+    backend = url.get_backend_name()
     try:
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS} if sqlite else {})
+        engine = create_engine(
+            url, connect_args=CONNECT.get(backend, {}), pool_pre_ping=backend != "sqlite"
+        )
     except (ImportError, NoSuchModuleError) as error:
-        raise StoreError(f"no driver for the database {url!r}: {error}") from error
-    if sqlite:
+        raise StoreError(
+            f"no driver for the database {url!r}: {error}; for postgresql+psycopg:// "
+            "install isoshare[postgresql]"
+        ) from error
+    if backend == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
+def writing(engine: Engine) -> Engine:
+    """The same connections for transactions that write, from their start on.
+
+    In SQLite one that reads first and writes then would fail at once, without waiting, when another
+    one has written in between.
+    """
+    return engine.execution_options(sqlite_begins="BEGIN IMMEDIATE")
+
+
+def reading(engine: Engine) -> Engine:
+    """The same connections for transactions that see one state of the database."""
+    level = SNAPSHOT.get(engine.dialect.name)
+    return engine.execution_options(isolation_level=level) if level else engine
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # we begin transactions, not Python's driver
     cursor = connection.cursor()
     for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
+def _begin_sqlite(connection: Connection) -> None:
+    begins = connection.get_execution_options().get("sqlite_begins", "BEGIN")
+    if begins:
+        connection.exec_driver_sql(begins)
+
+
 def let_readers_in(engine: Engine) -> None:
     """Put a new SQLite file into WAL mode, where readers never wait for the writer.
 
-    The mode stays with the file. Changing it needs the file for a moment alone and does not wait
-    for that by itself, so it is tried again while another process looks in.
+    The mode stays with the file. Changing it needs the file for a moment alone; it fails with
+    SQLITE_BUSY, without waiting, while another process looks in: try again.
     """
     if engine.dialect.name != "sqlite":
         return
-    deadline = time.monotonic() + BUSY_SECONDS
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while True:
-            try:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                return
-            except OperationalError as error:
-                if "locked" not in str(error.orig) or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.01)
+    with engine.connect().execution_options(sqlite_begins="") as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed in a moment: a lost connection, a lock."""
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return str(name).startswith(PASSING_SQLITE)
+    state = getattr(error.orig, "sqlstate", None)
+    lost = state is None and type(error.orig).__name__ in ("OperationalError", "InterfaceError")
+    return error.connection_invalidated or lost or str(state).startswith(PASSING_SQLSTATES)
 
 
 def is_missing_file(url: URL) -> bool:
@@ -89,7 +143,18 @@ def no_database(url: URL) -> str:
     return f"no studies in {url!r}: launch a search first, or name another database with --storage"
 
 
-def cannot_open(url: URL, error: DatabaseError) -> str:
+def cannot_open(url: URL, error: DBAPIError) -> str:
     """The sentence for a database that answers with an error; a password is not shown."""
-    reason = str(error.orig).strip().splitlines()[0]
-    return f"cannot use the database {url!r}: {reason}; check --storage (or ISOSHARE_STORAGE)"
+    return (
+        f"cannot use the database {url!r}: {_reason(error)}; check --storage (or ISOSHARE_STORAGE)"
+    )
+
+
+def cannot_write(url: URL, error: DBAPIError) -> str:
+    """The sentence for a database that was there and takes nothing any more."""
+    return f"the database {url!r} failed: {_reason(error)}; what it holds is whole"
+
+
+def _reason(error: DBAPIError) -> str:
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

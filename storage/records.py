@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from space.plan import SharingPlan
 
@@ -86,6 +86,37 @@ class TrialRecord:
     def seconds(self) -> float:
         """What all measurements of the trial took together."""
         return sum(m.seconds for m in self.measurements)
+
+
+class Compared(Protocol):
+    """What is known of a trial when it is compared: its record, or its outcome alone."""
+
+    @property
+    def number(self) -> int:
+        """Counts the trials of a study."""
+
+    @property
+    def state(self) -> TrialState:
+        """Whether it has finished."""
+
+    def value(self, objective: str) -> float | None:
+        """On the validation images; None if it has none."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial, in numbers alone: enough to compare thousands without their plans.
+
+    values: exact ones, and means over the seeds measured on the validation images.
+    """
+
+    number: int
+    state: TrialState
+    values: dict[str, float]
+
+    def value(self, objective: str) -> float | None:
+        """The same as that of the trial's record."""
+        return self.values.get(objective)
 
 
 @dataclass(frozen=True)

@@ -1,135 +1,174 @@
-"""The only file that opens a database session. Records in, records out, one transaction a call."""
+"""All studies of one database. Records in, records out, one transaction a call.
+
+Every write leaves the same rows when it is made twice, so that one whose answer was lost can be
+made again.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC
+from typing import TypeVar
 
-from sqlalchemy import func, inspect, select
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
 
-from space.plan import SharingPlan
-from storage.database import (
-    StoreError,
-    cannot_open,
-    is_missing_file,
-    let_readers_in,
-    make_engine,
-    no_database,
-    parse_url,
-)
-from storage.records import MeasurementRecord, StudyRecord, StudySummary, TrialRecord
-from storage.tables import Base, MeasurementRow, StudyRow, TrialRow
+from storage import lease
+from storage.database import StoreError
+from storage.reading import outcomes_of, records_of, summaries
+from storage.records import MeasurementRecord, Outcome, StudyRecord, StudySummary, TrialRecord
+from storage.tables import StudyRow, TrialRow
+from storage.transactions import PATIENCE, Database
+from storage.writing import add_missing, insert_trials, same_study, study_row, trial_row
+
+T = TypeVar("T")
 
 
 class Store:
     """All studies of one database.
 
     Readers never create anything: a database that does not exist is an error for them, and only
-    ``create_study`` makes one.
+    ``create_study`` and ``restore_study`` make one. What is written to a study whose lease was
+    taken is written only while the lease lasts.
+    patience: seconds for which a write is tried again when the database is away.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = parse_url(url)
-        self._engine = make_engine(self._url)
-        self._known = False  # whether the tables have been seen: they do not go away again
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        self._database = Database(url, patience)
+        self._holder = lease.Holder()
+        self._leased: set[str] = set()
 
     def close(self) -> None:
         """Give all connections back."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     def create_study(self, study: StudyRecord) -> None:
         """Add a study. Raises StoreError if its name is taken."""
-        with self._session(creates=True) as session:
-            session.add(
-                StudyRow(
-                    name=study.name,
-                    created=study.created,
-                    config=study.config,
-                    context=study.context,
-                )
-            )
-            try:
+        self.restore_study(study, tuple)
+
+    def restore_study(self, study: StudyRecord, trials: Callable[[], Iterable[TrialRecord]]) -> int:
+        """Add a study with all its trials; returns how many. Raises StoreError if it is there.
+
+        trials: called for each attempt to write them.
+        """
+        self._database.create()
+        tried = False
+
+        def work(session: Session) -> int:
+            nonlocal tried
+            again, tried = tried, True
+            there = session.scalar(select(StudyRow).where(StudyRow.name == study.name))
+            if there is None:
+                session.add(row := study_row(study))
                 session.flush()
-            except IntegrityError as error:
-                raise StoreError(_taken(study.name)) from error
+                return insert_trials(session, row.id, trials())
+            if not (again and same_study(there, study)):
+                raise StoreError(_taken(study.name))
+            query = select(func.count()).where(TrialRow.study_id == there.id)
+            return session.scalar(query) or 0  # written by an attempt whose answer was lost
+
+        return self._database.write(work)
+
+    def delete_study(self, name: str) -> None:
+        """Remove a study with all its trials. Raises StoreError while a driver runs it."""
+
+        def work(session: Session) -> None:
+            study = _study_id(session, name, locked=True)
+            lease.check_free(session, study, name, self._holder)
+            session.execute(delete(StudyRow).where(StudyRow.id == study))
+
+        self._database.write(work)
+
+    def upgrade(self, report: Callable[[str, str], None] = lambda *_: None) -> str:
+        """Lead a database of an earlier version to this one; returns the revision it had.
+
+        report: called for each step with its revision and what it has done. Raises StoreError.
+        """
+        return self._database.upgrade(report)
 
     def check_free(self, name: str) -> None:
         """Raise StoreError if the database cannot be opened or has a study of this name."""
         if name in (summary.name for summary in self.studies()):
             raise StoreError(_taken(name))
 
+    def check_idle(self, name: str) -> None:
+        """Raise StoreError if there is no such study, or if another driver runs it."""
+
+        def work(session: Session) -> None:
+            lease.check_free(session, _study_id(session, name), name, self._holder)
+
+        self._database.write(work)  # it looks at a row that its owner may be changing
+
+    def take_lease(self, name: str) -> None:
+        """Become the only one that writes to a study. Raises StoreError if another driver is."""
+
+        def work(session: Session) -> None:
+            study = _study_id(session, name, locked=True)
+            lease.take(session, study, name, self._holder)
+
+        self._database.write(work)
+        self._leased.add(name)
+
+    def renew_lease(self, name: str) -> None:
+        """Say that the driver of a study is alive; once, without patience. Raises StoreError."""
+
+        def work(session: Session) -> None:
+            lease.renew(session, _study_id(session, name), self._holder)
+
+        self._database.write(work, patience=0)
+
+    def release_lease(self, name: str) -> None:
+        """Let others write to a study; once, without patience. Raises StoreError."""
+
+        def work(session: Session) -> None:
+            lease.release(session, _study_id(session, name), self._holder)
+
+        self._leased.discard(name)
+        self._database.write(work, patience=0)
+
     def studies(self) -> list[StudySummary]:
         """All studies, the newest last. A database that does not exist yet has none."""
-        if not self._exists():
-            return []
-        with self._session() as session:
-            counts = {
-                (study, state): number
-                for study, state, number in session.execute(
-                    select(TrialRow.study_id, TrialRow.state, func.count()).group_by(
-                        TrialRow.study_id, TrialRow.state
-                    )
-                )
-            }
-            return [
-                StudySummary(
-                    row.name,
-                    row.created.replace(tzinfo=UTC),
-                    row.config,
-                    counts.get((row.id, "finished"), 0),
-                    counts.get((row.id, "failed"), 0),
-                    counts.get((row.id, "stopped"), 0),
-                )
-                for row in session.scalars(select(StudyRow).order_by(StudyRow.id))
-            ]
+        return self._database.read(summaries) if self._database.exists() else []
 
     def study(self, name: str) -> StudyRecord:
         """The study of this name. Raises StoreError."""
-        with self._session() as session:
-            row = self._study_row(session, name)
-            created = row.created.replace(tzinfo=UTC)
-            return StudyRecord(row.name, created, row.config, row.context)
 
-    def trials(self, name: str) -> list[TrialRecord]:
-        """All trials of a study with their measurements, by number. Raises StoreError."""
-        with self._session() as session:
-            study = self._study_row(session, name)
-            query = (
-                select(TrialRow)
-                .where(TrialRow.study_id == study.id)
-                .options(selectinload(TrialRow.measurements))
-                .order_by(TrialRow.number)
-            )
-            return [_trial(row) for row in session.scalars(query)]
+        def work(session: Session) -> StudyRecord:
+            row = session.get_one(StudyRow, _study_id(session, name))
+            return StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
+
+        return self._database.read(work)
+
+    def trials(self, name: str, numbers: Sequence[int] | None = None) -> list[TrialRecord]:
+        """The trials of a study with their measurements, by number. Raises StoreError.
+
+        numbers: only these; those that are not there are left out.
+        """
+        return self._database.read(lambda s: records_of(s, _study_id(s, name), numbers))
+
+    def outcomes(self, name: str, objectives: Sequence[str]) -> list[Outcome]:
+        """These objectives of all trials of a study, by number. Raises StoreError."""
+        return self._database.read(lambda s: outcomes_of(s, _study_id(s, name), objectives))
 
     def add_trial(self, name: str, trial: TrialRecord) -> None:
         """Record that a plan is being measured. Raises StoreError if the study has the plan."""
-        with self._session() as session:
-            session.add(
-                TrialRow(
-                    study_id=self._study_row(session, name).id,
-                    number=trial.number,
-                    fingerprint=trial.plan.fingerprint,
-                    banks=trial.plan.documents(),
-                    origin=trial.origin,
-                    state=trial.state,
-                    exact=trial.exact,
-                    proposal=trial.proposal,
-                    attempts=trial.attempts,
-                    error=trial.error,
-                )
+
+        def work(session: Session, study: int) -> None:
+            query = select(TrialRow.number, TrialRow.fingerprint).where(
+                TrialRow.study_id == study,
+                (TrialRow.number == trial.number)
+                | (TrialRow.fingerprint == trial.plan.fingerprint),
             )
-            try:
-                session.flush()
-            except IntegrityError as error:
+            there = [tuple(row) for row in session.execute(query)]
+            if not there:
+                session.add(trial_row(study, trial))
+            elif there != [(trial.number, trial.plan.fingerprint)]:
                 raise StoreError(
                     f"study {name!r} has trial {trial.number} or its plan "
                     f"{trial.plan.fingerprint} already: is another search running on it?"
-                ) from error
+                )
+
+        self._write(name, work)
 
     def add_measurements(
         self, name: str, number: int, measurements: Sequence[MeasurementRecord], finished: bool
@@ -138,126 +177,86 @@ class Store:
 
         A seed that is there already, told again after an interruption, changes nothing.
         """
-        with self._session() as session:
-            trial = self._trial_row(session, name, number)
-            known = {(row.split, row.seed, row.fidelity_key) for row in trial.measurements}
-            rows = map(_measurement_row, measurements)
-            trial.measurements += [
-                row for row in rows if (row.split, row.seed, row.fidelity_key) not in known
-            ]
+
+        def change(session: Session, trial: TrialRow) -> None:
+            add_missing(session, trial.id, measurements)
             if finished:
                 trial.state = "finished"
 
+        self._change(name, number, change)
+
     def fail_trial(self, name: str, number: int, error: str) -> None:
         """Record that a plan cannot be measured, and why."""
-        with self._session() as session:
-            trial = self._trial_row(session, name, number)
-            trial.state, trial.error = "failed", error
+
+        def change(_: Session, trial: TrialRow) -> None:
+            trial.state, trial.error = "failed", error.replace("\0", "")  # PostgreSQL refuses it
+
+        self._change(name, number, change)
 
     def stop_trial(self, name: str, number: int) -> None:
         """Record that the training of a plan was ended early; its measurements stay."""
-        with self._session() as session:
-            self._trial_row(session, name, number).state = "stopped"
 
-    def recall_trial(self, name: str, number: int) -> int:
-        """Record that a worker takes a stopped trial up again; return how many have begun it."""
-        with self._session() as session:
-            trial = self._trial_row(session, name, number)
-            trial.state = "running"
-            trial.attempts += 1
-            return trial.attempts
+        def change(_: Session, trial: TrialRow) -> None:
+            trial.state = "stopped"
 
-    def count_attempt(self, name: str, number: int) -> int:
-        """Record that a worker starts on a trial; return how often that has happened."""
-        with self._session() as session:
-            trial = self._trial_row(session, name, number)
-            trial.attempts += 1
-            return trial.attempts
+        self._change(name, number, change)
+
+    def recall_trial(self, name: str, number: int, attempts: int) -> None:
+        """Record that a stopped trial goes on, and how often a worker has started on it."""
+
+        def change(_: Session, trial: TrialRow) -> None:
+            trial.state, trial.attempts = "running", attempts
+
+        self._change(name, number, change)
+
+    def set_attempts(self, name: str, number: int, attempts: int) -> None:
+        """Record how often a worker has started on a trial."""
+
+        def change(_: Session, trial: TrialRow) -> None:
+            trial.attempts = attempts
+
+        self._change(name, number, change)
 
     def set_budget(self, name: str, trials: int) -> None:
         """Change how many trials a study is to have."""
-        with self._session() as session:
-            study = self._study_row(session, name)
-            study.config = {**study.config, "trials": trials}
 
-    @contextmanager
-    def _session(self, creates: bool = False) -> Iterator[Session]:
-        try:
-            if creates:
-                let_readers_in(self._engine)
-                Base.metadata.create_all(self._engine)
-            elif not self._known and not self._exists():
-                raise StoreError(no_database(self._url))
-            self._known = True
-            with Session(self._engine) as session, session.begin():
-                yield session
-        except DatabaseError as error:
-            raise StoreError(cannot_open(self._url, error)) from error
+        def work(session: Session, study: int) -> None:
+            row = session.get_one(StudyRow, study)
+            row.config = {**row.config, "trials": trials}
 
-    def _exists(self) -> bool:
-        """Whether the database has our tables, without creating an empty file to look into."""
-        if is_missing_file(self._url):
-            return False
-        try:
-            return inspect(self._engine).has_table(StudyRow.__tablename__)
-        except DatabaseError as error:
-            raise StoreError(cannot_open(self._url, error)) from error
+        self._write(name, work)
 
-    def _study_row(self, session: Session, name: str) -> StudyRow:
-        row = session.scalar(select(StudyRow).where(StudyRow.name == name))
-        if row is None:
-            names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
-            raise StoreError(_unknown_study(name, names))
-        return row
+    def _write(self, name: str, work: Callable[[Session, int], T]) -> T:
+        """``work`` on a study, under its lease if it was taken."""
 
-    def _trial_row(self, session: Session, name: str, number: int) -> TrialRow:
-        query = (
-            select(TrialRow)
-            .join(StudyRow, TrialRow.study_id == StudyRow.id)
-            .where(StudyRow.name == name, TrialRow.number == number)
-        )
-        row = session.scalar(query)
-        if row is None:
-            raise StoreError(f"study {name!r} has no trial {number}")
-        return row
+        def transaction(session: Session) -> T:
+            study = _study_id(session, name)
+            if name in self._leased:
+                lease.check_held(session, study, name, self._holder)
+            return work(session, study)
+
+        return self._database.write(transaction)
+
+    def _change(self, name: str, number: int, change: Callable[[Session, TrialRow], None]) -> None:
+        """Change one trial."""
+
+        def work(session: Session, study: int) -> None:
+            query = select(TrialRow).where(TrialRow.study_id == study, TrialRow.number == number)
+            trial = session.scalar(query)
+            if trial is None:
+                raise StoreError(f"study {name!r} has no trial {number}")
+            change(session, trial)
+
+        self._write(name, work)
 
 
-def _trial(row: TrialRow) -> TrialRecord:
-    return TrialRecord(
-        number=row.number,
-        plan=SharingPlan.from_documents(row.banks),
-        origin=row.origin,
-        state=row.state,
-        exact=row.exact,
-        proposal=row.proposal,
-        attempts=row.attempts,
-        error=row.error,
-        measurements=tuple(_measurement(measured) for measured in row.measurements),
-    )
-
-
-def _measurement(row: MeasurementRow) -> MeasurementRecord:
-    return MeasurementRecord(
-        row.seed,
-        row.split,
-        row.fidelity,
-        row.values,
-        row.seconds,
-        row.conditions,
-    )
-
-
-def _measurement_row(measurement: MeasurementRecord) -> MeasurementRow:
-    return MeasurementRow(
-        split=measurement.split,
-        seed=measurement.seed,
-        fidelity_key=json.dumps(measurement.fidelity, sort_keys=True),
-        fidelity=measurement.fidelity,
-        values=measurement.values,
-        seconds=measurement.seconds,
-        conditions=measurement.conditions,
-        stored=datetime.now(UTC).replace(tzinfo=None),
-    )
+def _study_id(session: Session, name: str, locked: bool = False) -> int:
+    query = select(StudyRow.id).where(StudyRow.name == name)
+    found = session.scalar(query.with_for_update() if locked else query)
+    if found is None:
+        names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
+        raise StoreError(_unknown_study(name, names))
+    return found
 
 
 def _taken(name: str) -> str:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, MetaData, String, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from storage.records import Split, TrialState
 
 CASCADE = "all, delete-orphan"
+LARGE = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits everywhere: PostgreSQL's INTEGER has 32, SQLite's 64."""
 
 
 class Base(DeclarativeBase):
@@ -18,7 +29,7 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(
         naming_convention={
-            "ix": "ix_%(column_0_label)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
@@ -47,6 +58,7 @@ class TrialRow(Base):
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
         UniqueConstraint("study_id", "fingerprint"),
+        Index(None, "study_id", "state"),  # counted by every list of studies
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -74,10 +86,26 @@ class MeasurementRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trial.id", ondelete="CASCADE"))
     split: Mapped[Split] = mapped_column(String)
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(LARGE)
     fidelity_key: Mapped[str]
     fidelity: Mapped[dict[str, Any]]
     values: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     conditions: Mapped[dict[str, Any]]
     stored: Mapped[datetime]
+
+
+class LeaseRow(Base):
+    """The driver that runs a study, and when it last said so. Nobody else writes to the study."""
+
+    __tablename__ = "lease"
+
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("study.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    owner: Mapped[str]
+    machine: Mapped[str]
+    host: Mapped[str]
+    process: Mapped[int]
+    since: Mapped[datetime]
+    heartbeat: Mapped[datetime]

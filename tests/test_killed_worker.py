@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evaluators import checkpoints
 from evaluators.augmentation import Augmentation
-from evaluators.checkpoints import checkpoint_folder
+from evaluators.data_cache import checkpoint_folder
 from evaluators.evaluate import Evaluator, Measured
 from search.config import make_config
 from search.ray_driver import ray_cluster, run_on_ray

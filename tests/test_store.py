@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from space.plan import Bank, SharingPlan
 from storage.database import StoreError
 from storage.records import MeasurementRecord, StudyRecord, TrialRecord
 from storage.store import Store
 
+on_both_databases = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 STUDY = StudyRecord("s", datetime(2030, 1, 2, tzinfo=UTC), {"trials": 3}, {"unshared": 7})
 PLAN = SharingPlan((Bank("kernel", {}, ("a", "b")),))
 TRIAL = TrialRecord(0, PLAN, "sampler", "running", {"parameters": 5}, {"params": {}})
@@ -33,6 +37,7 @@ def filled(store: Store) -> Store:
     return store
 
 
+@on_both_databases
 def test_what_is_stored_comes_back(filled: Store) -> None:
     filled.add_measurements("s", 0, [measurement(1)], finished=False)
     filled.add_measurements("s", 0, [measurement(0, 0.7)], finished=True)
@@ -47,6 +52,7 @@ def test_what_is_stored_comes_back(filled: Store) -> None:
     assert trial.value("accuracy", "test") is None
 
 
+@on_both_databases
 def test_the_last_epoch_of_a_seed_counts_and_a_stopped_trial_keeps_it(filled: Store) -> None:
     for epochs, value in ((4, 0.6), (2, 0.5), (10, 0.7)):
         record = replace(measurement(0, value), fidelity={"epochs": epochs})
@@ -57,12 +63,14 @@ def test_the_last_epoch_of_a_seed_counts_and_a_stopped_trial_keeps_it(filled: St
     assert [(s.finished, s.failed, s.stopped) for s in filled.studies()] == [(0, 0, 1)]
 
 
+@on_both_databases
 def test_a_measurement_cannot_count_twice(filled: Store) -> None:
     for value in (0.5, 0.9):
         filled.add_measurements("s", 0, [measurement(0, value)], finished=False)
     assert filled.trials("s")[0].samples("accuracy") == [0.5]
 
 
+@on_both_databases
 def test_a_plan_cannot_be_in_a_study_twice(filled: Store) -> None:
     with pytest.raises(StoreError, match="another search running"):
         filled.add_trial("s", replace(TRIAL, number=1))
@@ -71,6 +79,7 @@ def test_a_plan_cannot_be_in_a_study_twice(filled: Store) -> None:
     assert len(filled.trials("s")) == 1
 
 
+@on_both_databases
 def test_studies_are_counted(filled: Store) -> None:
     filled.add_trial("s", replace(TRIAL, number=1, plan=SharingPlan()))
     filled.fail_trial("s", 1, "nan")
@@ -80,12 +89,15 @@ def test_studies_are_counted(filled: Store) -> None:
     assert filled.trials("s")[1].error == "nan"
 
 
+@on_both_databases
 def test_attempts_and_budget_are_kept(filled: Store) -> None:
-    assert [filled.count_attempt("s", 0) for _ in range(3)] == [1, 2, 3]
+    filled.set_attempts("s", 0, 3)
+    assert filled.trials("s")[0].attempts == 3
     filled.set_budget("s", 9)
     assert filled.study("s").config["trials"] == 9
 
 
+@on_both_databases
 def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
     says = r"resume it with 'run_search\.py resume s'"
     with pytest.raises(StoreError, match=says):
@@ -94,6 +106,7 @@ def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
         filled.check_free("s")
 
 
+@on_both_databases
 def test_unknown_names_say_what_there_is(filled: Store) -> None:
     with pytest.raises(StoreError, match="unknown study 'x': the database has s"):
         filled.study("x")
@@ -166,3 +179,25 @@ def test_a_database_is_made_while_somebody_looks_in(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def test_no_query_reads_a_table_of_trials_from_end_to_end(filled: Store) -> None:
+    """SQLite's own plan for each query that the store makes."""
+    engine = filled._database.engine
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *made: asked.append(made[2:4]))
+    filled.studies()
+    filled.study("s")
+    filled.trials("s")
+    filled.trials("s", [0])
+    filled.outcomes("s", ["accuracy", "parameters"])
+    filled.add_measurements("s", 0, [measurement(0)], finished=True)
+    filled.delete_study("s")
+    queries = [(sql, values) for sql, values in asked if not sql.startswith(("BEGIN", "INSERT"))]
+    assert len(queries) > 10
+    with engine.connect() as connection:
+        for sql, values in queries:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
+            for *_, step in rows:
+                table = re.match(r"SCAN (trial|measurement)(?! USING COVERING INDEX)", step)
+                assert not table, f"{step}: {sql}"

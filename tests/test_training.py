@@ -20,7 +20,8 @@ from torch.nn import functional
 from evaluators import checkpoints, memory, stacking
 from evaluators.augmentation import Augmentation
 from evaluators.batches import Batches
-from evaluators.checkpoints import Checkpoint, checkpoint_folder
+from evaluators.checkpoints import Checkpoint
+from evaluators.data_cache import checkpoint_folder
 from evaluators.datasets import load_dataset
 from evaluators.evaluate import Evaluator
 from evaluators.memory import EvaluationError

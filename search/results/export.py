@@ -62,11 +62,10 @@ def choose(
 
 def trial_by_number(results: Results, number: int) -> TrialRecord:
     """Any finished trial. Raises IsoshareError."""
-    for trial in results.finished:
-        if trial.number == number:
-            return trial
+    if any(one.number == number for one in results.compared):
+        return results.load([number])[0]
     raise IsoshareError(
-        f"trial {number} is not among the {len(results.finished)} finished trials of this study: "
+        f"trial {number} is not among the {len(results.compared)} finished trials of this study: "
         "'run_search.py pareto STUDY' lists those on the front"
     )
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import moocore
 import numpy as np
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 
 from search.constraints import Limit, measured_limits
 from space.errors import IsoshareError
-from storage.records import StudyRecord, TrialRecord
+from storage.records import Compared, Outcome, StudyRecord, TrialRecord
 from storage.store import Store
 
 Points = NDArray[np.float64]
+T = TypeVar("T", bound=Compared)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Front:
     axes: tuple[Axis, ...]
     members: tuple[TrialRecord, ...]
     hypervolume: float
-    excluded: tuple[TrialRecord, ...] = ()
+    excluded: tuple[Compared, ...] = ()
 
     @property
     def reference_point(self) -> dict[str, float]:
@@ -63,21 +65,41 @@ class Front:
 
 @dataclass(frozen=True)
 class Results:
-    """A study with all its trials; finished are those with a value for every objective."""
+    """A study and what came of its trials; only those on the front are read as a whole.
+
+    compared: the outcomes of the trials with a value for every objective.
+    load: reads trials as a whole, those of these numbers or all, for who needs them.
+    """
 
     study: StudyRecord
-    trials: tuple[TrialRecord, ...]
-    finished: tuple[TrialRecord, ...]
+    outcomes: tuple[Outcome, ...]
+    compared: tuple[Outcome, ...]
     front: Front
+    load: Callable[[Sequence[int] | None], Sequence[TrialRecord]]
+
+    @cached_property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials: seconds where there are thousands."""
+        return tuple(self.load(None))
+
+    @cached_property
+    def finished(self) -> tuple[TrialRecord, ...]:
+        """Those with a value for every objective."""
+        return tuple(with_all_values(self.front.axes, self.trials))
 
 
 def load_results(store: Store, name: str) -> Results:
     """A study as it is in the database now. Raises StoreError."""
-    study, trials = store.study(name), store.trials(name)
-    axes = axes_of(study)
-    finished = with_all_values(axes, trials)
-    front = pareto_front(axes, finished, measured_limits(study.config))
-    return Results(study, tuple(trials), tuple(finished), front)
+    study = store.study(name)
+    axes, limits = axes_of(study), measured_limits(study.config)
+    names = [*(axis.name for axis in axes), *(limit.objective for limit in limits)]
+    outcomes = store.outcomes(name, list(dict.fromkeys(names)))
+    compared = with_all_values(axes, outcomes)
+    best, excluded, volume = _compare(axes, compared, limits)
+    records = {trial.number: trial for trial in store.trials(name, [one.number for one in best])}
+    members = tuple(records[one.number] for one in best)
+    front = Front(axes, members, volume, tuple(excluded))
+    return Results(study, tuple(outcomes), tuple(compared), front, partial(store.trials, name))
 
 
 def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
@@ -89,7 +111,7 @@ def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     )
 
 
-def values_of(axes: Sequence[Axis], trial: TrialRecord) -> list[float] | None:
+def values_of(axes: Sequence[Axis], trial: Compared) -> list[float] | None:
     """The objectives of a finished trial in the order of ``axes``; None if one is missing."""
     values = [trial.value(axis.name) for axis in axes]
     known = [value for value in values if value is not None]
@@ -109,7 +131,7 @@ def value_at(trial: TrialRecord, objective: str, epochs: int) -> float | None:
     return fmean(found) if found else None
 
 
-def with_all_values(axes: Sequence[Axis], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+def with_all_values(axes: Sequence[Axis], trials: Sequence[T]) -> list[T]:
     """The finished trials that have a value for every objective."""
     return [trial for trial in trials if values_of(axes, trial) is not None]
 
@@ -118,15 +140,22 @@ def pareto_front(
     axes: Sequence[Axis], finished: Sequence[TrialRecord], limits: Sequence[Limit] = ()
 ) -> Front:
     """The front of trials that have all values; limits: those on measured objectives."""
-    kept: list[TrialRecord] = []
-    excluded: list[TrialRecord] = []
+    best, excluded, volume = _compare(axes, finished, limits)
+    return Front(tuple(axes), tuple(best), volume, tuple(excluded))
+
+
+def _compare(
+    axes: Sequence[Axis], finished: Sequence[T], limits: Sequence[Limit]
+) -> tuple[list[T], list[T], float]:
+    """Who is on the front, in its order; who breaks a limit; the hypervolume."""
+    kept: list[T] = []
+    excluded: list[T] = []
     for trial in finished:
         (kept if all(limit.keeps(trial) for limit in limits) else excluded).append(trial)
     points = minimised(axes, kept)
-    members = [kept[place] for place in nondominated(points)]
-    members.sort(key=lambda trial: (axes[-1].sign * _value(trial, axes[-1]), trial.number))
-    volume = hypervolume(points, [axis.sign * axis.reference for axis in axes])
-    return Front(tuple(axes), tuple(members), volume, tuple(excluded))
+    best = [kept[place] for place in nondominated(points)]
+    best.sort(key=lambda trial: (axes[-1].sign * _value(trial, axes[-1]), trial.number))
+    return best, excluded, hypervolume(points, [axis.sign * axis.reference for axis in axes])
 
 
 def plain(axis: Axis, value: float) -> float:
@@ -143,7 +172,7 @@ def comparable(axis: Axis, value: float) -> float:
 
 def minimised(
     axes: Sequence[Axis],
-    trials: Sequence[TrialRecord],
+    trials: Sequence[Compared],
     scale: Callable[[Axis, float], float] = plain,
 ) -> Points:
     """One row a trial, one column an objective, all to be minimised."""
@@ -210,11 +239,11 @@ def excluded_in_words(results: Results) -> str | None:
         broken = [trial for trial in front.excluded if not limit.keeps(trial)]
         values = [v for trial in broken if (v := trial.value(limit.objective)) is not None]
         best = f", the nearest has {min(values, key=limit.excess):.4g}" if values else ""
-        said.append(f"{len(broken)} of {len(results.finished)} plans break {limit.flag}{best}")
+        said.append(f"{len(broken)} of {len(results.compared)} plans break {limit.flag}{best}")
     return "; ".join(said) or None
 
 
-def _value(trial: TrialRecord, axis: Axis) -> float:
+def _value(trial: Compared, axis: Axis) -> float:
     value = trial.value(axis.name)
     assert value is not None, "only trials with all values are compared"
     return value

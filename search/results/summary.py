@@ -29,7 +29,7 @@ def next_commands(results: Results, folder: Path) -> list[str]:
     """Look at the plan, take a smaller one, search on."""
     study = results.study
     limit = 1.5 * min(trial.exact.get("parameters", 0) for trial in results.front.members)
-    more = min(2 * len(results.trials), int(study.context["plans"]))
+    more = min(2 * len(results.outcomes), int(study.context["plans"]))
     return [
         f"inspect {folder / 'plan.json'}",
         f"export {study.name} --max-parameters {int(limit)} -o small.json",

@@ -49,8 +49,8 @@ def front_json(results: Results) -> dict[str, Any]:
         "directions": {axis.name: axis.direction for axis in front.axes},
         "reference_point": front.reference_point,
         "hypervolume": front.hypervolume,
-        "trials": len(results.trials),
-        "failed": sum(trial.state == "failed" for trial in results.trials),
+        "trials": len(results.outcomes),
+        "failed": sum(trial.state == "failed" for trial in results.outcomes),
         "excluded": len(front.excluded),
         "front": [_member_json(front, trial, order) for trial in front.members],
     }

@@ -1,0 +1,116 @@
+"""What launch, resume and train do on a terminal: run, show how far it is, say what is next."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    fail,
+    open_console,
+    print_json,
+    program,
+    warn,
+    with_epochs,
+    with_spinner,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from search.full_training import FullTraining
+    from search.prepared import Prepared
+    from search.results.pareto import Results
+    from space.plan import PlanFile
+    from storage.store import Store
+
+
+def search_on_terminal(prepared: Prepared, store: Store) -> int:
+    """Run a prepared search to its end and show what it found; returns the exit code."""
+    from search.heartbeat import heartbeat
+    from search.ray_driver import DriverError, ray_cluster, run_on_ray
+    from search.results.pareto import load_results
+    from search.runner import start
+    from search.simulated_driver import run_simulated
+    from search.view import headline, open_view
+    from storage.database import WriteError
+
+    config, name, console = prepared.config, prepared.study.name, open_console()
+    for warning in prepared.warnings:
+        warn(warning)
+    _warm_up(prepared)
+    with ExitStack() as stack:
+        if config.driver == "ray":
+            cluster = ray_cluster(config.workers, config.ray_address)
+            with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+        engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
+        stack.enter_context(heartbeat(store, name))
+        console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
+        view = stack.enter_context(open_view(console))
+        engine.on_change = lambda: view.update(engine.progress())
+        try:
+            if not engine.done:
+                run = run_on_ray if config.driver == "ray" else run_simulated
+                run(engine, prepared.measure, config.workers)
+        except (DriverError, WriteError) as error:
+            fail(f"{error}; go on with: {program()} resume {name}", FAILED)
+    if not engine.done:
+        fail(f"interrupted; go on with: {program()} resume {name}", INTERRUPTED)
+    return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
+
+
+def _warm_up(prepared: Prepared) -> None:
+    """What the evaluator needs once for a search, with a bar over its epochs."""
+    if prepared.prepare is not None:
+        with_epochs(prepared.prepare, "the unshared network cannot be trained: {}")
+
+
+def train_on_terminal(
+    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
+) -> int:
+    """Train a plan with a bar over its epochs; returns the exit code."""
+    from search.results.tables import trained_view
+
+    def prepare() -> FullTraining:
+        from search.full_training import prepare_training
+
+        return prepare_training(plan, output, init, given)
+
+    training = with_spinner("preparing", prepare)
+    for warning in training.warnings:
+        warn(warning)
+    from search.full_training import run_training
+
+    try:
+        done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    if as_json:
+        print_json(done)
+    else:
+        open_console().print(trained_view(done), highlight=False)
+    return DONE
+
+
+def _show(results: Results, folder: Path) -> int:
+    """The front as table, picture and plan, and what to type next."""
+    from search.results.summary import next_commands, why_empty, write_results
+    from search.results.tables import front_table
+
+    if not results.front.members:
+        fail(why_empty(results), FAILED)
+    writing(folder, partial(write_results, results))
+    console = open_console()
+    console.print(front_table(results))
+    console.print(
+        f"picture  {folder / 'front.html'}\nplan     {folder / 'plan.json'} (the knee ◆)\n\nnext",
+        *(f"  {program()} {command}" for command in next_commands(results, folder)),
+        sep="\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return DONE

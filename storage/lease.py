@@ -1,0 +1,116 @@
+"""Leases: one driver at a time runs a study, and only that one writes to it.
+
+A lease is a row that its owner renews. One that has not been renewed for a while, or whose process
+has died on this machine, may be taken over; who has lost it finds that out in the transaction in
+which it would have written, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import DateTime, Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from storage.database import LeaseLostError, StoreError
+from storage.tables import LeaseRow
+
+BEAT_SECONDS = 5.0
+EXPIRES = timedelta(seconds=30)
+
+
+def this_machine() -> str:
+    """Where process numbers mean the same: host, boot, and container."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who may hold leases: one store of one process."""
+
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    machine: str = field(default_factory=this_machine)
+    host: str = field(default_factory=platform.node)
+    process: int = field(default_factory=os.getpid)
+
+
+def take(session: Session, study_id: int, name: str, holder: Holder) -> None:
+    """Make ``holder`` the one that runs a study. Raises StoreError if another one does."""
+    check_free(session, study_id, name, holder)
+    now, row = _now(session), session.scalar(_row(study_id))
+    if row is None:
+        row = LeaseRow(study_id=study_id, owner="")
+        session.add(row)
+    if row.owner != holder.owner:
+        row.since, row.owner = now, holder.owner
+        row.machine, row.host, row.process = holder.machine, holder.host, holder.process
+    row.heartbeat = now
+
+
+def check_free(session: Session, study_id: int, name: str, holder: Holder) -> None:
+    """Raise StoreError if a driver other than ``holder`` runs the study."""
+    row = session.scalar(_row(study_id))
+    if row is None or row.owner == holder.owner:
+        return
+    silent = _now(session) - row.heartbeat
+    dead = row.machine == holder.machine and not _alive(row.process)
+    if silent < EXPIRES and not dead:
+        raise StoreError(
+            f"study {name!r} is being run since {row.since:%Y-%m-%d %H:%M} UTC by process "
+            f"{row.process} on {row.host}, last heard of {silent.seconds} s ago: wait for it, or "
+            f"stop it there; when it has died, {EXPIRES.seconds} s of silence set the study free"
+        )
+
+
+def check_held(session: Session, study_id: int, name: str, holder: Holder) -> None:
+    """Raise LeaseLostError unless ``holder`` runs the study; nobody takes it over meanwhile."""
+    row = session.scalar(_row(study_id))
+    if row is None or row.owner != holder.owner:
+        by = f"process {row.process} on {row.host}" if row else "somebody who has ended since"
+        raise LeaseLostError(
+            f"study {name!r} was taken over by {by}, because this process was silent for "
+            f"{EXPIRES.seconds} s: nothing more is written here"
+        )
+
+
+def renew(session: Session, study_id: int, holder: Holder) -> None:
+    """Say that ``holder`` is alive."""
+    row = session.scalar(_row(study_id))
+    if row is not None and row.owner == holder.owner:
+        row.heartbeat = _now(session)
+
+
+def release(session: Session, study_id: int, holder: Holder) -> None:
+    """Set a study free that ``holder`` runs."""
+    ours = (LeaseRow.study_id == study_id, LeaseRow.owner == holder.owner)
+    session.execute(delete(LeaseRow).where(*ours))
+
+
+def _row(study_id: int) -> Select[LeaseRow]:
+    return select(LeaseRow).where(LeaseRow.study_id == study_id).with_for_update()
+
+
+def _now(session: Session) -> datetime:
+    """The clock of the database, which all machines share."""
+    now: datetime = session.scalar(select(func.now(type_=DateTime)))  # type: ignore[assignment]
+    return now if now.tzinfo is None else now.astimezone(UTC).replace(tzinfo=None)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

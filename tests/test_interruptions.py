@@ -1,0 +1,211 @@
+"""Whatever happens to a search, in any order: nothing is lost, nothing counts twice.
+
+A state machine asks, tells, fails, loses workers, kills the driver and resumes; after each step the
+database is compared with what was told.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from evaluators.evaluate import Measured
+from search.config import make_config
+from search.engine import ATTEMPTS, Engine
+from search.inline_driver import run_inline
+from search.jobs import Job
+from search.samplers import SAMPLERS
+from storage.records import TrialRecord
+from storage.store import Store
+from tests.fakes import FakeMeasure, create_study, space_of
+
+SITES, SEEDS = 4, 2
+"""Four sites have 15 plans: a budget may be larger."""
+SPACE = space_of(SITES)
+
+
+def measured(job: Job) -> list[Measured]:
+    """What a worker measures of a job."""
+    return [one for some in FakeMeasure()(job.plan, job.seeds, job.split) for one in some]
+
+
+class Search(RuleBasedStateMachine):
+    """A study, the engine of its driver, and the jobs that its workers have."""
+
+    @initialize(
+        trials=st.integers(1, 6), sampler=st.sampled_from(["random", "tpe"]), seed=st.integers(0, 9)
+    )
+    def launch(self, trials: int, sampler: str, seed: int) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = Store(f"sqlite:///{self.folder.name}/test.db")
+        self.options = {"replicates": SEEDS, "workers": 1, "sampler": sampler, "seed": seed}
+        self.trials = trials
+        create_study(self.store, SPACE, make_config({**self.options, "trials": trials}))
+        self.told: dict[tuple[int, str, int], float] = {}
+        self.ended: dict[int, str] = {}
+        self.deaths: dict[int, int] = {}
+        self.starts: dict[int, int] = {}
+        self.resume()
+
+    def resume(self) -> None:
+        config = make_config({**self.options, "trials": self.trials})
+        self.store.set_budget("study", self.trials)
+        self.engine = Engine(self.store, self.store.study("study"), config, SPACE)
+        self.jobs: dict[int, Job] = {}
+
+    def take(self, data: st.DataObject) -> Job:
+        """The job of one of the workers."""
+        return self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]
+
+    @rule()
+    def ask(self) -> None:
+        job = self.engine.ask()
+        if job is not None:
+            assert job.number not in self.jobs
+            assert not {(job.number, job.split, seed) for seed in job.seeds} & set(self.told)
+            self.jobs[job.number] = job
+            if job.split == "validation":
+                self.starts[job.number] = self.starts.get(job.number, 0) + 1
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), one=st.booleans())
+    def tell(self, data: st.DataObject, one: bool) -> None:
+        job = self.take(data)
+        results = [
+            result
+            for result in measured(job)
+            if (job.number, job.split, result.seed) not in self.told
+        ]
+        finished = self.engine.tell(job.number, results[:1] if one else results)
+        for result in results[:1] if one else results:
+            self.told[job.number, job.split, result.seed] = result.values["accuracy"]
+        assert finished == (not one or len(results) == 1)
+        if finished:
+            self.end(job, "finished")
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        job = self.take(data)
+        self.engine.fail(job.number, "the loss became nan")
+        self.end(job, "failed")
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def lose_a_worker(self, data: st.DataObject) -> None:
+        job = self.take(data)
+        self.deaths[job.number] = self.deaths.get(job.number, 0) + 1
+        again = self.engine.lost(job.number)
+        if again is None:
+            self.end(job, "failed")
+        else:
+            assert (again.number, again.plan, again.split) == (job.number, job.plan, job.split)
+            self.starts[job.number] = self.starts.get(job.number, 0) + 1
+
+    def end(self, job: Job, state: str) -> None:
+        del self.jobs[job.number]
+        if job.split == "validation":
+            assert job.number not in self.ended
+            self.ended[job.number] = state
+
+    @rule(more=st.sampled_from([0, 0, 1, 12]))
+    def kill_the_driver_and_resume(self, more: int) -> None:
+        self.trials += more if self.trials < 12 else 0
+        self.resume()
+
+    @invariant()
+    def the_database_is_what_was_told(self) -> None:
+        trials = self.store.trials("study")
+        assert [trial.number for trial in trials] == list(range(len(trials)))
+        assert len({trial.plan.fingerprint for trial in trials}) == len(trials) <= self.trials
+        stored = {
+            (trial.number, m.split, m.seed): m.values["accuracy"]
+            for trial in trials
+            for m in trial.measurements
+        }
+        assert stored == self.told
+        assert sum(len(trial.measurements) for trial in trials) == len(stored)
+        running = {trial.number for trial in trials} - set(self.ended)
+        assert {t.number: t.state for t in trials} == {
+            **self.ended,
+            **dict.fromkeys(running, "running"),
+        }
+        for trial in trials:
+            assert self.deaths.get(trial.number, 0) <= ATTEMPTS
+            assert trial.attempts == self.starts.get(trial.number, 1)
+
+    def teardown(self) -> None:
+        """In the end the search is finished by somebody, with exactly its budget."""
+        if not hasattr(self, "store"):
+            return
+        self.resume()
+        run_inline(self.engine, FakeMeasure())
+        assert self.engine.done
+        trials = self.store.trials("study")
+        assert len(trials) == min(self.trials, SPACE.count())
+        assert all(map(complete, trials))
+        self.store.close()
+        self.folder.cleanup()
+
+
+def complete(trial: TrialRecord) -> bool:
+    """Whether a trial has ended, with all its seeds if it finished."""
+    seeds = len(trial.samples("accuracy"))
+    return trial.state == "failed" or (trial.state, seeds) == ("finished", SEEDS)
+
+
+def test_nothing_is_lost_and_nothing_counts_twice() -> None:
+    run_state_machine_as_test(
+        Search, settings=settings(max_examples=25, stateful_step_count=20, deadline=None)
+    )
+
+
+def sequence(store: Store, sampler: str, kills: frozenset[int]) -> list[tuple[str, str, str]]:
+    """What a search with one worker proposes; the driver is killed after these results."""
+    options = {"trials": 8, "replicates": SEEDS, "workers": 1, "sampler": sampler}
+    config = make_config(options)
+    study = create_study(store, space_of(5), config)
+    engine, results = Engine(store, study, config, space_of(5)), 0
+    broken = space_of(5).fully_shared_plan().fingerprint
+    while (job := engine.ask()) is not None:
+        if job.plan.fingerprint == broken:
+            engine.fail(job.number, "the loss became nan")
+            continue
+        for result in measured(job):
+            engine.tell(job.number, [result])
+            results += 1
+            if results in kills:
+                engine = Engine(store, study, config, space_of(5))
+                break
+    return [(t.plan.fingerprint, t.origin, t.state) for t in store.trials("study")]
+
+
+@cache
+def uninterrupted(sampler: str) -> list[tuple[str, str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return sequence(Store(f"sqlite:///{folder}/whole.db"), sampler, frozenset())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@settings(max_examples=5, deadline=None)
+@given(kills=st.frozensets(st.integers(1, 14), min_size=1))
+def test_an_interrupted_search_proposes_what_the_uninterrupted_one_does(
+    sampler: str, kills: frozenset[int]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{Path(folder) / 'killed.db'}")
+        assert sequence(store, sampler, kills) == uninterrupted(sampler)
+        store.close()

@@ -1,0 +1,59 @@
+"""A study as Optuna opens it: every trial, its values, its plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.exporting import ExportOptions, Source
+from search.exporting import write_optuna as export_optuna
+from search.inline_driver import run_inline
+from search.optuna_file import write_optuna
+from search.results.export import Choice
+from search.results.pareto import load_results
+from space.errors import IsoshareError
+from storage.store import Store
+from tests.fakes import FakeMeasure, MakeEngine, space_of
+
+
+def test_optuna_opens_the_study_and_finds_the_same_front(
+    make_engine: MakeEngine, store: Store, tmp_path: Path
+) -> None:
+    broken = space_of(5).fully_shared_plan().fingerprint
+    run_inline(make_engine(min_accuracy=0.85), FakeMeasure(broken={broken}))
+    assert make_engine(trials=13, min_accuracy=0.85).ask() is not None
+    results = load_results(store, "study")
+    path = tmp_path / "optuna.db"
+    assert write_optuna(results, path) == "13 trials for optuna-dashboard"
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{path}")
+    assert study.metric_names == ["accuracy", "parameters"]
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    states = [trial.state for trial in study.trials]
+    assert states[:3] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert states[-1] == TrialState.RUNNING
+    assert study.trials[1].user_attrs["error"].endswith("the loss became nan in epoch 1")
+    for ours, theirs in zip(results.trials, study.trials, strict=True):
+        assert theirs.params == ours.proposal["params"]
+        assert theirs.user_attrs["fingerprint"] == ours.plan.fingerprint
+        if theirs.state == TrialState.COMPLETE:
+            assert theirs.values == [ours.value("accuracy"), ours.value("parameters")]
+    assert results.front.excluded
+    members = {trial.number for trial in results.front.members}
+    assert {trial.number for trial in study.best_trials} == members
+    write_optuna(results, path)  # again, over the file that is there
+    assert [one.name for one in tmp_path.glob("optuna*")] == ["optuna.db"]
+
+
+def test_what_does_not_fit_the_format_is_refused(
+    make_engine: MakeEngine, store: Store, tmp_path: Path
+) -> None:
+    run_inline(make_engine(trials=3), FakeMeasure())
+    results = load_results(store, "study")
+    with pytest.raises(IsoshareError, match="leave out what chooses a plan"):
+        export_optuna(Source(results, Choice(trial=1)), tmp_path / "o.db", ExportOptions())
+    with pytest.raises(IsoshareError, match="holds a whole study: name one"):
+        export_optuna(Source(weights=tmp_path / "w"), tmp_path / "o.db", ExportOptions())
+    assert list(tmp_path.glob("o.*")) == []
