@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from evaluators.training import Report, TrainingSettings, device
 from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
+from search.names import free_name
 from search.results.words import sites_of
 from search.samplers import check_sampler
 from space.apply import count_parameters
@@ -68,7 +67,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     config = with_arguments(config, dataset)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
-    name = config.study or _free_name(store, config)
+    name = config.study or free_name({known.name for known in store.studies()}, config)
     data = {"name": dataset.name, "fingerprint": dataset.fingerprint}
     context = study_context(config, space, data)
     study = StudyRecord(name, datetime.now(UTC), config.document(), context)
@@ -221,15 +220,6 @@ def _probed(measure: Measure, config: SearchConfig, dataset: Dataset) -> Measure
     names = tuple(name for name in config.objectives if name in PROBES)
     shape = dataset.train.images.shape[1:]
     return Probed(measure, names, config.backbone, config.backbone_arg, shape) if names else measure
-
-
-def _free_name(store: Store, config: SearchConfig) -> str:
-    """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
-    taken = {summary.name for summary in store.studies()}
-    data = re.sub(r"[^\w.-]+", "-", Path(config.dataset).name)  # of a folder its last part
-    stem = f"{data}-{config.backbone.rpartition(':')[2]}"
-    numbers = range(1, len(taken) + 2)
-    return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)
 
 
 def study_context(

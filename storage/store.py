@@ -236,6 +236,7 @@ def _measurement(row: MeasurementRow) -> MeasurementRecord:
         row.values,
         row.seconds,
         row.conditions,
+        row.stored.replace(tzinfo=UTC),
     )
 
 
