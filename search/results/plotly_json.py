@@ -5,7 +5,7 @@ Colours are roles ("ink", "kernel"), which the page replaces by those of its lig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.results.figures import FrontFigure, Point, axis_title
@@ -54,6 +54,21 @@ def history_plot(history: History) -> dict[str, Any]:
             }
         ],
     }
+
+
+def compare_plot(figures: Mapping[str, FrontFigure]) -> dict[str, Any]:
+    """The fronts of several studies in one plot, a colour each."""
+    traces: list[Trace] = []
+    for place, (name, figure) in enumerate(figures.items()):
+        color = f"bank-{2 * place}"
+        stairs = _stairs(figure) | {"line": {"color": color, "width": 1.5}, "showlegend": False}
+        points = _points(name, figure.members, 10)
+        points["marker"]["color"] = color
+        for bar in ("error_x", "error_y"):
+            points[bar]["color"] = color
+        traces += [stairs | {"legendgroup": name}, points | {"name": name}]
+    first = next(iter(figures.values()))
+    return {"x": _axis(first.x_axis), "y": _axis(first.y_axis), "traces": traces}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

@@ -29,12 +29,20 @@ ALLOWED_ONLY = "One of those that this server allows."
 
 def help_of(key: str) -> str:
     """What the help of the command line says about an option."""
-    if key in ("backbone", "dataset"):
-        return ALLOWED_ONLY
+    return ALLOWED_ONLY if key in ("backbone", "dataset") else str(_option(key).help)
+
+
+def default_of(key: str) -> str:
+    """What the command line does without the option, in words; empty if that goes without them."""
+    shown = _option(key).show_default
+    return shown if isinstance(shown, str) else ""
+
+
+def _option(key: str) -> Any:
+    """The option of the command line (typer's) that sets ``key``."""
     special = {"study": options.StudyName, "backbone_arg": options.Arguments}
     name = "".join(word.capitalize() for word in key.split("_"))
-    annotated = special.get(key) or getattr(options, name)
-    return str(get_args(annotated)[1].help)
+    return get_args(special.get(key) or getattr(options, name))[1]
 
 
 def _field(key: str) -> tuple[Any, FieldInfo]:

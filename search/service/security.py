@@ -148,13 +148,12 @@ class Guard:
 
         try:
             self._check(scope)
-            body = await self._body(scope, receive)
         except Problem as problem:
             answer = problem.answer.model_dump()
             refused = JSONResponse(answer, problem.status, headers=problem.headers)
             await refused(scope, receive, with_headers)
             return
-        await self._app(scope, _replayed(body, receive), with_headers)
+        await self._app(scope, receive, with_headers)
 
     def _check(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
@@ -184,20 +183,6 @@ class Guard:
                 "--public-host and --token-file",
             )
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body. Raises Problem as soon as it is too long."""
-        most = self._settings.body_bytes
-        body = b""
-        if scope["method"] in READS_ONLY:
-            return body
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > most:
-                raise Problem("too_large", f"a request may have {most:,} bytes, this one has more")
-            if not message.get("more_body"):
-                return body
-
 
 def _check_origin(headers: Mapping[str, str]) -> None:
     """Browsers say which page sends a request; programs do not."""
@@ -212,17 +197,3 @@ def _hostname(address: str) -> str | None:
         return urlsplit(address).hostname
     except ValueError:
         return None
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """``receive`` with a body that has been read already."""
-    sent = False
-
-    async def again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from evaluators.datasets import DATASETS
+from evaluators.datasets import DATASETS, full_name, row_name
 from space.backbones import BACKBONES
 from space.errors import IsoshareError, one_of
+from storage.database import default_url
 
 Role = Literal["read", "launch"]
 ROLES: tuple[Role, ...] = ("read", "launch")
@@ -72,6 +74,26 @@ class Settings:
     def is_local(self) -> bool:
         """Whether only this machine reaches the service."""
         return self.host in LOOPBACK
+
+
+def make_settings(given: Mapping[str, Any]) -> Settings:
+    """Settings from the options of the command line. Raises IsoshareError."""
+    file = given.get("token_file")
+    datasets = tuple(full_name(name) for name in given.get("allow_dataset", DATASET_NAMES))
+    for name in datasets:
+        if row_name(name) not in DATASETS:
+            raise IsoshareError(one_of("data set", name, DATASETS))
+    return Settings(
+        storage=given.get("storage") or default_url(),
+        host=given["host"],
+        port=given["port"],
+        folder=given["state"],
+        tokens=read_tokens(file) if file else Tokens(),
+        hosts=tuple(given.get("public_host", ())),
+        backbones=tuple(given.get("allow_backbone", BACKBONE_NAMES)),
+        datasets=datasets,
+        searches=given["searches"],
+    )
 
 
 def read_tokens(file: Path) -> Tokens:
