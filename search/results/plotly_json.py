@@ -120,7 +120,7 @@ def _dominated(figure: FrontFigure) -> list[Trace]:
     traces = []
     for kind, points in _by_kind(figure.others):
         trace = _points(kind, points, 7)
-        trace |= {"opacity": 0.35, "showlegend": kind not in on_front}
+        trace |= {"opacity": 0.45, "showlegend": kind not in on_front}
         if len(figure.others) > MANY:
             trace["hovertemplate"] = "trial %{customdata}<br>%{y:.4g}, %{x:,}<extra></extra>"
             del trace["hovertext"]
@@ -144,11 +144,12 @@ def _references(points: Sequence[Point]) -> Trace:
     """The papers' plans and the unshared network: hollow diamonds around their points, named."""
     trace = _points("reference", points, 15, "references")
     del trace["error_x"], trace["error_y"]
-    right = max((point.x for point in points), default=0.0)
+    places = [point.x for point in points]
+    middle = (min(places) + max(places)) / 2 if places else 0.0
     trace["marker"] |= {"symbol": "diamond-open", "line": {"width": 2, "color": "reference"}}
     return trace | {
         "mode": "markers+text",
         "text": [point.label for point in points],
-        "textposition": [f"bottom {'left' if p.x == right else 'right'}" for p in points],
+        "textposition": [f"bottom {'left' if p.x > middle else 'right'}" for p in points],
         "textfont": {"color": "reference"},
     }

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
+from search.config import FIRST_SEARCH
 from search.results.export import Best
 from search.results.plan_picture import plan_svg
 from search.results.plotly_json import KINDS
@@ -48,7 +49,7 @@ def studies_fragment(request: Request, studies: All, page: Place = 1) -> Respons
 @router.get("/launch", dependencies=[MayLaunch])
 def launch_form(request: Request) -> Response:
     """The form of a new search."""
-    return render(request, "launch.html", fields=form_fields(request.app.state.settings), values={})
+    return render(request, "launch.html", **_form(request), values={})
 
 
 @router.post("/launch", dependencies=[MayLaunch])
@@ -57,11 +58,8 @@ def launch(request: Request, studies: All, values: Form) -> Response:
     try:
         launched = studies.launch(read_form(values))
     except Problem as problem:
-        fields = form_fields(request.app.state.settings)
-        error = problem.answer.error
-        return render(
-            request, "launch.html", problem.status, fields=fields, values=values, error=error
-        )
+        said = {"values": values, "error": problem.answer.error}
+        return render(request, "launch.html", problem.status, **_form(request), **said)
     return see(f"/studies/{quote(launched.name, safe='')}")
 
 
@@ -71,8 +69,8 @@ def study(request: Request, name: Name, studies: All) -> Response:
     detail = studies.detail(name)
     if detail.version == 0:
         return render(request, "waiting.html", study=detail)
-    wanted = trials.Wanted(on_front=True)
     snapshot = studies.snapshot(name)
+    wanted = trials.Wanted(on_front=True, sort=snapshot.results.front.axes[-1].name)
     return render(
         request,
         "study.html",
@@ -166,6 +164,10 @@ def compare(
             for name, number in zip((a, b), numbers, strict=True)
         ]
     return render(request, "compare.html", **values)
+
+
+def _form(request: Request) -> dict[str, Any]:
+    return {"fields": form_fields(request.app.state.settings), "first_search": FIRST_SEARCH}
 
 
 def _studies(studies: Studies, page: int) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def number(value: float | None) -> str:
     """``1,396``, ``0.934``; ``–`` for none."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
 
 
 def with_error(values: dict[str, float], errors: dict[str, float], name: str) -> str:

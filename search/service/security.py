@@ -25,11 +25,12 @@ COOKIE = "isoshare"
 SESSION_SECONDS = 12 * 3600
 READS_ONLY = ("GET", "HEAD", "OPTIONS")
 LOGINS_A_MINUTE = 10
-# The empty style is what plotly.js adds to a page and fills by script; it also sets style
-# attributes. Scripts are only those of this server.
+# Scripts are only those of this server. plotly.js adds two styles to a page: an empty one, which it
+# fills by script, and one for maps, known by its hash; it also sets style attributes.
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' "
-    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; style-src-attr 'unsafe-inline'; "
+    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' "
+    "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='; style-src-attr 'unsafe-inline'; "
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )

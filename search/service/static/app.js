@@ -52,7 +52,7 @@ every("[data-live]", (element) => {
 const filters = document.getElementById("filters");
 if (filters) {
   const table = document.getElementById("table");
-  let sort = "number", page = "1";
+  let sort = filters.dataset.sort, page = "1";
   const load = () => {
     const asked = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
     asked.set("sort", sort);
