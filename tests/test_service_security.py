@@ -35,29 +35,28 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "without", "reading", "launching"),
+    ("method", "path", "expected"),
     [
-        ("GET", "/studies", 401, 200, 200),
-        ("GET", "/studies/study/front", 401, 200, 200),
-        ("GET", "/studies/none", 401, 404, 404),
-        ("POST", "/studies", 401, 403, 422),
-        ("POST", "/studies/study/stop", 401, 403, 409),
-        ("POST", "/studies/study/resume", 401, 403, 409),
-        ("DELETE", "/studies/none", 401, 403, 404),
-        ("POST", "/inspect", 401, 403, 422),
-        ("GET", "/health", 200, 200, 200),
+        ("GET", "/studies", (401, 200, 200)),
+        ("GET", "/studies/study/front", (401, 200, 200)),
+        ("GET", "/studies/none", (401, 404, 404)),
+        ("POST", "/studies", (401, 403, 422)),
+        ("POST", "/studies/study/stop", (401, 403, 409)),
+        ("POST", "/studies/study/resume", (401, 403, 409)),
+        ("DELETE", "/studies/none", (401, 403, 404)),
+        ("POST", "/inspect", (401, 403, 422)),
+        ("GET", "/health", (200, 200, 200)),
     ],
 )
 def test_a_token_may_do_what_its_role_says(
-    guarded: Settings, method: str, path: str, without: int, reading: int, launching: int
+    guarded: Settings, method: str, path: str, expected: tuple[int, int, int]
 ) -> None:
     client = client_of(guarded)
-    for token, expected in (("", without), (READ, reading), (LAUNCH, launching)):
+    for token, status in zip(("", READ, LAUNCH), expected, strict=True):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        body = {"json": {"trials": 0}} if path in ("/studies", "/inspect") else {}
-        assert client.request(method, f"{V1}{path}", headers=headers, **body).status_code == (
-            expected
-        )
+        body = {"trials": 0} if path in ("/studies", "/inspect") else None
+        answer = client.request(method, f"{V1}{path}", headers=headers, json=body)
+        assert answer.status_code == status
 
 
 @pytest.mark.parametrize("token", ["wrong", READ[:-1], READ + "x", "é" * 20, " "])
@@ -238,19 +237,26 @@ def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
 def test_the_command_serves_until_ctrl_c_even_while_a_page_listens(tmp_path: Path) -> None:
     line = [sys.executable, str(ROOT / "run_search.py"), "serve", "--port", "0"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said = process.stdout.readline().decode()
-        assert said.startswith("Isoshare is at http://127.0.0.1:")
-        port = int(said.split(":")[2].split("/")[0])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", f"{V1}/events")
-        assert connection.getresponse().status == 200
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        assert process.stderr.read() == b""
-        connection.close()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe) as process:
+        try:
+            connection = _listen_to_events(process)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+            connection.close()
+        finally:
+            process.kill()
     assert not (tmp_path / "isoshare.db").exists()
+
+
+def _listen_to_events(process: subprocess.Popen[bytes]) -> http.client.HTTPConnection:
+    assert process.stdout is not None
+    said = process.stdout.readline().decode()
+    assert said.startswith("Isoshare is at http://127.0.0.1:")
+    port = int(said.split(":")[2].split("/")[0])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", f"{V1}/events")
+    assert connection.getresponse().status == 200
+    return connection

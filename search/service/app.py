@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from search.service import api, doors, pages
 from search.service.errors import CODES, Detail, Problem
@@ -45,7 +46,6 @@ def make_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
-        max_body_size=settings.body_bytes,
     )
     app.state.settings, app.state.studies = settings, studies
     app.state.sessions = Sessions()
@@ -53,7 +53,8 @@ def make_app(settings: Settings) -> FastAPI:
     for router in (api.public, api.reads, api.launches, doors.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.body_bytes)
+    app.add_middleware(Guard, settings=settings)  # the last one is the outermost
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app

@@ -159,6 +159,10 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         self._check_host(headers)
+        most = self._settings.body_bytes  # an inner layer counts where no length is announced
+        length = headers.get("content-length", "0")
+        if length.isdigit() and int(length[:20]) > most:
+            raise Problem("too_large", f"a request may have {most:,} bytes, this one has {length}")
         address = scope["client"][0] if scope.get("client") else ""
         wait = self._bucket.wait(address)
         if scope["method"] not in READS_ONLY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -40,7 +41,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         proxy_headers=bool(settings.hosts),
         timeout_graceful_shutdown=HOLDING_ON_SECONDS,
     )
-    _Server(config).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # raised again when all is closed
+        _Server(config).run(sockets=[listening])
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -49,6 +51,7 @@ def _listen(settings: Settings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        listening.listen(2048)  # whoever comes between now and the first answer waits
     except (OSError, OverflowError) as error:
         listening.close()
         reason = getattr(error, "strerror", None) or str(error)
