@@ -104,7 +104,7 @@ def _field(key: str, choices: tuple[str, ...]) -> FormField:
     bounds = {name: getattr(rule, name) for rule in known.metadata for name in _bounds(rule)}
     return FormField(
         key=key,
-        label=key.replace("_", " ").replace("backbone arg", "backbone arguments"),
+        label="Backbone arguments" if key == "backbone_arg" else _words(key),
         help=help_of(key),
         kind=kind,
         default=default_of(key),
@@ -118,3 +118,8 @@ def _field(key: str, choices: tuple[str, ...]) -> FormField:
 
 def _bounds(rule: object) -> list[str]:
     return [name for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)]
+
+
+def _words(key: str) -> str:
+    """``max_parameters`` as ``Max parameters``."""
+    return key.replace("_", " ").capitalize()
