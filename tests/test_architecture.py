@@ -32,13 +32,18 @@ HOMES = {
     "torchvision": {"evaluators/torchvision_sets.py", "space/backbones"},
     "safetensors": {"space/weights.py", "evaluators/inherit.py"},
     "typer": {"run_search.py", "search/options.py"},
+    "fastapi": {"search/service"},
+    "starlette": {"search/service"},
+    "uvicorn": {"search/service/server.py"},
 }
 TORCH_FREE = (
     "space/plan.py",
     "space/search_space.py",
     "storage",
     "search/results",
+    "search/service",
     "search/config.py",
+    "search/names.py",
     "search/options.py",
     "run_search.py",
     "evaluators/__init__.py",
@@ -161,6 +166,7 @@ def modules_after(code: str) -> set[str]:
         "search.results.figures",
         "search.results.export",
         "search.results.tables",
+        "search.service.server",
     ],
 )
 def test_importing_leaves_torch_and_ray_out(module: str) -> None:

@@ -18,7 +18,6 @@ from search.service.launching import CAN_LAUNCH, THE_SERVERS, command_line, help
 from search.service.settings import Settings
 from storage.watched_store import WatchedStore
 from tests.service_fakes import client_of, half_searched, searched, settings_of
-from tests.test_architecture import HEAVY, modules_after
 
 V1 = "/api/v1"
 
@@ -35,10 +34,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def client(settings: Settings) -> Iterator[TestClient]:
     with client_of(settings) as made:
         yield made
-
-
-def test_the_service_imports_neither_torch_nor_ray() -> None:
-    assert not modules_after("import search.service.server, search.samplers") & HEAVY
 
 
 def test_health_answers(client: TestClient) -> None:

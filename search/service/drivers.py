@@ -87,7 +87,7 @@ class Drivers:
                 )
             self._folder.mkdir(parents=True, exist_ok=True)
             out = self._folder / "results" / study
-            line = [sys.executable, str(PROGRAM), command, *arguments, f"--out={out}"]
+            line = [sys.executable, str(PROGRAM), command, f"--out={out}", *arguments]
             with self._log(study).open("wb") as log:
                 child = subprocess.Popen(
                     line,
