@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -262,3 +263,15 @@ def test_events_tell_of_changes(tmp_path: Path) -> None:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert "event: change" in answer.text
         assert '["one","finished",1]' in answer.text.replace(" ", "")
+
+
+def test_pages_show_text_of_others_as_text(tmp_path: Path) -> None:
+    settings, nasty = settings_of(tmp_path), "<script>alert('x')</script> \"&"
+    searched(settings, nasty.replace("/", "|"), trials=2)
+    with client_of(settings) as client:
+        name = client.get(f"{V1}/studies").json()["items"][0]["name"]
+        for page in ("/", f"/studies/{quote(name)}", f"/studies/{quote(name)}/trials/1"):
+            answer = client.get(page)
+            assert answer.status_code == 200
+            assert "<script>alert" not in answer.text
+            assert "&lt;script&gt;alert" in answer.text

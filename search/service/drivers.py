@@ -110,7 +110,9 @@ class Drivers:
         """Remove what is kept about a study."""
         self._file(study).unlink(missing_ok=True)
         self._log(study).unlink(missing_ok=True)
-        self._children.pop(study, None)
+        child = self._children.pop(study, None)
+        if child is not None:
+            child.poll()
 
     def complaint(self, study: str) -> str:
         """The error with which the driver of a study ended, as it told it; empty if it did not."""

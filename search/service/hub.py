@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 
@@ -37,12 +38,14 @@ class Hub:
     async def poll(self) -> None:
         """Look again and again, until cancelled."""
         while True:
+            started = time.monotonic()
             for topic in list(self._watched):
                 state = await run_in_threadpool(self._look, topic)
                 if topic in self._watched and state != self._states.get(topic):
                     self._states[topic] = state
                     self._wake()
-            await asyncio.sleep(POLL_SECONDS)
+            took = time.monotonic() - started
+            await asyncio.sleep(max(POLL_SECONDS, took))  # never more than half of the time
 
     async def watch(self, topic: str) -> AsyncIterator[State]:
         """The state of a topic now and after every change; None when long nothing changed."""

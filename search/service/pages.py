@@ -150,8 +150,7 @@ def compare(
     trial_b: str = "",
 ) -> Response:
     """Two studies, or two plans, side by side."""
-    names = [name for name in studies.names() if studies.detail(name).version]
-    values: dict[str, Any] = {"names": names, "a": a, "b": b}
+    values: dict[str, Any] = {"names": studies.stored(), "a": a, "b": b}
     if not (a and b):
         return render(request, "compare.html", **values, trial_a=trial_a, trial_b=trial_b)
     chosen = (_number(trial_a, "trial"), _number(trial_b, "trial"))

@@ -39,6 +39,10 @@ class Studies:
         waiting = [one.study for one in self._drivers.all() if one.study not in stored]
         return [*reversed(waiting), *reversed(stored)]
 
+    def stored(self) -> list[str]:
+        """Those that are in the database, the newest first."""
+        return self._store.names()[::-1]
+
     def snapshot(self, name: str) -> Snapshot:
         """A study as it is now. Raises Problem if there is none."""
         if name not in self._store.names():
