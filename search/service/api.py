@@ -161,10 +161,10 @@ def get_counts(study: One, number: Number) -> models.Counts:
     return models.Counts(banks=[models.BankCount(**count) for count in counted])
 
 
-@reads.get("/studies/{name}/front", responses=MISSING)
-def get_front(study: One) -> models.Front:
+@reads.get("/studies/{name}/front", responses=MISSING, response_model=models.Front)
+def get_front(study: One) -> Response:
     """The Pareto front, as ``pareto --json`` prints it."""
-    return models.Front.model_validate(study.front)
+    return Response(study.front, media_type="application/json")
 
 
 @reads.get("/studies/{name}/hypervolume", responses=MISSING)
@@ -177,10 +177,10 @@ def get_hypervolume(study: One) -> models.Hypervolume:
     )
 
 
-@reads.get("/studies/{name}/figure", responses=MISSING)
-def get_figure(study: One) -> dict[str, Any]:
+@reads.get("/studies/{name}/figure", responses=MISSING, response_model=dict[str, Any])
+def get_figure(study: One) -> Response:
     """The pictures of the page of a study as values for plotly.js; colours are names of roles."""
-    return Response(study.figure, media_type="application/json")  # type: ignore[return-value]
+    return Response(study.figure, media_type="application/json")
 
 
 @reads.get("/studies/{name}/export", responses=MISSING, response_model=PlanFile)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from search.constraints import measured_limits
 from search.results.figures import Point, front_figure, points_of
@@ -24,6 +25,9 @@ from search.results.words import sites_of
 from space.sites import Site
 from storage.records import StudyRecord, TrialRecord
 from storage.watched_store import Changes, Seen, WatchedStore
+
+T = TypeVar("T")
+MOST_REMEMBERED = 32
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Snapshot:
     history: History
     counts: dict[str, int]
     _lock: Any = field(default_factory=Lock, repr=False, compare=False)
+    _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def study(self) -> StudyRecord:
@@ -63,25 +68,32 @@ class Snapshot:
         members = self.results.front.members
         return ended >= self.budget and all(_tested(trial, seeds) for trial in members)
 
-    @cached_property
-    def front(self) -> dict[str, Any]:
+    @property
+    def front(self) -> bytes:
         """The front as ``pareto --json`` prints it."""
-        return front_json(self.results)
+        return self.remembered("front", lambda: _json(front_json(self.results)))
 
     @property
     def figure(self) -> bytes:
         """The picture of the front and that of the hypervolume, as JSON for plotly.js."""
-        with self._lock:  # one reader makes it, the others wait for it
-            return self._figure
+        return self.remembered("figure", lambda: _json(self._plots()))
 
-    @cached_property
-    def _figure(self) -> bytes:
-        plots = {
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns: one reader makes it, the others wait for it."""
+        with self._lock:
+            if key not in self._memory:
+                if len(self._memory) >= MOST_REMEMBERED:
+                    self._memory.clear()
+                self._memory[key] = make()
+            found: T = self._memory[key]
+            return found
+
+    def _plots(self) -> dict[str, Any]:
+        return {
             "version": self.version,
             "front": front_plot(front_figure(self.results, self.points)),
             "history": history_plot(self.history),
         }
-        return json.dumps(plots, separators=(",", ":")).encode()
 
 
 class Mirror:
@@ -165,3 +177,7 @@ class Mirror:
 
 def _tested(trial: TrialRecord, seeds: int) -> bool:
     return sum(m.split == "test" for m in trial.measurements) >= seeds
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

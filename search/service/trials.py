@@ -33,6 +33,10 @@ class Wanted:
 
 def chosen(snapshot: Snapshot, wanted: Wanted) -> list[TrialRecord]:
     """The trials that are wanted, sorted. Raises Problem for an unknown order."""
+    return snapshot.remembered(wanted, lambda: _chosen(snapshot, wanted))
+
+
+def _chosen(snapshot: Snapshot, wanted: Wanted) -> list[TrialRecord]:
     front, results = on_front(snapshot), snapshot.results
     trials = [
         trial
@@ -41,10 +45,10 @@ def chosen(snapshot: Snapshot, wanted: Wanted) -> list[TrialRecord]:
         and (wanted.method is None or method_of(trial.plan) == wanted.method)
     ]
     key = _key(snapshot, wanted.sort.removeprefix("-"), front)
-    known = [trial for trial in trials if key(trial) is not None]
-    unknown = [trial for trial in trials if key(trial) is None]
-    known.sort(key=key, reverse=wanted.sort.startswith("-"))
-    return known + unknown
+    keyed = [(key(trial), trial) for trial in trials]
+    known = [pair for pair in keyed if pair[0] is not None]
+    known.sort(key=lambda pair: pair[0], reverse=wanted.sort.startswith("-"))
+    return [trial for _, trial in known] + [trial for value, trial in keyed if value is None]
 
 
 def on_front(snapshot: Snapshot) -> set[int]:
