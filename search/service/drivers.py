@@ -112,7 +112,7 @@ class Drivers:
         self._log(study).unlink(missing_ok=True)
         child = self._children.pop(study, None)
         if child is not None:
-            child.poll()
+            child.wait()  # its last threads may take a moment longer
 
     def complaint(self, study: str) -> str:
         """The error with which the driver of a study ended, as it told it; empty if it did not."""
