@@ -378,6 +378,29 @@ def upgrade(storage: options.Storage = None) -> None:
     open_console().print(done, highlight=False)
 
 
+@app.command()
+def serve(
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    storage: options.Storage = None,
+    token_file: options.TokenFile = None,
+    public_host: options.PublicHosts = None,
+    allow_backbone: options.AllowedBackbones = None,
+    allow_dataset: options.AllowedDatasets = None,
+    searches: options.Searches = 2,
+    state: options.StateFolder = Path("isoshare-service"),
+) -> None:
+    """Serve pages and a REST API: launch searches, watch their fronts, take plans home.
+
+    Example: run_search.py serve --port 8000
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    from search.service.server import serve
+    from search.service.settings import make_settings
+
+    serve(make_settings(given), typer.echo)
+
+
 def main() -> None:
     """Run a command; a wrong request is one sentence on stderr and exit code 2."""
     from space.errors import IsoshareError

@@ -280,3 +280,39 @@ Seed = Annotated[
     int | None,
     typer.Option(metavar="N", show_default="0", help="The same seed repeats the search."),
 ]
+
+# What a service has.
+Host = Annotated[
+    str, typer.Option(metavar="H", help="Where it listens; all but loopback need --token-file.")
+]
+Port = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0: any that is free.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Lines 'read TOKEN' and 'launch TOKEN': who may do what."),
+]
+PublicHosts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A name under which a reverse proxy shows the service."),
+]
+AllowedBackbones = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="B",
+        show_default="those that ship with Isoshare",
+        help="A backbone that clients may search; may be repeated.",
+    ),
+]
+AllowedDatasets = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="D",
+        show_default="all but folders",
+        help="A data set that clients may search; may be repeated.",
+    ),
+]
+Searches = Annotated[
+    int, typer.Option(metavar="N", min=0, help="How many searches may run at once.")
+]
+StateFolder = Annotated[
+    Path, typer.Option(metavar="DIR", help="What it keeps about the searches it has started.")
+]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from evaluators.evaluate import Measure
@@ -14,6 +12,7 @@ from evaluators.objectives import OBJECTIVES
 from evaluators.training import Report
 from search.config import SearchConfig
 from search.measuring import versions
+from search.names import free_name
 from space.search_space import SearchSpace
 from storage.records import StudyRecord
 from storage.store import Store
@@ -41,17 +40,8 @@ def new_study(config: SearchConfig, store: Store, context: dict[str, Any]) -> St
     """A study that is not stored yet. Raises StoreError if its name is taken."""
     if config.study is not None:
         store.check_free(config.study)
-    name = config.study or _free_name(store, config)
+    name = config.study or free_name({known.name for known in store.studies()}, config)
     return StudyRecord(name, datetime.now(UTC), config.document(), context)
-
-
-def _free_name(store: Store, config: SearchConfig) -> str:
-    """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
-    taken = {summary.name for summary in store.studies()}
-    data = re.sub(r"[^\w.-]+", "-", Path(config.dataset).name)  # of a folder its last part
-    stem = f"{data}-{config.backbone.rpartition(':')[2]}"
-    numbers = range(1, len(taken) + 2)
-    return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)
 
 
 def study_context(

@@ -33,6 +33,7 @@ MEASUREMENT = (
     MeasurementRow.values,
     MeasurementRow.seconds,
     MeasurementRow.conditions,
+    MeasurementRow.stored,
 )
 
 
@@ -67,7 +68,8 @@ def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -
     measured = defaultdict(list)
     query = select(*MEASUREMENT).join(TrialRow).where(chosen).order_by(MeasurementRow.id)
     for trial_id, *fields in session.execute(query):
-        measured[trial_id].append(MeasurementRecord(*fields))
+        *values, stored = fields
+        measured[trial_id].append(MeasurementRecord(*values, stored=stored.replace(tzinfo=UTC)))
     rows = session.execute(select(*TRIAL).where(chosen).order_by(TrialRow.number))
     return [
         TrialRecord(

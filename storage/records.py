@@ -31,7 +31,10 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class MeasurementRecord:
-    """The measured objectives of one plan with one seed at one fidelity on one part of the data."""
+    """The measured objectives of one plan with one seed at one fidelity on one part of the data.
+
+    stored: when it came into the database; None if it has not yet.
+    """
 
     seed: int
     split: Split
@@ -39,6 +42,7 @@ class MeasurementRecord:
     values: dict[str, float]
     seconds: float
     conditions: dict[str, Any] = field(default_factory=dict)
+    stored: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Store:
         """Remove a study with all its trials. Raises StoreError while a driver runs it."""
 
         def work(session: Session) -> None:
-            study = _study_id(session, name, locked=True)
+            study = study_id(session, name, locked=True)
             lease.check_free(session, study, name, self._holder)
             session.execute(delete(StudyRow).where(StudyRow.id == study))
 
@@ -95,7 +95,7 @@ class Store:
         """Raise StoreError if there is no such study, or if another driver runs it."""
 
         def work(session: Session) -> None:
-            lease.check_free(session, _study_id(session, name), name, self._holder)
+            lease.check_free(session, study_id(session, name), name, self._holder)
 
         self._database.write(work)  # it looks at a row that its owner may be changing
 
@@ -103,7 +103,7 @@ class Store:
         """Become the only one that writes to a study. Raises StoreError if another driver is."""
 
         def work(session: Session) -> None:
-            study = _study_id(session, name, locked=True)
+            study = study_id(session, name, locked=True)
             lease.take(session, study, name, self._holder)
 
         self._database.write(work)
@@ -113,7 +113,7 @@ class Store:
         """Say that the driver of a study is alive; once, without patience. Raises StoreError."""
 
         def work(session: Session) -> None:
-            lease.renew(session, _study_id(session, name), self._holder)
+            lease.renew(session, study_id(session, name), self._holder)
 
         self._database.write(work, patience=0)
 
@@ -121,7 +121,7 @@ class Store:
         """Let others write to a study; once, without patience. Raises StoreError."""
 
         def work(session: Session) -> None:
-            lease.release(session, _study_id(session, name), self._holder)
+            lease.release(session, study_id(session, name), self._holder)
 
         self._leased.discard(name)
         self._database.write(work, patience=0)
@@ -134,7 +134,7 @@ class Store:
         """The study of this name. Raises StoreError."""
 
         def work(session: Session) -> StudyRecord:
-            row = session.get_one(StudyRow, _study_id(session, name))
+            row = session.get_one(StudyRow, study_id(session, name))
             return StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
 
         return self._database.read(work)
@@ -144,11 +144,11 @@ class Store:
 
         numbers: only these; those that are not there are left out.
         """
-        return self._database.read(lambda s: records_of(s, _study_id(s, name), numbers))
+        return self._database.read(lambda s: records_of(s, study_id(s, name), numbers))
 
     def outcomes(self, name: str, objectives: Sequence[str]) -> list[Outcome]:
         """These objectives of all trials of a study, by number. Raises StoreError."""
-        return self._database.read(lambda s: outcomes_of(s, _study_id(s, name), objectives))
+        return self._database.read(lambda s: outcomes_of(s, study_id(s, name), objectives))
 
     def add_trial(self, name: str, trial: TrialRecord) -> None:
         """Record that a plan is being measured. Raises StoreError if the study has the plan."""
@@ -230,7 +230,7 @@ class Store:
         """``work`` on a study, under its lease if it was taken."""
 
         def transaction(session: Session) -> T:
-            study = _study_id(session, name)
+            study = study_id(session, name)
             if name in self._leased:
                 lease.check_held(session, study, name, self._holder)
             return work(session, study)
@@ -250,7 +250,10 @@ class Store:
         self._write(name, work)
 
 
-def _study_id(session: Session, name: str, locked: bool = False) -> int:
+def study_id(session: Session, name: str, locked: bool = False) -> int:
+    """The key of the study of this name; locked: until the end of the transaction. Raises
+    StoreError.
+    """
     query = select(StudyRow.id).where(StudyRow.name == name)
     found = session.scalar(query.with_for_update() if locked else query)
     if found is None:

@@ -39,6 +39,9 @@ HOMES = {
     "onnx_ir": {"space/onnx_file.py"},
     "onnxscript": {"space/onnx_file.py"},
     "onnxruntime": {"space/onnx_file.py"},
+    "fastapi": {"search/service"},
+    "starlette": {"search/service"},
+    "uvicorn": {"search/service/server.py"},
 }
 TORCH_FREE = (
     "space/plan.py",
@@ -50,6 +53,9 @@ TORCH_FREE = (
     "search/config.py",
     "search/exporting.py",
     "search/optuna_file.py",
+    "search/service",
+    "search/config.py",
+    "search/names.py",
     "search/options.py",
     "search/session.py",
     "search/terminal.py",
@@ -179,6 +185,7 @@ def modules_after(code: str) -> set[str]:
         "search.results.plan_picture",
         "search.results.report",
         "search.results.tables",
+        "search.service.server",
     ],
 )
 def test_importing_leaves_torch_and_ray_out(module: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.results.pareto import Axis, Results, values_of, with_unit
+from search.results.pareto import Axis, Results, with_unit
 from search.results.words import plan_in_words, sites_of, with_error
+from space.plan import SharingPlan
 from space.sites import Site
-from storage.records import TrialRecord
+from storage.records import StudyRecord, TrialRecord
 
 FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""
@@ -17,7 +18,7 @@ FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
 @dataclass(frozen=True)
 class Point:
     """One trial: x is the second objective of the study, y the first, with their standard errors;
-    z the third, if there is one.
+    z the third, if there is one. number: of the trial; method: how its plan shares.
     """
 
     x: float
@@ -27,6 +28,8 @@ class Point:
     error: float
     hover: str
     label: str = ""
+    number: int = -1
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class FrontFigure:
 
     color_axis: the third objective, shown by the colour of the members.
     excluded: plans that break a limit on what was measured.
+    stopped: plans whose training was ended early, at the values they had then.
     """
 
     title: str
@@ -46,20 +50,19 @@ class FrontFigure:
     excluded: tuple[Point, ...]
     references: tuple[Point, ...]
     staircase: tuple[tuple[float, float], ...]
+    stopped: tuple[Point, ...] = ()
 
 
-def front_figure(results: Results) -> FrontFigure:
-    """The numbers of the picture."""
+def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> FrontFigure:
+    """The numbers of the picture; known: the points of all trials, if they have been made."""
     study, front = results.study, results.front
     y_axis, x_axis, color_axis = (*front.axes[:3], None)[:3]
     assert y_axis is not None, "a search has two objectives or more"
     assert x_axis is not None, "a search has two objectives or more"
     sites = sites_of(study)
     apart = {trial.number for trial in (*front.members, *front.excluded)}
-    points = {
-        trial.number: _point(trial, front.axes, sites, study.context["unshared"])
-        for trial in results.finished
-    }
+    made = known if known is not None else points_of(study, front.axes, results.trials, sites)
+    points = {trial.number: made[trial.number] for trial in results.finished}
     members = tuple(points[trial.number] for trial in front.members)
     return FrontFigure(
         title=f"{study.name}: {len(results.finished)} plans, {len(members)} on the front",
@@ -71,7 +74,32 @@ def front_figure(results: Results) -> FrontFigure:
         excluded=tuple(points[trial.number] for trial in front.excluded),
         references=tuple(points[t.number] for t in results.finished if points[t.number].label),
         staircase=staircase([(point.x, point.y) for point in members], x_axis, y_axis),
+        stopped=tuple(
+            made[trial.number]
+            for trial in results.trials
+            if trial.state == "stopped" and trial.number in made
+        ),
     )
+
+
+def points_of(
+    study: StudyRecord,
+    axes: Sequence[Axis],
+    trials: Sequence[TrialRecord],
+    sites: Sequence[Site] | None = None,
+) -> dict[int, Point]:
+    """The points of the trials that have a value for every objective, finished or stopped."""
+    sites = sites_of(study) if sites is None else sites
+    unshared = study.context["unshared"]
+    ended = (trial for trial in trials if trial.state in ("finished", "stopped"))
+    made = {trial.number: _point(trial, axes, sites, unshared) for trial in ended}
+    return {number: point for number, point in made.items() if point is not None}
+
+
+def method_of(plan: SharingPlan) -> str:
+    """How a plan shares: a method, ``several methods``, or ``unshared``."""
+    methods = {bank.method for bank in plan.banks}
+    return "several methods" if len(methods) > 1 else min(methods, default="unshared")
 
 
 def staircase(
@@ -97,18 +125,22 @@ def axis_title(axis: Axis) -> str:
     return f"{with_unit(axis)} ({'more' if axis.direction == 'maximize' else 'less'} is better)"
 
 
-def _point(trial: TrialRecord, axes: Sequence[Axis], sites: Sequence[Site], unshared: int) -> Point:
-    values = values_of(axes, trial)
-    assert values is not None, "finished trials have all values"
+def _point(
+    trial: TrialRecord, axes: Sequence[Axis], sites: Sequence[Site], unshared: int
+) -> Point | None:
+    values = [value for axis in axes if (value := trial.value(axis.name)) is not None]
+    if len(values) < len(axes):
+        return None
     y, x, *rest = values
-    lines = [f"<b>trial {trial.number}</b>"]
+    lines = [f"<b>trial {trial.number}</b>{', stopped early' * (trial.state == 'stopped')}"]
     lines += [f"{axis.name} {with_error(trial, axis.name)} {axis.unit}".strip() for axis in axes]
     if "parameters" in trial.exact:
         lines.append(f"{trial.exact['parameters'] / unshared:.0%} of the unshared network")
     lines += plan_in_words(trial.plan, sites).split(", ")
     y_error, x_error = (trial.error_bar(axis.name) or 0.0 for axis in axes[:2])
     z = rest[0] if rest else None
-    return Point(x, y, z, x_error, y_error, "<br>".join(lines), _label(trial.origin))
+    label, method = _label(trial.origin), method_of(trial.plan)
+    return Point(x, y, z, x_error, y_error, "<br>".join(lines), label, trial.number, method)
 
 
 def _label(origin: str) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from search.constraints import Limit, measured_limits
 from space.errors import IsoshareError
-from storage.records import Compared, Outcome, StudyRecord, TrialRecord
+from storage.records import Compared, StudyRecord, TrialRecord
 from storage.store import Store
 
 Points = NDArray[np.float64]
@@ -72,8 +72,8 @@ class Results:
     """
 
     study: StudyRecord
-    outcomes: tuple[Outcome, ...]
-    compared: tuple[Outcome, ...]
+    outcomes: tuple[Compared, ...]
+    compared: tuple[Compared, ...]
     front: Front
     load: Callable[[Sequence[int] | None], Sequence[TrialRecord]]
 

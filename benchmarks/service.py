@@ -1,0 +1,237 @@
+"""How fast the service answers while a search writes: a study of many trials, many readers.
+
+    python benchmarks/service.py [--trials 10000] [--readers 20] [--seconds 30] [--rate 2]
+
+A process of its own measures plans of the study with a fake evaluator, ``--rate`` a second, and so
+changes it all the time. The service is the real command. Readers ask for the page of the study, its
+front, its figure and a page of its trials in turn, once a second each, from their own threads.
+Prints JSON: for each address the number of requests, median, 95th percentile and most, in
+milliseconds, and the time from a trial's end in the database until an open page in Chromium shows
+it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluators.evaluate import Measured
+from search.config import SearchConfig, make_config
+from search.engine import Engine
+from search.prepared import study_context
+from space.apply import count_parameters
+from space.backbones import build_backbone
+from space.search_space import SearchSpace
+from space.sites import find_sites
+from storage.records import StudyRecord
+from storage.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESSES = (
+    "/studies/big",
+    "/api/v1/studies/big/front",
+    "/api/v1/studies/big/figure",
+    "/api/v1/studies/big/trials?sort=-accuracy&limit=50",
+)
+REPLICATES = 2
+
+
+def space() -> SearchSpace:
+    """A ResNet-56: 50 sites in three groups, all methods."""
+    backbone = build_backbone("resnet_cifar", {"depth": 56})
+    return SearchSpace(find_sites(backbone), count_parameters(backbone))
+
+
+def config(trials: int) -> SearchConfig:
+    """A search that nobody would wait for."""
+    asked = {"trials": trials, "replicates": REPLICATES, "workers": 1, "sampler": "random"}
+    return make_config({"backbone": "resnet_cifar", "backbone_arg": {"depth": 56}, **asked})
+
+
+def measure(engine: Engine, unshared: int) -> bool:
+    """End one trial at once: accuracy rises with parameters, with noise."""
+    job = engine.ask()
+    if job is None:
+        return False
+    luck = int(job.plan.fingerprint, 16) / 16**16
+    sites = sum(len(bank.sites) - 1 for bank in job.plan.banks)
+    value = 0.95 - 0.3 * sites / 50 + 0.1 * luck
+    engine.tell(
+        job.number,
+        [Measured(seed, {"accuracy": value + 0.01 * seed}, 0.1) for seed in job.seeds],
+    )
+    return unshared > 0
+
+
+def fill(url: str, trials: int) -> None:
+    """A study with so many finished trials, and room for as many."""
+    shared, options = space(), config(2 * trials)
+    context = study_context(options, shared, {"name": "none", "fingerprint": "none"})
+    store = Store(url)
+    store.create_study(StudyRecord("big", datetime.now(UTC), options.document(), context))
+    engine = Engine(store, store.study("big"), options, shared)
+    for _ in range(trials):
+        measure(engine, shared.unshared)
+    store.close()
+
+
+def write(url: str, trials: int, rate: float) -> None:
+    """Go on with the study, so many trials a second."""
+    store, shared = Store(url), space()
+    engine = Engine(store, store.study("big"), config(2 * trials), shared)
+    while measure(engine, shared.unshared):
+        time.sleep(1 / rate)
+
+
+class Readers:
+    """Threads that ask the service and take the time."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._stop = threading.Event()
+        self.times: dict[str, list[float]] = defaultdict(list)
+
+    def run(self, readers: int, seconds: float) -> None:
+        """So many readers for so long."""
+        threads = [threading.Thread(target=self._read, args=(n,)) for n in range(readers)]
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        self._stop.set()
+        for thread in threads:
+            thread.join()
+
+    def _read(self, number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        turn = number
+        time.sleep(number / 20)
+        while not self._stop.is_set():
+            address = ADDRESSES[turn % len(ADDRESSES)]
+            started = time.perf_counter()
+            connection.request("GET", address)
+            answer = connection.getresponse()
+            body = answer.read()
+            self.times[address].append(time.perf_counter() - started)
+            assert answer.status == 200, body[:200]
+            turn += 1
+            time.sleep(max(0.0, 1 - (time.perf_counter() - started)))
+
+
+def wait_for(port: int) -> float:
+    """Seconds of the first answer about the study, which reads it wholly."""
+    started = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection.request("GET", ADDRESSES[0])
+    assert connection.getresponse().read()
+    return time.perf_counter() - started
+
+
+def until_shown(port: int, url: str, rounds: int) -> list[float]:
+    """Seconds from a trial's end in the database until the open page has drawn it."""
+    from playwright.sync_api import sync_playwright
+
+    store, shared = Store(url), space()
+    options = config(rounds + 1)
+    context = study_context(options, shared, {"name": "none", "fingerprint": "none"})
+    store.create_study(StudyRecord("small", datetime.now(UTC), options.document(), context))
+    engine = Engine(store, store.study("small"), options, shared)
+    measure(engine, shared.unshared)
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/studies/small")
+        plot = page.locator("#front[data-points]")
+        plot.wait_for()
+        for _ in range(rounds):
+            page.wait_for_timeout(700)
+            before = plot.get_attribute("data-version")
+            measure(engine, shared.unshared)
+            stored = time.perf_counter()
+            while plot.get_attribute("data-version") == before:
+                page.wait_for_timeout(20)
+            found.append(time.perf_counter() - stored)
+        browser.close()
+    store.close()
+    return found
+
+
+def milliseconds(times: list[float]) -> dict[str, float]:
+    """Number, median, 95th percentile and most."""
+    ordered = sorted(1000 * value for value in times)
+    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    median = statistics.median(ordered)
+    return {
+        "n": len(ordered),
+        "median": round(median),
+        "p95": round(p95),
+        "most": round(ordered[-1]),
+    }
+
+
+def main() -> None:
+    """Fill, serve, read, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--readers", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    report: dict[str, Any] = {"options": vars(options)}
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/benchmark.db"
+        fill(url, options.trials)
+        line = [sys.executable, str(ROOT / "run_search.py"), "serve", "--port", "0"]
+        service = subprocess.Popen(
+            [*line, "--storage", url, "--state", f"{folder}/state"],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert service.stdout is not None
+        found = re.search(r":(\d+)/", service.stdout.readline())
+        assert found is not None
+        port = int(found[1])
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write, args=(url, options.trials, options.rate)
+        )
+        try:
+            report["first answer, s"] = round(wait_for(port), 1)
+            report["from store to screen, alone"] = milliseconds(
+                until_shown(port, url, options.rounds)
+            )
+            writer.start()
+            time.sleep(20)  # it reads the study before it writes
+            readers = Readers(port)
+            readers.run(options.readers, options.seconds)
+            report["answers"] = {key: milliseconds(row) for key, row in readers.times.items()}
+        finally:
+            if writer.is_alive():
+                writer.kill()
+            service.send_signal(signal.SIGINT)
+            service.wait(30)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The service as an ASGI application: routes, errors, and what lives as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+
+from search.service import api, doors, pages
+from search.service.errors import CODES, Detail, Problem
+from search.service.hub import Hub, State
+from search.service.rendering import problem_page
+from search.service.security import HEADERS, Guard, Sessions
+from search.service.settings import Settings
+from search.service.studies import Studies
+from space.errors import IsoshareError
+from storage.database import StoreError
+
+HERE = Path(__file__).parent
+ABOUT = (
+    "Launches neural architecture searches over weight-sharing patterns, shows their Pareto fronts "
+    "while they run, and hands out plans. Errors have one shape: `{error: {code, message, "
+    "details}}`."
+)
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The service. Raises StoreError if the database cannot be used."""
+    studies = Studies(settings)
+    studies.names()
+    app = FastAPI(
+        title="Isoshare",
+        description=ABOUT,
+        version=version("isoshare"),
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.settings, app.state.studies = settings, studies
+    app.state.sessions = Sessions()
+    app.state.hub = Hub(lambda topic: _look(studies, topic))
+    for router in (api.public, api.reads, api.launches, doors.router, pages.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.body_bytes)
+    app.add_middleware(Guard, settings=settings)  # the last one is the outermost
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    poller = asyncio.create_task(app.state.hub.poll())
+    yield
+    poller.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await poller
+    app.state.studies.close()
+
+
+def _look(studies: Studies, topic: str) -> State:
+    """What is told of a study, or of all, when it changes."""
+    try:
+        if topic == "*":
+            return tuple(_look(studies, name) for name in studies.names())
+        study = studies.detail(topic)
+    except (Problem, StoreError):
+        return (topic, "gone", 0)
+    return (topic, f"{study.state}{' stopping' * study.stopping}", study.version)
+
+
+async def _problem(request: Request, error: Any) -> Response:
+    return _answer(request, error)
+
+
+async def _wrong(request: Request, error: Any) -> Response:
+    code: Any = "database_unavailable" if isinstance(error, StoreError) else "invalid"
+    return _answer(request, Problem(code, str(error)))
+
+
+async def _invalid(request: Request, error: Any) -> Response:
+    details = [
+        Detail(field=".".join(map(str, row["loc"][1:])), message=row["msg"])
+        for row in error.errors()
+    ]
+    first = details[0]
+    message = f"{first.field or 'the request'}: {first.message[0].lower()}{first.message[1:]}"
+    return _answer(request, Problem("invalid", message, details))
+
+
+async def _http(request: Request, error: Any) -> Response:
+    code = CODES.get(error.status_code, "wrong_request")
+    said = {
+        "not_found": f"there is nothing at {request.url.path}: /api lists what there is",
+        "method_not_allowed": f"{request.method} is not for {request.url.path}: /api lists how",
+        "too_large": f"a request may have {request.app.state.settings.body_bytes:,} bytes",
+    }
+    return _answer(request, Problem(code, said.get(code, str(error.detail)), None, error.headers))
+
+
+async def _internal(request: Request, error: Any) -> Response:
+    problem = Problem("internal_error", "something went wrong: see the server's log")
+    answer = _answer(request, problem)
+    answer.headers.update(HEADERS)  # this error is answered outside of the guard
+    return answer
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    if request.url.path.startswith("/api/"):
+        return JSONResponse(problem.answer.model_dump(), problem.status, headers=problem.headers)
+    return problem_page(request, problem)
+
+
+HANDLERS: dict[Any, Any] = {
+    Problem: _problem,
+    IsoshareError: _wrong,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    Exception: _internal,
+}

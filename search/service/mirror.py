@@ -1,0 +1,188 @@
+"""Studies as the service shows them: kept in memory, brought up to date by what has changed.
+
+A study of ten thousand trials takes seconds to read and milliseconds to bring up to date, so each
+is read once. Readers get a frozen ``Snapshot``; its version counts up with every change.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from threading import Lock
+from typing import Any, TypeVar
+
+from search.constraints import measured_limits
+from search.results.figures import Point, front_figure, points_of
+from search.results.history import History, history_of
+from search.results.pareto import Axis, Front, Results, axes_of, values_of
+from search.results.plotly_json import front_plot, history_plot
+from search.results.tables import front_json
+from search.results.words import sites_of
+from space.sites import Site
+from storage.records import StudyRecord, TrialRecord
+from storage.watched_store import Changes, Seen, WatchedStore
+
+T = TypeVar("T")
+MOST_REMEMBERED = 32
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of one study. What is computed from it is computed once.
+
+    counts: trials by state. budget: trials that the search is to have.
+    """
+
+    version: int
+    results: Results
+    points: dict[int, Point]
+    history: History
+    counts: dict[str, int]
+    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
+    _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def study(self) -> StudyRecord:
+        """The study itself."""
+        return self.results.study
+
+    @property
+    def budget(self) -> int:
+        """Fewer trials than asked for if there are no more plans."""
+        return int(min(self.study.config["trials"], int(self.study.context["plans"])))
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """The convolutions of the backbone, in module order."""
+        return sites_of(self.study)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether nothing is left to do: all trials ended, the front measured on test images."""
+        ended = sum(number for state, number in self.counts.items() if state != "running")
+        seeds = self.study.config["replicates"]
+        members = self.results.front.members
+        return ended >= self.budget and all(_tested(trial, seeds) for trial in members)
+
+    @property
+    def front(self) -> bytes:
+        """The front as ``pareto --json`` prints it."""
+        return self.remembered("front", lambda: _json(front_json(self.results)))
+
+    @property
+    def figure(self) -> bytes:
+        """The picture of the front and that of the hypervolume, as JSON for plotly.js."""
+        return self.remembered("figure", lambda: _json(self._plots()))
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns: one reader makes it, the others wait for it."""
+        with self._lock:
+            if key not in self._memory:
+                if len(self._memory) >= MOST_REMEMBERED:
+                    self._memory.clear()
+                self._memory[key] = make()
+            found: T = self._memory[key]
+            return found
+
+    def _plots(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "front": front_plot(front_figure(self.results, self.points)),
+            "history": history_plot(self.history),
+        }
+
+
+class Mirror:
+    """One study in memory. Safe to read from several threads."""
+
+    _seen: Seen
+    _read_at: float
+    _snapshot: Snapshot | None
+    _trials: dict[int, TrialRecord]
+    _finished: dict[int, TrialRecord]
+    _points: dict[int, Point]
+
+    def __init__(self, store: WatchedStore, name: str, max_age: float) -> None:
+        self._store, self._name, self._max_age = store, name, max_age
+        self._lock = Lock()
+        self._forget()
+        self._version = 0
+
+    def read(self) -> Snapshot:
+        """The study as it is now, or was ``max_age`` seconds ago. Raises StoreError."""
+        with self._lock:
+            now = time.monotonic()
+            if self._snapshot is None or now - self._read_at > self._max_age:
+                changes = self._store.changes(self._name, self._seen)
+                if self._is_news(changes):
+                    self._snapshot = self._take(changes)
+                self._seen, self._read_at = changes.seen, now
+            assert self._snapshot is not None, "the first read is always news"
+            return self._snapshot
+
+    def _forget(self) -> None:
+        self._seen = Seen()
+        self._read_at = 0.0
+        self._snapshot = None
+        self._trials, self._finished, self._points = {}, {}, {}
+
+    def _is_news(self, changes: Changes) -> bool:
+        if self._snapshot is None or changes.is_new or changes.study != self._snapshot.study:
+            return True
+        return any(trial != self._trials.get(trial.number) for trial in changes.trials)
+
+    def _take(self, changes: Changes) -> Snapshot:
+        if changes.is_new:
+            self._forget()
+        study, axes = changes.study, axes_of(changes.study)
+        history = self._history(changes, axes)
+        self._trials.update({trial.number: trial for trial in changes.trials})
+        self._points.update(points_of(study, axes, changes.trials))
+        # Members may have been measured on test images since they came to the front.
+        members = tuple(self._trials[trial.number] for trial in history.front.members)
+        front = replace(history.front, members=members)
+        self._version += 1
+        return Snapshot(
+            version=self._version,
+            results=self._results(study, front),
+            points=dict(self._points),
+            history=history,
+            counts=dict(Counter(trial.state for trial in self._trials.values())),
+        )
+
+    def _results(self, study: StudyRecord, front: Front) -> Results:
+        """As read from the database, but that nothing is read."""
+        trials, finished = tuple(self._trials.values()), tuple(self._finished.values())
+        results = Results(study, trials, finished, front, lambda _: trials)
+        vars(results)["finished"] = finished  # it is known, and need not be sorted out again
+        return results
+
+    def _history(self, changes: Changes, axes: tuple[Axis, ...]) -> History:
+        """The history with what has ended now; from its beginning where old values changed."""
+        limits = measured_limits(changes.study.config)
+        ended, rewritten = [], self._snapshot is None
+        for trial in changes.trials:
+            values = values_of(axes, trial)
+            if values is None:
+                continue
+            known = self._finished.get(trial.number)
+            if known is None:
+                ended.append(trial)
+            elif values_of(axes, known) != values:
+                rewritten = True
+            self._finished[trial.number] = trial
+        if rewritten or self._snapshot is None:
+            return history_of(changes.study, axes, tuple(self._finished.values()), limits)
+        return self._snapshot.history.after(changes.study, ended, limits)
+
+
+def _tested(trial: TrialRecord, seeds: int) -> bool:
+    return sum(m.split == "test" for m in trial.measurements) >= seeds
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

@@ -1,0 +1,224 @@
+"""What the REST API answers, as pydantic models: the OpenAPI description is made of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.records import Split, TrialState
+
+State = Literal["starting", "running", "interrupted", "finished", "failed"]
+"""Of a study. starting: its driver prepares it, nothing is stored yet. interrupted: it is not done
+and nobody works on it; it can be resumed."""
+
+
+class Health(BaseModel):
+    """Whether the service can do its work."""
+
+    status: Literal["ok"] = "ok"
+
+
+class BestPlan(BaseModel):
+    """The knee of the front."""
+
+    trial: int
+    values: dict[str, float]
+
+
+class StudySummary(BaseModel):
+    """One search in one line.
+
+    message: why it failed, or what its driver said last. stopping: it has been told to stop.
+    """
+
+    name: str
+    state: State
+    message: str = ""
+    stopping: bool = False
+    created: datetime
+    backbone: str | None = None
+    dataset: str | None = None
+    objectives: list[str] = []
+    budget: int = 0
+    running: int = 0
+    finished: int = 0
+    failed: int = 0
+    stopped: int = Field(default=0, description="Trials that were ended early.")
+    front_size: int = 0
+    hypervolume: float = 0.0
+    best: BestPlan | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "digits-resnet_cifar-1",
+                "state": "running",
+                "created": "2026-01-31T12:00:00Z",
+                "backbone": "resnet_cifar",
+                "dataset": "digits",
+                "objectives": ["accuracy", "parameters"],
+                "budget": 40,
+                "running": 2,
+                "finished": 12,
+                "front_size": 5,
+                "hypervolume": 3190.5,
+                "best": {"trial": 7, "values": {"accuracy": 0.89, "parameters": 1620}},
+            }
+        }
+    )
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over, whatever came of them."""
+        return self.finished + self.failed + self.stopped
+
+
+class StudyDetail(StudySummary):
+    """A search with its conditions."""
+
+    version: int = Field(default=0, description="Counts up with every change.")
+    config: dict[str, Any] = Field(default={}, description="Every option of the search.")
+    unshared: int | None = Field(default=None, description="Parameters of the unshared network.")
+    plans: str | None = Field(default=None, description="Distinct plans of the space.")
+    reference_point: dict[str, float] = {}
+
+
+class StudyPage(BaseModel):
+    """Some of the studies, the newest first."""
+
+    items: list[StudySummary]
+    total: int
+    offset: int
+    limit: int
+
+
+class Measurement(BaseModel):
+    """One seed of one plan at one fidelity on one part of the data."""
+
+    seed: int
+    split: Split
+    fidelity: dict[str, Any]
+    values: dict[str, float]
+    seconds: float
+    stored: datetime | None
+
+
+class Trial(BaseModel):
+    """One plan in one study. Values are means over the seeds on validation images."""
+
+    number: int
+    fingerprint: str
+    state: TrialState
+    origin: str
+    method: str
+    on_front: bool
+    values: dict[str, float]
+    standard_error: dict[str, float]
+    test: dict[str, float]
+    seconds: float
+    error: str = ""
+
+
+class TrialDetail(Trial):
+    """A trial with its plan and all its measurements."""
+
+    banks: list[dict[str, Any]]
+    measurements: list[Measurement]
+
+
+class TrialPage(BaseModel):
+    """Some of the trials of a study."""
+
+    items: list[Trial]
+    total: int
+    offset: int
+    limit: int
+
+
+class FrontMember(BaseModel):
+    """A trial on the front; each objective is one more field."""
+
+    model_config = ConfigDict(extra="allow")
+
+    trial: int
+    fingerprint: str
+    standard_error: dict[str, float]
+    test: dict[str, float]
+    plan: dict[str, Any]
+
+
+class Front(BaseModel):
+    """The Pareto front, as ``pareto --json`` prints it."""
+
+    study: str
+    objectives: list[str]
+    directions: dict[str, str]
+    reference_point: dict[str, float]
+    hypervolume: float
+    trials: int
+    failed: int
+    excluded: int
+    front: list[FrontMember]
+
+
+class Moment(BaseModel):
+    """The front when a trial had ended, ``seconds`` after the study was made."""
+
+    seconds: float
+    trial: int
+    finished: int
+    front_size: int
+    hypervolume: float
+
+
+class Hypervolume(BaseModel):
+    """The moments at which the hypervolume changed, and the last one."""
+
+    study: str
+    reference_point: dict[str, float]
+    moments: list[Moment]
+
+
+class BankCount(BaseModel):
+    """Trainable parameters of the sites of one bank, without and with sharing."""
+
+    unshared: int
+    shared: int
+
+
+class Counts(BaseModel):
+    """What each bank of a plan saves, in the order of the trial's banks."""
+
+    banks: list[BankCount]
+
+
+class InspectRequest(BaseModel):
+    """Which backbone to look at."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"backbone": "resnet_cifar", "arguments": {"depth": 20}}},
+    )
+
+    backbone: str
+    arguments: dict[str, bool | int | float | str] = {}
+
+
+class BackboneView(BaseModel):
+    """What can be shared in a backbone, as ``inspect --json`` prints it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    backbone: str
+    parameters: int
+    groups: list[dict[str, Any]]
+
+
+class Allowed(BaseModel):
+    """What may be launched on this server."""
+
+    backbones: list[str]
+    datasets: list[str]
+    searches: int = Field(description="How many may run at once.")

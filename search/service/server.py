@@ -1,0 +1,62 @@
+"""Runs the service until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from search.service.app import make_app
+from search.service.settings import Settings
+from space.errors import IsoshareError
+
+HOLDING_ON_SECONDS = 5
+"""So long may requests take to end when the service stops."""
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events first: they would hold the service open."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ctrl-C, or a request to terminate."""
+        self.config.app.state.hub.close()  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Listen and answer. Raises IsoshareError if the port cannot be had."""
+    app = make_app(settings)
+    listening = _listen(settings)
+    port = listening.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    say(f"Isoshare is at http://{host}:{port}/ (Ctrl-C stops it; searches go on)")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.hosts),
+        timeout_graceful_shutdown=HOLDING_ON_SECONDS,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # raised again when all is closed
+        _Server(config).run(sockets=[listening])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(2048)  # whoever comes between now and the first answer waits
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise IsoshareError(
+            f"cannot listen on {settings.host} port {settings.port}: {reason.lower()}; choose "
+            "another --port (0: any that is free) or --host"
+        ) from error
+    return listening

@@ -1,0 +1,130 @@
+"""How a service is run, checked before it listens."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from evaluators.datasets import DATASETS, full_name, row_name
+from space.backbones import BACKBONES
+from space.errors import IsoshareError, one_of
+from storage.database import default_url
+
+Role = Literal["read", "launch"]
+ROLES: tuple[Role, ...] = ("read", "launch")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BACKBONE_NAMES = tuple(BACKBONES)
+DATASET_NAMES = tuple(name for name in DATASETS if ":" not in name)
+SHORTEST_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Who may do what. Without any, everybody who reaches the service may do everything."""
+
+    digests: tuple[tuple[Role, bytes], ...] = ()
+
+    def role(self, token: str) -> Role | None:
+        """The role of a token; every known one is compared, in the same time."""
+        given = _digest(token)
+        found = [role for role, known in self.digests if hmac.compare_digest(known, given)]
+        return max(found, key=ROLES.index, default=None)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One service.
+
+    folder: what it keeps about the searches it started. hosts: names by which a reverse proxy
+        makes it known. backbones, datasets: what may be launched. searches: how many may run at
+        once. rate: requests a second from one address, on average. max_age: seconds for which
+        what was read from the database counts as new.
+    """
+
+    storage: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    folder: Path = Path("isoshare-service")
+    tokens: Tokens = Tokens()
+    hosts: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = BACKBONE_NAMES
+    datasets: tuple[str, ...] = DATASET_NAMES
+    searches: int = 2
+    rate: float = 100.0
+    max_age: float = 0.2
+    body_bytes: int = field(default=64 * 1024)
+
+    def __post_init__(self) -> None:
+        if self.host not in LOOPBACK and not self.tokens.digests:
+            raise IsoshareError(
+                f"--host {self.host} lets other machines in, so they must show who they are: name "
+                "a --token-file with lines like 'read TOKEN' and 'launch TOKEN'"
+            )
+        if self.hosts and not self.tokens.digests:
+            raise IsoshareError(
+                f"--public-host {self.hosts[0]} lets others in, so they must show who they are: "
+                "name a --token-file with lines like 'read TOKEN' and 'launch TOKEN'"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the service."""
+        return self.host in LOOPBACK
+
+
+def make_settings(given: Mapping[str, Any]) -> Settings:
+    """Settings from the options of the command line. Raises IsoshareError."""
+    file = given.get("token_file")
+    datasets = tuple(full_name(name) for name in given.get("allow_dataset", DATASET_NAMES))
+    for name in datasets:
+        if row_name(name) not in DATASETS:
+            raise IsoshareError(one_of("data set", name, DATASETS))
+    return Settings(
+        storage=given.get("storage") or default_url(),
+        host=given["host"],
+        port=given["port"],
+        folder=given["state"],
+        tokens=read_tokens(file) if file else Tokens(),
+        hosts=tuple(given.get("public_host", ())),
+        backbones=tuple(given.get("allow_backbone", BACKBONE_NAMES)),
+        datasets=datasets,
+        searches=given["searches"],
+    )
+
+
+def read_tokens(file: Path) -> Tokens:
+    """The tokens of a file with lines ``role token``. Raises IsoshareError; no token is shown."""
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IsoshareError(f"cannot read the token file {file}: {error}") from error
+    rows = [(place, line.split()) for place, line in enumerate(lines, start=1)]
+    digests = tuple(_row(file, *row) for row in rows if row[1] and not row[1][0].startswith("#"))
+    if not digests:
+        raise IsoshareError(f"{file} has no tokens: write lines like 'launch TOKEN'")
+    return Tokens(digests)
+
+
+def _row(file: Path, place: int, words: list[str]) -> tuple[Role, bytes]:
+    where = f"{file}, line {place}"
+    if len(words) != 2:
+        raise IsoshareError(
+            f"{file}, line {place}: a line is a role and a token, like 'read TOKEN'"
+        )
+    role, token = words
+    if role not in ROLES:
+        raise IsoshareError(f"{where}: {one_of('role', role, ROLES)}")
+    if len(token) < SHORTEST_TOKEN:
+        raise IsoshareError(
+            f"{where}: a token has {SHORTEST_TOKEN} characters or more, this one has {len(token)}; "
+            'make one with: python -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    return role, _digest(token)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,111 @@
+"use strict";
+// Keeps parts of a page up to date, sorts and filters tables, copies and asks before deleting.
+
+const every = (selector, work) => document.querySelectorAll(selector).forEach(work);
+const say = (text) => { document.getElementById("said").textContent = text; };
+
+/** Replace what is in an element; who was inside with the keyboard stays where they were. */
+async function refill(element, address) {
+  const answer = await fetch(address);
+  if (!answer.ok) return false;
+  const text = await answer.text();
+  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  if (focused === "more") return true; // somebody types into it
+  if (element.dataset.last !== text) {
+    element.dataset.last = text;
+    element.innerHTML = text;
+    if (focused) document.getElementById(focused)?.focus();
+  }
+  return true;
+}
+
+/** Call work after a change, never twice at once and at most once in half a second. */
+function gently(work) {
+  let busy = false, again = false;
+  return async function run() {
+    if (busy) { again = true; return; }
+    busy = true;
+    try { await work(); } catch (error) { /* the server is away: the next event tries again */ }
+    await new Promise((done) => setTimeout(done, 500));
+    busy = false;
+    if (again) { again = false; run(); }
+  };
+}
+
+/** Watch the server's events and call everybody who waits for changes. */
+function watch() {
+  const source = document.querySelector("[data-events]");
+  if (!source) return;
+  const changed = () => document.dispatchEvent(new Event("changed"));
+  const events = new EventSource(source.dataset.events);
+  events.addEventListener("change", changed);
+  window.addEventListener("pagehide", () => events.close());
+}
+
+every("[data-live]", (element) => {
+  document.addEventListener("changed", gently(async () => {
+    await refill(element, element.dataset.live);
+    if ("reloadWhenStored" in element.dataset && element.querySelector(".facts")) location.reload();
+  }));
+});
+
+const filters = document.getElementById("filters");
+if (filters) {
+  const table = document.getElementById("table");
+  let sort = filters.dataset.sort, page = "1";
+  const load = () => {
+    const asked = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
+    asked.set("sort", sort);
+    asked.set("page", page);
+    return refill(table, `${filters.dataset.table}?${asked}`);
+  };
+  filters.addEventListener("change", async () => {
+    page = "1";
+    await load();
+    say(document.getElementById("table-count").textContent);
+  });
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  table.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-sort], [data-page]");
+    if (!link) return;
+    event.preventDefault();
+    if (link.dataset.sort) { sort = link.dataset.sort; page = "1"; } else { page = link.dataset.page; }
+    load();
+  });
+  document.addEventListener("changed", gently(load));
+}
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
+every("[data-copy]", (button) => button.addEventListener("click", async () => {
+  const text = document.querySelector(button.dataset.copy).textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    say("copied");
+    button.textContent = "Copied";
+  } catch (error) {
+    getSelection().selectAllChildren(document.querySelector(button.dataset.copy));
+    say("selected: press Ctrl-C to copy");
+    button.textContent = "Selected: press Ctrl-C";
+  }
+}));
+
+every("[data-counts]", async (table) => {
+  const rows = [...table.querySelectorAll("tbody tr")].filter((row) => row.querySelector("[data-count]"));
+  if (!rows.length) return;
+  const answer = await fetch(table.dataset.counts);
+  const banks = answer.ok ? (await answer.json()).banks : [];
+  rows.forEach((row, place) => {
+    const count = banks[place];
+    row.querySelector("[data-count=shared]").textContent = count ? count.shared.toLocaleString("en") : "–";
+    row.querySelector("[data-count=saved]").textContent =
+      count ? (count.unshared - count.shared).toLocaleString("en") : "–";
+  });
+  table.dataset.counted = "yes";
+});
+
+document.getElementById("problem")?.focus();
+watch();
