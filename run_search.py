@@ -110,6 +110,7 @@ def resume(
     trials: options.NewBudget = None,
     workers: options.Workers = None,
     data_folder: options.MovedData = None,
+    backbone: options.TrustedBackbone = None,
     storage: options.Storage = None,
     ray_address: options.RayAddress = None,
     out: options.Out = None,
@@ -119,7 +120,7 @@ def resume(
     Example: run_search.py resume digits-resnet_cifar-1 --trials 80
     """
     given = {"trials": trials, "workers": workers, "data_folder": data_folder}
-    given |= {"ray_address": ray_address, "out": out}
+    given |= {"ray_address": ray_address, "out": out, "backbone": backbone}
     changes = {key: value for key, value in given.items() if value is not None}
     prepared, store = with_spinner("preparing", lambda: _prepare_resume(name, storage, changes))
     raise SystemExit(search_on_terminal(prepared, store))
@@ -210,6 +211,7 @@ def export(
         int | None,
         typer.Option(metavar="N", show_default="60", help="Of a training that weights need."),
     ] = None,
+    backbone: options.TrustedBackbone = None,
     storage: options.Storage = None,
 ) -> None:
     """Write the plan of one trial as a file, or the trained network.
@@ -225,11 +227,12 @@ def export(
 
     choice = Choice(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(_store(storage), target))
-    row, asked = FORMATS[format], ExportOptions(bake, image)
+    row, asked = FORMATS[format], ExportOptions(bake, image, backbone)
     row.check(source, asked)
     if row.needs_weights and source.weights is None:
         weights = output.with_suffix(".safetensors")
-        given = {} if epochs is None else {"epochs": epochs}
+        given = {"epochs": epochs, "backbone": backbone}
+        given = {key: value for key, value in given.items() if value is not None}
         said = f"a study keeps no weights: training the plan of {source.words} first"
         open_console(stderr=True).print(said, highlight=False)
         train_on_terminal(source.plan, weights, "fresh", False, given)
@@ -277,6 +280,7 @@ def train(
             help="Start from fresh weights, or from an unshared network that is trained first."
         ),
     ] = "fresh",
+    backbone: options.TrustedBackbone = None,
     epochs: options.Epochs = None,
     dataset: options.Dataset = None,
     subset: options.Subset = None,
@@ -306,6 +310,7 @@ def train(
 @app.command()
 def reproduce(
     plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan that was exported.")],
+    backbone: options.TrustedBackbone = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a plan again as its search did, and compare; exit code 1 if it differs beyond noise.
@@ -317,7 +322,7 @@ def reproduce(
     def prepare() -> Reproduction:
         from search.reproduction import prepare_reproduction
 
-        return prepare_reproduction(plan)
+        return prepare_reproduction(plan, backbone)
 
     request = with_spinner("preparing", prepare)
     from search.reproduction import run_reproduction
@@ -337,6 +342,7 @@ def inspect(
     published: Annotated[
         bool, typer.Option("--published", help="List the papers' networks and plans instead.")
     ] = False,
+    backbone: options.TrustedBackbone = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what a backbone can share, or what a plan makes of its backbone.
@@ -355,7 +361,7 @@ def inspect(
     if target is None:
         found, view = published_plans(), published_table
     elif target.endswith(".json") or Path(target).is_file():
-        found, view = inspect_plan(Path(target)), plan_view
+        found, view = inspect_plan(Path(target), backbone), plan_view
     else:
         arguments = dict(map(parse_argument, backbone_arg or []))
         found, view = inspect_backbone(target, arguments), backbone_view

@@ -26,10 +26,13 @@ WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it."""
+    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
+    backbone: one of the user's own that is trusted.
+    """
 
     bake: bool = False
     image: str | None = None
+    backbone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def write_onnx(source: Source, path: Path, options: ExportOptions) -> str:
 
     assert source.weights is not None, "needs weights"
     shape = _image(source.plan, options.image)
-    network = load_network(source.weights)
+    network = load_network(source.weights, options.backbone)
     difference = save_onnx(network, path, source.plan, shape, options.bake)
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, "

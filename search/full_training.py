@@ -30,7 +30,7 @@ from search.config import SearchConfig, make_config
 from search.measuring import training_settings
 from search.runner import check_output, with_arguments
 from space.apply import apply_plan, count_parameters
-from space.backbones import build_backbone
+from space.backbones import build_backbone, check_named
 from space.errors import IsoshareError, PlanError
 from space.plan import PlanFile
 from space.weights import save_weights
@@ -82,6 +82,8 @@ def prepare_training(
         )
     if not output.resolve().parent.is_dir():
         raise IsoshareError(f"cannot write {output}: there is no folder {output.resolve().parent}")
+    named = options.get("backbone")
+    check_named(file.backbone.name, named, "its study" if plan is file else str(plan))
     backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
     config = make_config({**_known(file), **options, **backbone})
     dataset = load_dataset(config.dataset, config.validation, config.data_options)

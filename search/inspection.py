@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from space.apply import apply_plan, count_parameters
-from space.backbones import Argument, build_backbone
+from space.backbones import Argument, build_backbone, check_named
 from space.errors import PlanError
 from space.methods import METHODS
 from space.plan import PlanFile
@@ -68,14 +68,17 @@ def published_plans() -> list[dict[str, Any]]:
     ]
 
 
-def inspect_plan(path: Path) -> dict[str, Any]:
-    """What a plan file makes of its backbone, built and counted. Raises PlanError."""
+def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
+    """What a plan file makes of its backbone, built and counted; named: a backbone that is trusted.
+    Raises PlanError or BackboneError.
+    """
     file = PlanFile.load(path)
     if file.backbone is None:
         raise PlanError(
             f"{path} names no backbone, so its sites cannot be checked: add "
             '"backbone": {"name": ..., "arguments": {...}}'
         )
+    check_named(file.backbone.name, named, str(path))
     backbone = build_backbone(file.backbone.name, file.backbone.arguments)
     unshared, shared = count_parameters(backbone), count_parameters(apply_plan(backbone, file.plan))
     order = [site.name for site in find_sites(backbone)]

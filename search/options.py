@@ -93,6 +93,15 @@ Backbone = Annotated[
         "shufflenet_v2; or package.module:function of your own.",
     ),
 ]
+TrustedBackbone = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        metavar="B",
+        help="A backbone of your own, as it stands in the file or study: only code that you name "
+        "is imported.",
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

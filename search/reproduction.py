@@ -20,7 +20,7 @@ from evaluators.training import Report, use_threads
 from search.config import SearchConfig, make_config
 from search.measuring import conditions_of, evaluator_of
 from space.apply import apply_plan, count_parameters
-from space.backbones import build_backbone
+from space.backbones import build_backbone, check_named
 from space.errors import IsoshareError, PlanError
 from space.plan import PlanFile
 
@@ -68,10 +68,14 @@ class Reproduction:
     changed: tuple[str, ...]
 
 
-def prepare_reproduction(path: Path) -> Reproduction:
-    """Check everything that can be wrong; different data are told first. Raises IsoshareError."""
+def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
+    """Check everything that can be wrong; different data are told first. Raises IsoshareError.
+
+    named: a backbone that is trusted.
+    """
     file = PlanFile.load(path)
     config = _config(file, path)
+    check_named(config.backbone, named, str(path))
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     known = file.provenance.get("dataset", {}).get("fingerprint")
     if dataset.fingerprint != known:

@@ -21,7 +21,7 @@ from search.results.words import sites_of
 from search.samplers import sampler_row
 from search.tabular_search import prepare_tabular, prepare_tabular_resume
 from space.apply import count_parameters
-from space.backbones import Argument, build_backbone, default_arguments
+from space.backbones import Argument, build_backbone, check_named, default_arguments
 from space.costs import NetworkCosts
 from space.errors import BackboneError, IsoshareError
 from space.forward_pass import network_costs
@@ -60,6 +60,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
         ray_address, out.
     """
     study = store.study(name)
+    check_named(study.config["backbone"], changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
         changes = {**changes, **moved_to(study.config["dataset"], changes["data_folder"])}
     config = make_config({**study.config, **changes, "study": name})

@@ -34,12 +34,14 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from search.heartbeat import heartbeat
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
+    from search.results.summary import trust
     from search.runner import start
     from search.simulated_driver import run_simulated
     from search.view import headline, open_view
     from storage.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
+    again = name + trust(config.backbone)
     for warning in prepared.warnings:
         warn(warning)
     _warm_up(prepared)
@@ -57,9 +59,9 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
                 run = run_on_ray if config.driver == "ray" else run_simulated
                 run(engine, prepared.measure, config.workers)
         except (DriverError, WriteError) as error:
-            fail(f"{error}; go on with: {program()} resume {name}", FAILED)
+            fail(f"{error}; go on with: {program()} resume {again}", FAILED)
     if not engine.done:
-        fail(f"interrupted; go on with: {program()} resume {name}", INTERRUPTED)
+        fail(f"interrupted; go on with: {program()} resume {again}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 

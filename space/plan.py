@@ -223,16 +223,13 @@ class PlanFile(_Document):
 
 @lru_cache(10_000)  # a study has thousands of plans of the same few sites
 def natural_order(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
-    """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names.
-
-    Numbers are compared by their digits: Python makes no number of thousands of them.
-    """
+    """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names."""
     parts = re.split(r"([0-9]+)", name)
     key = tuple(_size(part) if place % 2 else part for place, part in enumerate(parts))
     return key, name
 
 
-def _size(digits: str) -> tuple[int, str]:
+def _size(digits: str) -> tuple[int, str]:  # Python makes no number of thousands of digits
     significant = digits.lstrip("0")
     return len(significant), significant
 

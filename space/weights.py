@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from space.apply import apply_plan
-from space.backbones import build_backbone
+from space.backbones import build_backbone, check_named
 from space.errors import IsoshareError
 from space.plan import PlanFile
 
@@ -67,11 +67,11 @@ def read_plan(path: str | Path) -> PlanFile:
     return PlanFile.parse(metadata[PLAN_KEY])
 
 
-def load_network(path: str | Path) -> nn.Module:
+def load_network(path: str | Path, backbone: str | None = None) -> nn.Module:
     """The trained network of a file, in evaluation mode, built from nothing but the file.
 
-    Imports its backbone, so use it for files you trust as much as the code they name. Raises
-    WeightsError, PlanError or BackboneError.
+    backbone: the name of a backbone of your own, as it stands in the file: only code that you name
+        is imported. Raises WeightsError, PlanError or BackboneError.
     """
     file = read_plan(path)
     if file.backbone is None:
@@ -79,5 +79,6 @@ def load_network(path: str | Path) -> nn.Module:
             f"the plan in {path} names no backbone: build yours, share it by that plan "
             "(space.weights.read_plan) and call load_weights"
         )
-    backbone = build_backbone(file.backbone.name, file.backbone.arguments)
-    return load_weights(apply_plan(backbone, file.plan), path).eval()
+    check_named(file.backbone.name, backbone, str(path))
+    unshared = build_backbone(file.backbone.name, file.backbone.arguments)
+    return load_weights(apply_plan(unshared, file.plan), path).eval()

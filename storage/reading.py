@@ -67,9 +67,10 @@ def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -
         chosen &= TrialRow.number.in_(numbers)
     measured = defaultdict(list)
     query = select(*MEASUREMENT).join(TrialRow).where(chosen).order_by(MeasurementRow.id)
-    for trial_id, *fields in session.execute(query):
-        *values, stored = fields
-        measured[trial_id].append(MeasurementRecord(*values, stored=stored.replace(tzinfo=UTC)))
+    for row in session.execute(query):
+        fields = row._asdict()
+        fields["stored"] = row.stored.replace(tzinfo=UTC)
+        measured[fields.pop("trial_id")].append(MeasurementRecord(**fields))
     rows = session.execute(select(*TRIAL).where(chosen).order_by(TrialRow.number))
     return [
         TrialRecord(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from search.full_training import prepare_training
+from search.inspection import inspect_plan
 from space.apply import apply_plan, count_parameters
-from space.backbones import BACKBONES, build_backbone, default_arguments
+from space.backbones import BACKBONES, build_backbone, check_named, default_arguments
 from space.errors import BackboneError
-from space.plan import Bank, SharingPlan
+from space.plan import Bank, PlanFile, SharingPlan
 from space.sites import find_sites, isomorphic_groups
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -258,3 +262,20 @@ def test_torchvision_can_be_imported_after_its_operators_are_declared() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["os:system", "torchvision.datasets.utils:download_url"])
+def test_code_that_only_a_file_names_is_not_imported(name: str, tmp_path: Path) -> None:
+    file = PlanFile.of(SharingPlan(), backbone={"name": name, "arguments": {"command": "false"}})
+    path = tmp_path / "plan.json"
+    file.save(path)
+    refusal = rf"names backbone '{name}', which is code .*: if you trust it, .*--backbone {name}"
+    asked: list[Callable[[], object]] = [
+        lambda: inspect_plan(path),
+        lambda: prepare_training(path, tmp_path / "n.safetensors", "fresh", {}),
+        lambda: prepare_training(path, tmp_path / "n.safetensors", "fresh", {"backbone": "other"}),
+    ]
+    for request in asked:
+        with pytest.raises(BackboneError, match=refusal):
+            request()
+    check_named(name, name, "the command line")

@@ -8,6 +8,7 @@ from search.results.drawing import write_html
 from search.results.export import plan_file
 from search.results.figures import front_figure
 from search.results.pareto import Results, excluded_in_words, knee
+from space.backbones import BACKBONES, HARMLESS
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -28,10 +29,17 @@ def why_empty(results: Results) -> str:
 def next_commands(results: Results, folder: Path) -> list[str]:
     """Look at the plan, take a smaller one, search on."""
     study = results.study
+    own = trust(study.config.get("backbone", ""))
     limit = 1.5 * min(trial.exact.get("parameters", 0) for trial in results.front.members)
     more = min(2 * len(results.outcomes), int(study.context["plans"]))
     return [
-        f"inspect {folder / 'plan.json'}",
+        f"inspect {folder / 'plan.json'}{own}",
         f"export {study.name} --max-parameters {int(limit)} -o small.json",
-        f"resume {study.name} --trials {more}",
+        f"resume {study.name} --trials {more}{own}",
     ]
+
+
+def trust(backbone: str) -> str:
+    """What a command needs more, that builds a backbone of the user's own."""
+    known = backbone in BACKBONES or backbone.startswith(HARMLESS)
+    return "" if known or not backbone else f" --backbone {backbone}"

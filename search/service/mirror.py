@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
@@ -156,8 +156,12 @@ class Mirror:
 
     def _results(self, study: StudyRecord, front: Front) -> Results:
         """As read from the database, but that nothing is read."""
-        trials, finished = tuple(self._trials.values()), tuple(self._finished.values())
-        results = Results(study, trials, finished, front, lambda _: trials)
+        known, finished = dict(self._trials), tuple(self._finished.values())
+
+        def load(numbers: Sequence[int] | None) -> list[TrialRecord]:
+            return [known[number] for number in (known if numbers is None else numbers)]
+
+        results = Results(study, tuple(known.values()), finished, front, load)
         vars(results)["finished"] = finished  # it is known, and need not be sorted out again
         return results
 

@@ -90,7 +90,8 @@ class Studies:
             raise Problem(
                 "invalid", f"study {name!r} has {there} trials already: trials must be at least so"
             )
-        self._drivers.start(name, "resume", [*command_line(changes), "--", name])
+        line = command_line({**changes, "backbone": config["backbone"]})
+        self._drivers.start(name, "resume", [*line, "--", name])
         return self.detail(name)
 
     def stop(self, name: str) -> StudyDetail:

@@ -40,6 +40,22 @@ BACKBONES: dict[str, str] = {
 }
 
 
+HARMLESS = "torchvision.models:"
+"""What stands there builds networks."""
+
+
+def check_named(name: str, named: str | None, where: str) -> None:
+    """Refuse code of others that only a file or a database names. Raises BackboneError.
+
+    named: what the user has named. where: what names the backbone, as ``plan.json``.
+    """
+    if name not in BACKBONES and name != named and not name.startswith(HARMLESS):
+        raise BackboneError(
+            f"{where} names backbone {name!r}, which is code that would be imported and run: if "
+            f"you trust it, name it too, with --backbone {name}"
+        )
+
+
 def build_backbone(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
     """The network that ``name`` makes with ``arguments``. Raises BackboneError."""
     factory = _factory(name)
