@@ -216,8 +216,9 @@ def summary(curves: dict[str, list[dict[str, Any]]], truth: float, whole: float)
 
 
 def reached(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Trials after which each sampler has what the best stock sampler has at its end, in quartiles
-    over the seeds; a search that does not get there counts as one trial more than it had.
+    """Trials after which each sampler has what the best stock sampler has at its end, and epochs
+    after which it has 99 % of that, in quartiles over the seeds. A search that does not get there
+    counts as one trial more than it had; epochs are all that its trials took until then or later.
     """
     ends = {
         name: float(np.median(at(curve, len(curve[0]["found"]))))
@@ -227,9 +228,18 @@ def reached(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     goal = max(ends.values(), default=0.0)
     found: dict[str, Any] = {"goal of": max(ends, key=lambda name: ends[name], default="")}
     for name, curve in curves.items():
-        first = [np.argmax(np.append(one["found"], np.inf) >= goal) + 1 for one in curve]
-        found[name] = np.quantile(first, QUARTILES).tolist()
+        first = [first_at(one, goal) for one in curve]
+        almost = [sum(one["epochs"][: first_at(one, 0.99 * goal)]) for one in curve]
+        found[name] = {
+            "trials": np.quantile(first, QUARTILES).tolist(),
+            "epochs to 99 %": np.quantile(almost, QUARTILES).tolist(),
+        }
     return found
+
+
+def first_at(one: dict[str, Any], goal: float) -> int:
+    """After how many trials a search has a score; one trial more than it had if it never has."""
+    return int(np.argmax(np.append(one["found"], np.inf) >= goal)) + 1
 
 
 def coverage(curve: list[dict[str, Any]], whole: float) -> dict[str, float]:
