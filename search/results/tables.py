@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
+from search.results.membership import on_front
 from search.results.pareto import Front, Results, excluded_in_words, knee, with_unit
 from search.results.words import plan_in_short, sites_of, with_error
 from space.plan import SCHEMA
@@ -16,7 +17,9 @@ from storage.records import StudyRecord, StudySummary, TrialRecord
 
 
 def front_table(results: Results) -> Table:
-    """The front, one plan a row, the knee marked; ``share`` is of the unshared network."""
+    """The front, one plan a row, the knee marked; ``share`` is of the unshared network, ``on
+    front`` the probability that a plan is truly on it.
+    """
     study, front = results.study, results.front
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=excluded_in_words(results))
     table.caption_justify = "left"
@@ -26,6 +29,9 @@ def front_table(results: Results) -> Table:
     tested = any(trial.samples("accuracy", "test") for trial in front.members)
     if tested:
         table.add_column("on test", justify="right", no_wrap=True)
+    likely = on_front(results)
+    if likely:
+        table.add_column("on front", justify="right", no_wrap=True)
     table.add_column("share", justify="right")
     table.add_column("plan: kernels/sites of each shape")
     best = knee(front).number if front.members else None
@@ -34,6 +40,7 @@ def front_table(results: Results) -> Table:
         cells = [f"{trial.number}{' ◆' if trial.number == best else ''}"]
         cells += [with_error(trial, axis.name) for axis in front.axes]
         cells += [with_error(trial, "accuracy", "test")] if tested else []
+        cells += [f"{likely[trial.number]:.0%}"] if likely else []
         cells += [_share(study, trial), plan_in_short(trial.plan, sites)]
         table.add_row(*cells)
     return table
@@ -42,7 +49,7 @@ def front_table(results: Results) -> Table:
 def front_json(results: Results) -> dict[str, Any]:
     """What ``pareto --json`` prints."""
     study, front = results.study, results.front
-    order = [site.name for site in sites_of(study)]
+    order, likely = [site.name for site in sites_of(study)], on_front(results)
     return {
         "study": study.name,
         "objectives": [axis.name for axis in front.axes],
@@ -52,7 +59,10 @@ def front_json(results: Results) -> dict[str, Any]:
         "trials": len(results.outcomes),
         "failed": sum(trial.state == "failed" for trial in results.outcomes),
         "excluded": len(front.excluded),
-        "front": [_member_json(front, trial, order) for trial in front.members],
+        "stopped": sum(trial.state == "stopped" for trial in results.outcomes),
+        "front": [
+            _member_json(front, trial, order, likely.get(trial.number)) for trial in front.members
+        ],
     }
 
 
@@ -69,7 +79,7 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
             study.name,
             study.config["backbone"],
             study.config["dataset"],
-            f"{study.finished + study.failed}/{study.config['trials']}",
+            f"{study.finished + study.failed + study.stopped}/{study.config['trials']}",
             str(study.failed),
             f"{study.created:%Y-%m-%d %H:%M}",
         )
@@ -176,7 +186,9 @@ def _with_spread(value: float, error: float | None) -> str:
     return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"
 
 
-def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict[str, Any]:
+def _member_json(
+    front: Front, trial: TrialRecord, order: Sequence[str], likely: float | None
+) -> dict[str, Any]:
     names = [axis.name for axis in front.axes]
     errors = {name: trial.error_bar(name) for name in names}
     return {
@@ -185,6 +197,7 @@ def _member_json(front: Front, trial: TrialRecord, order: Sequence[str]) -> dict
         **{name: _plain(trial.value(name)) for name in names},
         "standard_error": {name: error for name, error in errors.items() if error is not None},
         "test": {name: v for name in names if (v := trial.value(name, "test")) is not None},
+        **({} if likely is None else {"on_front": round(likely, 4)}),
         "plan": {"schema": SCHEMA, "banks": trial.plan.documents(order)},
     }
 
