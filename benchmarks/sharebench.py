@@ -217,7 +217,7 @@ def summary(found: Table) -> Document:
     parameters = np.array([space.trainable_parameters(plan) for plan in found.plans])
     points = np.column_stack([-accuracy, parameters])
     front = sorted(nondominated(points), key=lambda row: parameters[row])
-    between = accuracy.var(ddof=1) - found.conditions["seed_deviation"] ** 2 / accuracy.shape[0]
+    between = accuracy.var(ddof=1) - found.conditions["seed_deviation"] ** 2 / found.conditions["seeds"]
     return {
         "plans": len(found.plans),
         "seeds": found.conditions["seeds"],
