@@ -217,7 +217,8 @@ def summary(found: Table) -> Document:
     parameters = np.array([space.trainable_parameters(plan) for plan in found.plans])
     points = np.column_stack([-accuracy, parameters])
     front = sorted(nondominated(points), key=lambda row: parameters[row])
-    between = accuracy.var(ddof=1) - found.conditions["seed_deviation"] ** 2 / found.conditions["seeds"]
+    luck = found.conditions["seed_deviation"] ** 2 / found.conditions["seeds"]
+    between = accuracy.var(ddof=1) - luck
     return {
         "plans": len(found.plans),
         "seeds": found.conditions["seeds"],

@@ -51,6 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("search")
 
 
+NAMED = ("--backbone", "my_net:net")
+"""The network of the user: only what the command line names is imported."""
+
+
 @pytest.fixture(scope="module")
 def searched(folder: Path) -> subprocess.CompletedProcess[str]:
     """One real search of a network from a file of the user's, on digits."""
@@ -122,7 +126,7 @@ def test_json_can_be_piped(searched: subprocess.CompletedProcess[str], folder: P
     assert (front["study"], front["trials"], front["failed"]) == ("s", 4, 0)
     done = run("export", "s", "--trial", front["front"][0]["trial"], "-o", "p.json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    plan = json.loads(run("inspect", "p.json", "--json", cwd=folder).stdout)
+    plan = json.loads(run("inspect", "p.json", "--json", *NAMED, cwd=folder).stdout)
     assert plan["parameters"]["shared"] == front["front"][0]["parameters"]
     assert plan["ratio"] == plan["parameters"]["shared"] / plan["parameters"]["unshared"]
     backbone = json.loads(run("inspect", "resnet_cifar", "--json", cwd=folder).stdout)
@@ -153,12 +157,15 @@ def test_resuming_a_finished_search_changes_nothing_a_bigger_budget_goes_on(
 ) -> None:
     database = f"sqlite:///{folder / 'isoshare.db'}"
     before = Store(database).trials("s")
-    assert run("resume", "s", cwd=folder).returncode == 0
+    refused = run("resume", "s", cwd=folder)
+    assert refused.returncode == 2
+    assert "if you trust it, name it too, with --backbone my_net:net" in refused.stderr
+    assert run("resume", "s", *NAMED, cwd=folder).returncode == 0
     assert Store(database).trials("s") == before
-    done = run("resume", "s", "--trials", 5, "--storage", database, cwd=folder)
+    done = run("resume", "s", "--trials", 5, "--storage", database, *NAMED, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert len(Store(database).trials("s")) == 5
-    refused = run("resume", "s", "--trials", 2, cwd=folder)
+    refused = run("resume", "s", "--trials", 2, *NAMED, cwd=folder)
     assert refused.returncode == 2
     assert "--trials must be at least 5, got 2" in refused.stderr
 
