@@ -32,6 +32,10 @@ ATTEMPTS = 3
 """So many workers may die on a plan before it counts as failed."""
 
 
+SEARCHED = ("sampler", "random", "walk")
+"""Origins of trials that may be stopped early."""
+
+
 class Engine:
     """Ask, tell and fail for one study.
 
@@ -267,7 +271,7 @@ class Engine:
     def _is_to_be_stopped(self, job: Job) -> bool:
         """Whether a training has come to a rung and is not among the best there."""
         trial = self.ledger.trials[job.number]
-        if trial.state != "running" or not job.rungs:
-            return False
+        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
+            return False  # what others are compared with is trained to its end
         reached = self.ledger.reached(trial)
         return reached in job.rungs and not self.ledger.halving.goes_on(job.number, reached)

@@ -12,6 +12,12 @@ MOST = 8
 """A plan is measured at most so many times."""
 
 
+def times_measured(trial: TrialRecord, replicates: int) -> int:
+    """How often a finished trial was measured on the validation images."""
+    seeds = {one.seed for one in trial.measurements if one.split == "validation"}
+    return math.ceil(len(seeds) / replicates)
+
+
 class Repeats:
     """Counts what has been measured again and chooses what is next.
 
@@ -32,8 +38,7 @@ class Repeats:
     def note(self, trial: TrialRecord) -> None:
         """A trial as it is now."""
         if trial.state == "finished":
-            seeds = {one.seed for one in trial.measurements if one.split == "validation"}
-            self._times[trial.number] = math.ceil(len(seeds) / self._replicates)
+            self._times[trial.number] = times_measured(trial, self._replicates)
 
     def give_up(self, number: int) -> None:
         """A plan could not be measured again."""

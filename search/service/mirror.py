@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from search.constraints import measured_limits
+from search.repeats import times_measured
 from search.results.figures import Point, front_figure, points_of
 from search.results.history import History, history_of
 from search.results.pareto import Axis, Front, Results, axes_of, values_of
@@ -50,10 +51,15 @@ class Snapshot:
         """The study itself."""
         return self.results.study
 
-    @property
+    @cached_property
     def budget(self) -> int:
-        """Fewer trials than asked for if there are no more plans."""
-        return int(min(self.study.config["trials"], int(self.study.context["plans"])))
+        """Fewer trials than asked for where plans were measured again, or if there are no more."""
+        config = self.study.config
+        repeats = 0
+        if config.get("repeats"):
+            trials = self.results.finished
+            repeats = sum(times_measured(one, config["replicates"]) - 1 for one in trials)
+        return int(min(config["trials"] - repeats, int(self.study.context["plans"])))
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -66,7 +72,8 @@ class Snapshot:
         ended = sum(number for state, number in self.counts.items() if state != "running")
         seeds = self.study.config["replicates"]
         members = self.results.front.members
-        return ended >= self.budget and all(_tested(trial, seeds) for trial in members)
+        enough = ended >= self.budget or self.study.config.get("stop_at") is not None
+        return enough and all(_tested(trial, seeds) for trial in members)
 
     @property
     def front(self) -> bytes:
