@@ -21,7 +21,7 @@ from evaluators.evaluate import Measured, Split
 from evaluators.objectives import exact_values
 from search.config import SearchConfig
 from search.constraints import exact_limits
-from search.jobs import Job, Progress
+from search.jobs import SEARCHED, Job, Progress
 from search.ledger import Ledger
 from search.proposer import Proposer
 from space.search_space import SearchSpace
@@ -30,10 +30,6 @@ from storage.store import Store
 
 ATTEMPTS = 3
 """So many workers may die on a plan before it counts as failed."""
-
-
-SEARCHED = ("sampler", "random", "walk")
-"""Origins of trials that may be stopped early."""
 
 
 class Engine:

@@ -8,6 +8,9 @@ from search.results.pareto import Front
 from space.plan import SharingPlan
 from storage.records import Split
 
+SEARCHED = ("sampler", "random", "walk")
+"""Origins of trials that may be stopped early; the others are warm starts."""
+
 
 @dataclass(frozen=True)
 class Job:
