@@ -244,7 +244,7 @@ class Engine:
             origin=proposal.origin,
             state="running",
             exact=exact_values(self._recorded, self._space, proposal.plan),
-            proposal=proposal.memory,
+            proposal={**proposal.memory, "remaining": self._remaining},
             attempts=1,
         )
         self._store.add_trial(self._study.name, trial)

@@ -14,7 +14,9 @@ from search.config import make_config
 from search.engine import Engine
 from search.inline_driver import run_inline
 from search.jobs import Job
-from search.results.pareto import hypervolume
+from search.results.history import history_of
+from search.results.pareto import axes_of, hypervolume
+from search.results.plotly_json import history_plot
 from search.samplers import SAMPLERS, candidates
 from search.samplers.improvement import Staircase, hypervolumes
 from search.samplers.plan_features import PlanFeatures
@@ -159,3 +161,15 @@ def test_a_sampler_refuses_objectives_it_cannot_trade(store: Store) -> None:
     study = create_study(store, space, config)
     with pytest.raises(IsoshareError, match="take --sampler tpe"):
         Engine(store, study, config, space)
+
+
+def test_what_is_left_to_gain_is_kept_and_drawn(make_engine: MakeEngine, store: Store) -> None:
+    run_inline(make_engine(sampler="ehvi", trials=30), FakeMeasure())
+    study, trials = store.study("study"), store.trials("study")
+    history = history_of(study, axes_of(study), trials)
+    told = [moment.remaining for moment in history.moments if moment.remaining is not None]
+    assert told
+    assert all(0 <= share < 5 for share in told)
+    plot = history_plot(history)
+    assert [trace.get("yaxis", "y") for trace in plot["traces"]] == ["y2", "y"]
+    assert "y2" not in history_plot(history_of(study, axes_of(study), trials[:2]))

@@ -18,6 +18,8 @@ class Moment:
     """The front when a trial had ended.
 
     seconds: since the study was made, pauses included. finished: trials with all values by then.
+    remaining: what the sampler still expected to gain at most when it proposed the trial, as a
+    share of the hypervolume; None if it could not tell.
     """
 
     seconds: float
@@ -25,6 +27,7 @@ class Moment:
     finished: int
     front_size: int
     hypervolume: float
+    remaining: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,14 @@ class History:
         front = replace(front, excluded=(*self.front.excluded, *front.excluded))
         count = self.finished + 1
         seconds = max(0.0, (ended(trial) - study.created).total_seconds())
-        moment = Moment(seconds, trial.number, count, len(front.members), front.hypervolume)
+        moment = Moment(
+            seconds,
+            trial.number,
+            count,
+            len(front.members),
+            front.hypervolume,
+            trial.proposal.get("remaining"),
+        )
         return History(front, (*_changes(self.moments), moment), count)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.results.figures import FrontFigure, Point, axis_title
-from search.results.history import History
+from search.results.history import History, Moment
 from search.results.pareto import Axis
 from space.methods import METHODS
 
@@ -36,12 +36,17 @@ def front_plot(figure: FrontFigure) -> dict[str, Any]:
 
 
 def history_plot(history: History) -> dict[str, Any]:
-    """The hypervolume over the time since the study was made, in steps."""
+    """The hypervolume over the time since the study was made, in steps; on the right what may still
+    be gained, where the sampler could tell.
+    """
     minutes = [moment.seconds / 60 for moment in history.moments]
+    told = [moment for moment in history.moments if moment.remaining is not None]
     return {
         "x": {"title": "minutes since the start"},
         "y": {"title": "hypervolume"},
+        **({"y2": {"title": "at most still to gain"}} if told else {}),
         "traces": [
+            *([_remaining(told)] if told else []),
             {
                 "type": "scatter",
                 "mode": "lines",
@@ -51,8 +56,21 @@ def history_plot(history: History) -> dict[str, Any]:
                 "line": {"shape": "hv", "width": 2, "color": "accent"},
                 "customdata": [moment.finished for moment in history.moments],
                 "hovertemplate": "%{y:,.6g}<br>after %{customdata} trials<extra></extra>",
-            }
+            },
         ],
+    }
+
+
+def _remaining(told: Sequence[Moment]) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "at most still to gain",
+        "x": [moment.seconds / 60 for moment in told],
+        "y": [moment.remaining for moment in told],
+        "yaxis": "y2",
+        "line": {"width": 1.5, "color": "muted", "dash": "dot"},
+        "hovertemplate": "at most %{y:.1%} to gain<extra></extra>",
     }
 
 

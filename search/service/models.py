@@ -171,6 +171,7 @@ class Moment(BaseModel):
     finished: int
     front_size: int
     hypervolume: float
+    remaining: float | None = None
 
 
 class Hypervolume(BaseModel):

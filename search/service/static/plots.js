@@ -31,6 +31,9 @@ function layout(part, colors, type, legend) {
     margin: { l: 64, r: 24, t: 12, b: 52 },
     xaxis: { ...axis, title: { text: part.x.title }, type },
     yaxis: { ...axis, title: { text: part.y.title } },
+    ...(part.y2 && {
+      yaxis2: { ...axis, title: { text: part.y2.title }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", tickformat: ".0%" },
+    }),
     hoverlabel: { align: "left", bgcolor: colors.panel, bordercolor: colors.line, font: { color: colors.ink } },
     legend: { orientation: "h", y: -0.18, font: { color: colors.ink } },
     showlegend: legend, uirevision: `keep-${type}`, datarevision: figure.version, hovermode: "closest",
