@@ -89,6 +89,8 @@ def launch(
     seed: options.Seed = None,
     storage: options.Storage = None,
     ray_address: options.RayAddress = None,
+    cpus_per_trial: options.CpusPerTrial = None,
+    gpus_per_trial: options.GpusPerTrial = None,
     out: options.Out = None,
 ) -> None:
     """Search a network for its best sharing plans.

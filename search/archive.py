@@ -60,7 +60,7 @@ class _Context(_Open):
     unshared: int = Field(ge=1)
     plans: str = Field(pattern=r"^[0-9]{1,4000}$")
     objectives: dict[str, _Axis] = Field(min_length=2)
-    dataset: dict[str, str]
+    dataset: dict[str, Any]
     versions: dict[str, str]
 
 
@@ -84,6 +84,7 @@ class _Measurement(_Document):
     values: dict[str, float]
     seconds: float = Field(ge=0)
     conditions: dict[str, Any]
+    stored: AwareDatetime | None = None
 
 
 class _Proposal(_Open):
@@ -204,4 +205,8 @@ def _study_document(study: StudyRecord) -> dict[str, Any]:
 def _trial_document(trial: TrialRecord) -> dict[str, Any]:
     document = {**vars(trial), "banks": trial.plan.documents()}
     del document["plan"]
-    return {**document, "measurements": [vars(one) for one in trial.measurements]}
+    measurements = [
+        {**vars(one), "stored": one.stored and one.stored.astimezone(UTC).isoformat()}
+        for one in trial.measurements
+    ]
+    return {**document, "measurements": measurements}

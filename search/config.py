@@ -98,6 +98,8 @@ class SearchConfig(BaseModel):
     seed: int = Field(0, ge=0)
     storage: str = Field(default_factory=default_url)
     ray_address: str | None = None
+    cpus_per_trial: float = Field(1.0, gt=0)
+    gpus_per_trial: float | None = Field(None, ge=0)
     out: str | None = None
 
     @model_validator(mode="before")

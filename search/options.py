@@ -67,6 +67,18 @@ Workers = Annotated[
     int | None,
     typer.Option(metavar="N", show_default="one a CPU", help="Trainings that run side by side."),
 ]
+CpusPerTrial = Annotated[
+    float | None,
+    typer.Option(metavar="X", show_default="1.0", help="CPUs, and threads, of one training."),
+]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        show_default="an even share",
+        help="Accelerators of one training; below 1, trainings share one.",
+    ),
+]
 RayAddress = Annotated[
     str | None, typer.Option(metavar="A", help="An existing Ray cluster to run on.")
 ]

@@ -19,7 +19,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ IDLE_SECONDS = 0.1
 DEATHS_IN_A_ROW = 20
 """So many dead workers without a single result between them, and the search stops."""
 OUR_PACKAGES = ("space", "evaluators", "storage", "search")
+
+
+Share = dict[str, float]
+"""CPUs and accelerators, by Ray's names for them."""
 
 
 class DriverError(Exception):
@@ -155,10 +159,13 @@ class _Dispatcher(tune.Callback):
 
 
 @contextmanager
-def ray_cluster(workers: int, address: str | None = None) -> Iterator[None]:
+def ray_cluster(
+    workers: int, address: str | None = None, cpus: float = 1, gpus: float | None = None
+) -> Iterator[Share]:
     """Ray for as long as the context lasts: this machine, or the cluster at ``address``.
 
-    Raises IsoshareError if there is no cluster to join.
+    cpus and gpus: of one worker; gpus None: an even share of what is there. Gives what one worker
+    takes. Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
     """
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
@@ -173,13 +180,16 @@ def ray_cluster(workers: int, address: str | None = None) -> Iterator[None]:
             ) from error
     else:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on loopback only
-        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+        ray.init(
+            address="local", num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet
+        )
     for name in ("ray.tune", "ray.air", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
-        yield
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield _share(workers, cpus, gpus, there)
     finally:
         ray.shutdown()
 
@@ -191,24 +201,25 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def run_on_ray(engine: Engine, measure: Measure, workers: int) -> None:
+def run_on_ray(engine: Engine, measure: Measure, workers: int, share: Share | None = None) -> None:
     """Run jobs until the engine has none left, or until Ctrl-C: then ``engine.done`` is False.
 
-    workers: processes of one CPU each; on a cluster those that find no room wait for it.
+    workers: processes; on a cluster those that find no room wait for it. share: what each takes, as
+    ``ray_cluster`` says; one CPU if it is left out.
     Raises DriverError when the workers keep dying. Needs ``ray_cluster`` around it.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
-            _tuner(engine, measure, workers, folder).fit()
+            _tuner(engine, measure, workers, share or {"CPU": 1}, folder).fit()
     except tune.TuneError as error:
         raise _cause(error) from error
 
 
-def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.Tuner:
-    trainable = tune.with_parameters(Worker, measure=measure, threads=1)
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+def _tuner(engine: Engine, measure: Measure, workers: int, share: Share, folder: str) -> tune.Tuner:
+    threads = max(1, int(share["CPU"]))
+    trainable = tune.with_parameters(Worker, measure=measure, threads=threads)
     return tune.Tuner(
-        tune.with_resources(trainable, _share(workers, there.get("GPU", 0))),
+        tune.with_resources(trainable, share),
         tune_config=tune.TuneConfig(num_samples=workers, max_concurrent_trials=workers),
         run_config=tune.RunConfig(
             name="workers",
@@ -221,14 +232,22 @@ def _tuner(engine: Engine, measure: Measure, workers: int, folder: str) -> tune.
     )
 
 
-def _share(workers: int, accelerators: float) -> dict[str, float]:
-    """What one worker takes: a CPU and, where there are any, an equal part of an accelerator.
+def _share(workers: int, cpus: float, gpus: float | None, there: Mapping[str, float]) -> Share:
+    """What one worker takes of what is ``there``.
 
-    Ray hides accelerators from a worker that asks for none.
+    Accelerators are divided evenly if nothing is said of them: Ray hides them from a worker that
+    asks for none. Raises IsoshareError where not a single worker would find room.
     """
-    if not accelerators:
-        return {"CPU": 1}
-    return {"CPU": 1, "GPU": 1 / math.ceil(workers / accelerators)}
+    accelerators = there.get("GPU", 0)
+    if gpus is None:
+        gpus = 1 / math.ceil(workers / accelerators) if accelerators else 0
+    for name, option, wanted in (("CPU", "cpus", cpus), ("GPU", "gpus", gpus)):
+        if wanted > there.get(name, 0):
+            raise IsoshareError(
+                f"no training can start: --{option}-per-trial {wanted:g}, and there are "
+                f"{there.get(name, 0):g} {name}s in all; lower it, or add nodes"
+            )
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
 
 
 def _cause(error: BaseException) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -45,10 +46,13 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     for warning in prepared.warnings:
         warn(warning)
     _warm_up(prepared)
+    run: Callable[..., object] = run_simulated
     with ExitStack() as stack:
         if config.driver == "ray":
-            cluster = ray_cluster(config.workers, config.ray_address)
-            with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+            share = (config.cpus_per_trial, config.gpus_per_trial)
+            cluster = ray_cluster(config.workers, config.ray_address, *share)
+            taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+            run = partial(run_on_ray, share=taken)
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
         stack.enter_context(heartbeat(store, name))
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
@@ -56,7 +60,6 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if not engine.done:
-                run = run_on_ray if config.driver == "ray" else run_simulated
                 run(engine, prepared.measure, config.workers)
         except (DriverError, WriteError) as error:
             fail(f"{error}; go on with: {program()} resume {again}", FAILED)

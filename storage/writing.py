@@ -89,5 +89,5 @@ def _measurement_values(trial_id: int, measurement: MeasurementRecord) -> dict[s
         "values": measurement.values,
         "seconds": measurement.seconds,
         "conditions": measurement.conditions,
-        "stored": datetime.now(UTC).replace(tzinfo=None),
+        "stored": (measurement.stored or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None),
     }
