@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -183,6 +184,8 @@ def ray_cluster(
         ray.init(
             address="local", num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet
         )
+    # A machine that is shut down says so by SIGTERM, which Ray takes for itself: take it as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for name in ("ray.tune", "ray.air", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
