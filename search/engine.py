@@ -269,5 +269,6 @@ class Engine:
         trial = self.ledger.trials[job.number]
         if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
             return False  # what others are compared with is trained to its end
-        reached = self.ledger.reached(trial)
-        return reached in job.rungs and not self.ledger.halving.goes_on(job.number, reached)
+        halving = self.ledger.halving
+        reached = halving.last(job.number)
+        return reached in job.rungs and not halving.goes_on(job.number, reached)

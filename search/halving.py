@@ -45,11 +45,12 @@ class Halving:
         for epochs in reversed(self.rungs):
             best = self._best(epochs)
             for number in stopped:
-                if number in best and self._last(number) == epochs:
+                if number in best and self.last(number) == epochs:
                     return number
         return None
 
-    def _last(self, number: int) -> int:
+    def last(self, number: int) -> int:
+        """The last rung that a trial has come to, or 0."""
         return max((epochs for epochs, seen in self._seen.items() if number in seen), default=0)
 
     def _best(self, epochs: int) -> set[int]:

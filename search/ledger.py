@@ -58,7 +58,7 @@ class Ledger:
         self.trials[trial.number] = trial
         self._known.add(trial.plan.fingerprint)
         self.repeats.note(trial)
-        self.reached(trial)
+        self._note_rungs(trial)
 
     def end(self, trial: TrialRecord) -> None:
         """A trial has ended, or a finished one was measured again: the front may be another one."""
@@ -91,17 +91,14 @@ class Ledger:
             for limit, value in values.items()
         }
 
-    def reached(self, trial: TrialRecord) -> int:
-        """The last rung at which a trial has all its values, or 0; they are noted."""
-        last = 0
+    def _note_rungs(self, trial: TrialRecord) -> None:
+        """Let plans be compared at each rung at which a trial has all its values."""
         for rung in self.halving.rungs:
             values = [value_at(trial, axis.name, rung) for axis in self.axes]
             known = [value for value in values if value is not None]
             if len(known) == len(values):
                 pairs = zip(self.axes, known, strict=True)
                 self.halving.note(trial.number, rung, [comparable(*pair) for pair in pairs])
-                last = rung
-        return last
 
     def recalled(self) -> int | None:
         """A stopped trial that shall go on after all."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from evaluators.sharebench import Table
 from evaluators.tabular import TabularEvaluator
 from search.config import SearchConfig
 from search.prepared import Prepared, new_study, study_context
-from search.results.words import sites_of
+from search.results.words import recorded_sites, sites_of
 from space.costs import NetworkCosts
 from space.errors import IsoshareError
 from space.search_space import SearchSpace
@@ -41,9 +40,8 @@ def prepare_tabular_resume(config: SearchConfig, study: StudyRecord) -> Prepared
 def table_space(table: Table) -> SearchSpace:
     """The space of all plans of a table."""
     context, config = table.conditions["context"], table.conditions["config"]
-    record = StudyRecord("", datetime.now(UTC), config, context)
-    costs = NetworkCosts.of(context["costs"])
-    return SearchSpace(sites_of(record), context["unshared"], config["methods"], costs=costs)
+    sites, costs = recorded_sites(context), NetworkCosts.of(context["costs"])
+    return SearchSpace(sites, context["unshared"], config["methods"], costs=costs)
 
 
 def _prepared(

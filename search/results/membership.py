@@ -7,6 +7,7 @@ much is better is the probability.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from statistics import variance
 
 import numpy as np
@@ -27,7 +28,7 @@ def on_front(results: Results) -> dict[int, float]:
         return {}
     value = noisy[0]
     (cost,) = (axis for axis in front.axes if axis is not value)
-    spread = _seed_deviation(value, front.members)
+    spread = pooled_variance(trial.samples(value.name) for trial in front.members)[0] ** 0.5
     seeds = {trial.number: len(trial.samples(value.name)) for trial in front.members}
     usual = int(results.study.config.get("replicates", 1))
     compared = sorted(results.compared, key=lambda one: cost.sign * (one.value(cost.name) or 0))
@@ -49,9 +50,13 @@ def _is_noisy(axis: Axis, members: tuple[TrialRecord, ...]) -> bool:
     return any(len(trial.samples(axis.name)) > 1 for trial in members)
 
 
-def _seed_deviation(axis: Axis, members: tuple[TrialRecord, ...]) -> float:
-    """Pooled over the members that have several seeds."""
-    samples = [trial.samples(axis.name) for trial in members]
-    several = [some for some in samples if len(some) > 1]
-    total = sum(variance(some) * (len(some) - 1) for some in several)
-    return float((total / sum(len(some) - 1 for some in several)) ** 0.5)
+def pooled_variance(samples: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """The variance between seeds of one plan, over all plans that have several, and from how many
+    differences it is known; samples: of each plan.
+    """
+    total, known = 0.0, 0
+    for some in samples:
+        if len(some) > 1:
+            total += variance(some) * (len(some) - 1)
+            known += len(some) - 1
+    return total / max(known, 1), float(known)

@@ -7,6 +7,7 @@ Equal points all stay on the front.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -122,13 +123,16 @@ def value_at(trial: TrialRecord, objective: str, epochs: int) -> float | None:
     """An exact value, or the mean over the seeds after so many epochs of training."""
     if objective in trial.exact:
         return trial.exact[objective]
-    found = [
-        one.values[objective]
-        for one in trial.measurements
-        if one.split == "validation" and one.fidelity.get("epochs") == epochs
-        if objective in one.values
-    ]
-    return fmean(found) if found else None
+    return values_by_epoch(trial, objective).get(epochs)
+
+
+def values_by_epoch(trial: TrialRecord, objective: str) -> dict[int, float]:
+    """What was measured on the validation images after each number of epochs, a mean over seeds."""
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for one in trial.measurements:
+        if one.split == "validation" and objective in one.values:
+            found[one.fidelity.get("epochs", 0)].append(one.values[objective])
+    return {epochs: fmean(values) for epochs, values in found.items()}
 
 
 def with_all_values(axes: Sequence[Axis], trials: Sequence[T]) -> list[T]:

@@ -8,7 +8,7 @@ from search.results.drawing import write_html
 from search.results.export import plan_file
 from search.results.figures import front_figure
 from search.results.pareto import Results, excluded_in_words, knee
-from space.backbones import BACKBONES, HARMLESS
+from space.backbones import is_own
 
 
 def write_results(results: Results, folder: Path) -> None:
@@ -41,5 +41,4 @@ def next_commands(results: Results, folder: Path) -> list[str]:
 
 def trust(backbone: str) -> str:
     """What a command needs more, that builds a backbone of the user's own."""
-    known = backbone in BACKBONES or backbone.startswith(HARMLESS)
-    return "" if known or not backbone else f" --backbone {backbone}"
+    return f" --backbone {backbone}" if backbone and is_own(backbone) else ""

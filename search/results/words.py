@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from space.methods import METHODS
 from space.plan import Bank, SharingPlan
@@ -12,8 +13,13 @@ from storage.records import Split, StudyRecord, TrialRecord
 
 def sites_of(study: StudyRecord) -> tuple[Site, ...]:
     """The sites of the backbone of a study, in module order, as the study recorded them."""
+    return recorded_sites(study.context)
+
+
+def recorded_sites(context: Mapping[str, Any]) -> tuple[Site, ...]:
+    """The sites in the context of a study."""
     return tuple(
-        Site(**{**row, "kernel_size": tuple(row["kernel_size"])}) for row in study.context["sites"]
+        Site(**{**row, "kernel_size": tuple(row["kernel_size"])}) for row in context["sites"]
     )
 
 

@@ -7,13 +7,14 @@ import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluators.objectives import OBJECTIVES
-from search.results.pareto import Axis
+from search.results.membership import pooled_variance
+from search.results.pareto import Axis, values_by_epoch
 from search.samplers.history import History
 from search.samplers.plan_features import PlanFeatures
 from search.samplers.surrogate import Belief, Surrogate
@@ -131,13 +132,8 @@ class Beliefs:
 
     def _seed_variance(self) -> tuple[float, float]:
         """Pooled over the plans that have several seeds, and from how many differences."""
-        total, known = 0.0, 0
-        for trial in self._history.trials.values():
-            samples = trial.samples(self._axis.name) if trial.state == "finished" else []
-            if len(samples) > 1:
-                total += variance(samples) * (len(samples) - 1)
-                known += len(samples) - 1
-        return total / max(known, 1), float(known)
+        finished = (t for t in self._history.trials.values() if t.state == "finished")
+        return pooled_variance(trial.samples(self._axis.name) for trial in finished)
 
     def _samples(self, trials: Collection[TrialRecord]) -> list[_Sample]:
         found = [self._sample(trial) for trial in trials if trial.state == "finished"]
@@ -164,28 +160,19 @@ class Beliefs:
         for trial in trials:
             if trial.state == "finished":
                 final = trial.value(self._axis.name)
-                for epoch, value in _rungs(trial, self._axis.name).items():
+                for epoch, value in values_by_epoch(trial, self._axis.name).items():
                     if final is not None:
                         pairs[epoch].append((value, final))
         lines = {epoch: _line(both) for epoch, both in pairs.items() if len(both) >= PAIRS}
         found = []
         for trial in early:
-            known = _rungs(trial, self._axis.name)
+            known = values_by_epoch(trial, self._axis.name)
             last = max((epoch for epoch in known if epoch in lines), default=None)
             if last is not None:
                 slope, level, trust = lines[last]
                 mean = -self._axis.sign * (level + slope * known[last])
                 found.append(_Sample(trial.plan, mean, trust, self._cost(trial.plan)))
         return found
-
-
-def _rungs(trial: TrialRecord, objective: str) -> dict[int, float]:
-    """The mean of what was measured after each number of epochs."""
-    found: defaultdict[int, list[float]] = defaultdict(list)
-    for one in trial.measurements:
-        if one.split == "validation" and objective in one.values:
-            found[one.fidelity.get("epochs", 0)].append(one.values[objective])
-    return {epoch: fmean(values) for epoch, values in found.items()}
 
 
 def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:

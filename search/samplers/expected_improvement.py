@@ -70,8 +70,10 @@ class ImprovementSampler:
         In a small space over all plans, with 95 % confidence in the surrogate; unknown in a larger
         one, and while too little is known.
         """
+        if not self._candidates.are_all:
+            return None
         evidence = self._beliefs.evidence()
-        if len(evidence.measured) < START or not self._candidates.are_all:
+        if len(evidence.measured) < START:
             return None
         there = self._staircase(evidence, pending=False).hypervolume
         rng = random.Random(len(evidence.measured))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -175,7 +174,7 @@ def get_hypervolume(study: One) -> models.Hypervolume:
     return models.Hypervolume(
         study=study.study.name,
         reference_point=study.results.front.reference_point,
-        moments=[models.Moment(**asdict(moment)) for moment in study.history.moments],
+        moments=list(study.history.moments),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search.results.history import Moment
 from storage.records import Split, TrialState
 
 State = Literal["starting", "running", "interrupted", "finished", "failed"]
@@ -161,17 +162,6 @@ class Front(BaseModel):
     failed: int
     excluded: int
     front: list[FrontMember]
-
-
-class Moment(BaseModel):
-    """The front when a trial had ended, ``seconds`` after the study was made."""
-
-    seconds: float
-    trial: int
-    finished: int
-    front_size: int
-    hypervolume: float
-    remaining: float | None = None
 
 
 class Hypervolume(BaseModel):

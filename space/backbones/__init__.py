@@ -44,12 +44,17 @@ HARMLESS = "torchvision.models:"
 """What stands there builds networks."""
 
 
+def is_own(name: str) -> bool:
+    """Whether a backbone is code of the user's own, that naming it would run."""
+    return name not in BACKBONES and not name.startswith(HARMLESS)
+
+
 def check_named(name: str, named: str | None, where: str) -> None:
     """Refuse code of others that only a file or a database names. Raises BackboneError.
 
     named: what the user has named. where: what names the backbone, as ``plan.json``.
     """
-    if name not in BACKBONES and name != named and not name.startswith(HARMLESS):
+    if is_own(name) and name != named:
         raise BackboneError(
             f"{where} names backbone {name!r}, which is code that would be imported and run: if "
             f"you trust it, name it too, with --backbone {name}"
