@@ -221,7 +221,7 @@ class Engine:
             fidelity={"epochs": measured.epochs or self._config.epochs},
             values=measured.values,
             seconds=measured.seconds,
-            conditions=self._conditions,
+            conditions={**self._conditions, **measured.conditions},
         )
 
     def _test_queue(self) -> deque[Job]:
