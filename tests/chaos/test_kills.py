@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = str(ROOT / "run_search.py")
 KILLS = int(os.environ.get("ISOSHARE_KILLS", "4"))
 KINDS = ("node", "driver", "worker")
-SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 120
+SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 300
 LAUNCH = (
     f"launch --study s --backbone resnet_cifar --backbone-arg depth=14 --backbone-arg width=2 "
     f"--trials {BUDGET} --epochs 2 --replicates {SEEDS} --workers {WORKERS}"
