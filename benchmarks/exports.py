@@ -80,7 +80,8 @@ class Exported:
         beyond = [f"+{size - self.unique:,}" for size in (self.safetensors, self.onnx)]
         differences = [f"{one:.1e}" for one in (self.difference, self.baked_difference)]
         sizes = (f"{self.parameters:,}", f"{self.unique:,}", *beyond, f"{self.baked:,}")
-        return f"| {' | '.join((self.backbone, self.method, *sizes, *differences))} |"
+        numbers = (*sizes, f"{self.largest:.2g}", *differences)
+        return f"| {' | '.join((self.backbone, self.method, *numbers))} |"
 
 
 def exported(backbone: str, method: str) -> Exported:
@@ -168,7 +169,7 @@ def main() -> None:
     options = parser.parse_args()
     print(
         "| backbone | method | parameters | tensors | safetensors | ONNX | ONNX, baked "
-        "| difference | baked |\n|---|---|---|---|---|---|---|---|---|"
+        "| largest logit | difference | baked |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     kept = True
     for backbone in options.backbones.split(","):
