@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: search test check unit chaos fuzz audit format clean
+.PHONY: search test check unit chaos fuzz exports audit format clean
 
 search: $(INSTALLED)  ## a first search, on digits: about three minutes on two cores
 	$(BIN)/python run_search.py launch
@@ -25,6 +25,9 @@ chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, and a minute of eig
 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
+
+exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors: minutes
+	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py
 
 audit: $(VENV)/installed-dev  ## known vulnerabilities of what is pinned, and risky code of ours
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[audit]'

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from search import options
+from search.completion import study_names
 from search.session import search_on_terminal, train_on_terminal
 from search.terminal import (
     DONE,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Search which convolutions of a CNN can share their weights, and take the best plan home.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -191,7 +191,12 @@ def pareto(
 @app.command()
 def export(
     target: Annotated[
-        str, typer.Argument(metavar="STUDY|model.safetensors", help="A study, or a trained file.")
+        str,
+        typer.Argument(
+            metavar="STUDY|model.safetensors",
+            help="A study, or a trained file.",
+            autocompletion=study_names,
+        ),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")
@@ -419,7 +424,7 @@ def main() -> None:
     for command in app.registered_commands:
         command.help = as_called(getdoc(command.callback) or "")
     try:
-        raise SystemExit(app(standalone_mode=False) or DONE)
+        raise SystemExit(app(prog_name=Path(sys.argv[0]).name, standalone_mode=False) or DONE)
     except IsoshareError as error:
         fail(str(error), WRONG)
     except typer.TyperException as error:

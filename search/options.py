@@ -10,7 +10,12 @@ from typing import Annotated, Literal
 
 import typer
 
-Name = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study.")]
+from search.completion import backbone_names, dataset_names, study_names
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="The name of a study.", autocompletion=study_names),
+]
 Format = Annotated[
     Literal["json", "safetensors", "onnx", "optuna"],
     typer.Option(
@@ -32,10 +37,22 @@ Storage = Annotated[
     ),
 ]
 DeleteStudy = Annotated[
-    str | None, typer.Option("--delete", metavar="NAME", help="Remove this study; asks first.")
+    str | None,
+    typer.Option(
+        "--delete",
+        metavar="NAME",
+        help="Remove this study; asks first.",
+        autocompletion=study_names,
+    ),
 ]
 ArchiveStudy = Annotated[
-    str | None, typer.Option("--archive", metavar="NAME", help="Write this study to a file (-o).")
+    str | None,
+    typer.Option(
+        "--archive",
+        metavar="NAME",
+        help="Write this study to a file (-o).",
+        autocompletion=study_names,
+    ),
 ]
 RestoreStudy = Annotated[
     Path | None,
@@ -98,6 +115,7 @@ Backbone = Annotated[
     str | None,
     typer.Option(
         metavar="B",
+        autocompletion=backbone_names,
         show_default="a small resnet_cifar",
         help="For small images convmixer, dacnn_mix, dacnn_plain, densenet_bc, fashion_cnn, "
         "resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, resnet34, "
@@ -118,6 +136,7 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         metavar="D",
+        autocompletion=dataset_names,
         show_default="digits",
         help="digits, cifar10, cifar100, svhn, fashion_mnist, or folder:PATH with "
         "train/CLASS/ and test/CLASS/, or CLASS/.",

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 import run_search
-from search.config import make_config
+from benchmarks.pictures import groups_svg
+from evaluators import EVALUATORS
+from evaluators.objectives import OBJECTIVES
+from search import archive
+from search.results.export import plan_file
+from search.results.pareto import load_results
+from space import apply_plan, count_parameters
+from space.backbones import build_backbone
+from space.methods import METHODS
+from space.plan import PlanFile
+from storage.store import Store
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the README in one language."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-    return [text for name, text in found if name == language]
 
 
 def commands() -> dict[str, typer.models.CommandInfo]:
@@ -38,11 +42,17 @@ def test_the_readme_lists_the_commands() -> None:
     assert table == list(commands())
 
 
-def tree() -> set[str]:
-    """The paths that the README's tree shows."""
-    (text,) = [block for block in blocks("") if block.startswith("run_search.py")]
+def tree_of(document: Path) -> str:
+    """The file tree that a document shows."""
+    (text,) = re.findall(
+        r"^```\n(run_search\.py.*?)^```$", document.read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    return str(text)
+
+
+def paths_of(tree: str) -> set[str]:
     paths, parents = set(), [""]
-    for line in text.splitlines():
+    for line in tree.splitlines():
         name = line.split()[0]
         depth = (len(line) - len(line.lstrip())) // 2
         parents = [*parents[: depth + 1], f"{parents[depth]}{name}"]
@@ -50,7 +60,7 @@ def tree() -> set[str]:
     return paths
 
 
-def test_the_tree_of_the_readme_is_what_lies_there() -> None:
+def test_the_tree_for_contributors_is_what_lies_there() -> None:
     files = {
         path.relative_to(ROOT).as_posix()
         for package in ("space", "evaluators", "storage", "search")
@@ -58,47 +68,24 @@ def test_the_tree_of_the_readme_is_what_lies_there() -> None:
         if path.suffix in {".py", ".json"} and path.name != "__init__.py"
     }
     folders = {f"{Path(name).parent.as_posix()}/" for name in files} | {"search/samplers/"}
-    assert tree() == files | folders | {"run_search.py", "tests/", "benchmarks/", "docs/"}
+    there = files | folders | {"run_search.py", "tests/", "benchmarks/", "docs/"}
+    assert paths_of(tree_of(ROOT / "CONTRIBUTING.md")) == there
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    for code in blocks("python"):
-        expected = [int(number) for number in re.findall(r"#( \d+)+$", code, flags=re.MULTILINE)]
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert not expected or done.stdout.split()[-1] == str(expected[-1])
+def test_the_tree_of_the_readme_is_a_part_of_it() -> None:
+    short, whole = tree_of(ROOT / "README.md"), tree_of(ROOT / "CONTRIBUTING.md")
+    assert paths_of(short) < paths_of(whole)
+    assert set(short.splitlines()) < set(whole.splitlines())
 
 
-def test_the_toml_of_the_readme_is_a_configuration() -> None:
-    (text,) = blocks("toml")
-    assert make_config(tomllib.loads(text)).backbone_arg == {"depth": 14, "width": 4}
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
-def test_the_shell_commands_of_the_readme_exist() -> None:
-    make = re.findall(r"make (\w+)", "\n".join(blocks("sh")))
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert set(make) <= set(targets)
-    text = "\n".join(blocks("sh")).replace("\\\n", " ")
-    calls = re.findall(r"run_search\.py (\w+)([^#\n]*)", text)
-    assert {name for name, _ in calls} <= set(commands())
-    for name, arguments in calls:
-        known = subprocess.run(
-            [sys.executable, "run_search.py", name, "--help"],
-            cwd=ROOT,
-            env={"COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for option in re.findall(r"--[a-z-]+", arguments):
-            assert option in known, f"{name} has no {option}"
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.(?:md|ipynb))\)", README))
+    pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")}
+    assert linked == pages
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -114,7 +101,64 @@ def test_files_named_in_the_documents_exist(document: Path) -> None:
         assert (ROOT / name).exists() or "NAME" in name, f"{document.name} names {name}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_commands_behind_figures_exist(document: Path) -> None:
+    for name in re.findall(r"benchmarks/\w+\.py", document.read_text()):
+        assert (ROOT / name).is_file(), f"{document.name} names {name}"
+
+
+def fields_of(model: type[BaseModel]) -> Iterator[str]:
+    """The names that a document of this model may have, those within it included."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from fields_of(inner)
+
+
+@pytest.mark.parametrize("model", [PlanFile, archive._Header, archive._Trial, archive._Context])
+def test_the_page_of_file_formats_says_every_field(model: type[BaseModel]) -> None:
+    page = (ROOT / "docs" / "file-formats.md").read_text()
+    assert {name for name in fields_of(model) if f"`{name}`" not in page} == set()
+
+
+def test_it_says_every_option_of_every_method() -> None:
+    page = (ROOT / "docs" / "file-formats.md").read_text()
+    for name, row in METHODS.items():
+        assert f"| `{name}` | `{next(iter(row.options.model_fields))}` |" in page
+        assert all(f"| `{option}` |" in page for option in row.options.model_fields)
+
+
+def test_it_says_what_an_export_adds(small_search: Path) -> None:
+    page = (ROOT / "docs" / "file-formats.md").read_text()
+    results = load_results(Store(f"sqlite:///{small_search / 'isoshare.db'}"), "s")
+    written = plan_file(results.study, results.front.members[0]).provenance
+    assert {key for key in written if f"`{key}`" not in page} == set()
+
+
+def test_the_plan_in_it_fits_its_backbone() -> None:
+    page = (ROOT / "docs" / "file-formats.md").read_text()
+    (text,) = re.findall(r"^```json\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    file = PlanFile.parse(text)
+    assert file.backbone is not None
+    assert file.parameters is not None
+    network = build_backbone(file.backbone.name, file.backbone.arguments)
+    assert count_parameters(network) == file.parameters.unshared
+    assert count_parameters(apply_plan(network, file.plan)) == file.parameters.shared
+
+
+@pytest.mark.parametrize("table", [OBJECTIVES, METHODS, EVALUATORS])
+def test_the_concepts_name_every_row(table: Mapping[str, object]) -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    assert [name for name in table if f"| `{name}` |" not in page] == []
+
+
 @pytest.mark.parametrize("name", list(commands()))
 def test_every_command_has_help_with_an_example(name: str) -> None:
     help_text = commands()[name].callback.__doc__ or ""
     assert f"Example: run_search.py {name}" in help_text
+
+
+def test_the_picture_of_groups_is_what_is_drawn_today() -> None:
+    drawn = (ROOT / "docs" / "pictures" / "groups.svg").read_text()
+    assert drawn == groups_svg(), "draw it again: python benchmarks/pictures.py"

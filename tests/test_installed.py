@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+
+from space.plan import PlanFile
+from storage import schema
+from storage.database import make_engine, parse_url
+from tests.test_migrations import migrate_to
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("space", "evaluators", "storage", "search")
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The contents of the wheel, as pip would lay them out."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what git knows, because building leaves folders behind."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
@@ -28,75 +38,107 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         check=True,
     ).stdout.splitlines()
-    for name in tracked:  # a copy: building leaves folders behind
+    for name in tracked:
         target = source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "-w", str(folder), str(source)], check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(folder / "site")
-    return folder / "site"
+    (built,) = folder.glob("*.whl")
+    return built
 
 
-def test_the_wheel_holds_all_modules_and_the_files_they_read(unpacked: Path) -> None:
+@pytest.fixture(scope="module")
+def program(wheel: Path) -> Path:
+    """The command, in an environment with the wheel and, of everything else, what is here."""
+    place = wheel.parent / "environment"
+    venv.create(place, symlinks=True)
+    python = place / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps"]
+    subprocess.run([*pip, "--no-index", str(wheel)], check=True, capture_output=True)
+    (packages,) = place.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    return place / "bin" / "isoshare"
+
+
+def test_the_wheel_holds_all_modules_and_the_files_they_read(wheel: Path) -> None:
     wanted = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     } | {"run_search.py"}
-    held = {
-        path.relative_to(unpacked).as_posix()
-        for path in unpacked.rglob("*")
-        if path.is_file() and ".dist-info" not in path.as_posix()
-    }
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == wanted
-    (entry,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "isoshare = run_search:main" in entry.read_text()
 
 
-def isoshare(unpacked: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command as pip would install it: a script that calls its entry point."""
-    script = unpacked / "isoshare"
-    script.write_text("import sys\nfrom run_search import main\nsys.exit(main())\n")
-    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
+def isoshare(program: Path, *arguments: str, cwd: Path, code: int = 0) -> str:
+    """What a command prints that ends with this code."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [str(program), *arguments],
         cwd=cwd,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
 
 
-def test_the_command_works_from_any_folder(unpacked: Path, small_search: Path) -> None:
-    place = small_search / "elsewhere"
-    place.mkdir()
-    (place / "my_net.py").write_text(
+def test_a_search_is_made_and_taken_home_in_any_folder(program: Path, tmp_path: Path) -> None:
+    code = "import search, run_search; print(search.__file__, run_search.__file__)"
+    python = program.parent / "python"
+    used = subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True)
+    assert used.count(str(program.parent.parent)) == 2  # not the files of this checkout
+    table = ("--driver", "simulate", "--table", "sharebench-digits", "--trials", "4")
+    said = isoshare(program, "launch", *table, "--study", "s", cwd=tmp_path)
+    assert "isoshare inspect isoshare-out/s/plan.json" in said
+    assert "run_search" not in said
+    isoshare(program, "export", "s", "-o", "plan.json", cwd=tmp_path)
+    refused = isoshare(program, "export", "s", "--trial", "9", "-o", "x", cwd=tmp_path, code=2)
+    assert "'isoshare pareto STUDY' lists" in refused
+    isoshare(program, "report", "s", "-o", "report.html", cwd=tmp_path)
+    assert PlanFile.load(tmp_path / "plan.json").provenance["study"] == "s"
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+def test_it_finds_a_network_in_the_folder_where_it_is_called(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(
         "from space.backbones.resnet_cifar import resnet_cifar\n"
         "def net(classes, in_channels):\n"
         "    return resnet_cifar(8, 2, classes, in_channels)\n"
     )
-    done = isoshare(unpacked, "studies", "--storage", "sqlite:///../isoshare.db", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert "resnet_cifar" in done.stdout
     own = ("my_net:net", "--backbone-arg", "classes=10", "--backbone-arg", "in_channels=1")
-    done = isoshare(unpacked, "inspect", *own, "--json", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["backbone"] == "my_net:net"
+    found = json.loads(isoshare(program, "inspect", *own, "--json", cwd=tmp_path))
+    assert found["backbone"] == "my_net:net"
 
 
-def test_it_calls_itself_as_it_was_called(
-    unpacked: Path, small_search: Path, tmp_path: Path
-) -> None:
-    database = f"sqlite:///{small_search / 'isoshare.db'}"
-    for arguments, says in (
-        (("export", "--help"), "Example: isoshare export digits"),
-        (("studies",), "'isoshare launch' makes one"),
-        (("launch", "--study", "s", "--storage", database), "with 'isoshare resume s'"),
-    ):
-        done = isoshare(unpacked, *arguments, cwd=tmp_path)
-        assert says in done.stdout + done.stderr
-        assert "run_search" not in done.stdout + done.stderr
+def test_it_calls_itself_as_it_was_called(program: Path, tmp_path: Path) -> None:
+    assert "Example: isoshare export digits" in isoshare(program, "export", "--help", cwd=tmp_path)
+    assert "'isoshare launch' makes one" in isoshare(program, "studies", cwd=tmp_path)
+
+
+def test_it_upgrades_an_old_database(program: Path, tmp_path: Path) -> None:
+    engine = make_engine(parse_url(f"sqlite:///{tmp_path / 'isoshare.db'}"))
+    migrate_to(engine, schema.FIRST)
+    engine.dispose()
+    assert schema.NEWEST in isoshare(program, "upgrade", cwd=tmp_path)
+
+
+def test_it_serves_its_pages(program: Path, tmp_path: Path) -> None:
+    serving = subprocess.Popen(
+        [str(program), "serve", "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert serving.stdout is not None
+        (address,) = re.findall(r"http://\S+/", serving.stdout.readline())
+        for path in ("", "api/v1/health", "api/v1/openapi.json", "static/app.js", "plotly.js"):
+            with urlopen(f"{address}{path}", timeout=60) as answer:
+                assert (answer.status, bool(answer.read())) == (200, True), path
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(timeout=60) == 0
+    finally:
+        serving.kill()
+        serving.communicate()

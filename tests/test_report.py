@@ -15,7 +15,7 @@ import pytest
 from search.config import make_config
 from search.inline_driver import run_inline
 from search.results.pareto import Results, knee, load_results
-from search.results.report import launch_command, study_report, write_report
+from search.results.report import in_lines, launch_command, study_report, write_report
 from space.errors import IsoshareError
 from space.plan import PlanFile
 from storage.records import StudyRecord
@@ -91,6 +91,14 @@ def test_its_first_command_is_the_same_search(results: Results, options: dict[st
             given[key] = words.pop(0)
     assert given["study"] == "my study"
     assert make_config(given).document() == config.document()
+
+
+def test_long_commands_are_broken_where_a_shell_goes_on() -> None:
+    command = shlex.join(["isoshare", "launch", "--study", "a b", *("--option", "value") * 12])
+    typed = in_lines(command)
+    assert max(map(len, typed.splitlines())) <= 98
+    assert shlex.split(typed.replace("\\\n", "")) == shlex.split(command)
+    assert in_lines("isoshare reproduce plan.json") == "isoshare reproduce plan.json"
 
 
 def test_the_command_writes_it_without_torch(

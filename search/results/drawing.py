@@ -142,7 +142,7 @@ def _draw_references(axes: Axes, figure: FrontFigure) -> None:
             point.label,
             (point.x, point.y),
             textcoords="offset points",
-            xytext=(-8 if beyond_middle else 8, -16),
+            xytext=(-8 if beyond_middle else 8, 8),
             ha="right" if beyond_middle else "left",
             color=ORANGE,
         )
@@ -205,8 +205,10 @@ def _add_references(drawing: object, points: Sequence[Point], hollow: bool) -> N
             "symbol": "diamond-open" if hollow else "diamond",
         },
         text=[point.label for point in points],
-        textposition=["bottom right" if point.x == leftmost else "bottom left" for point in points],
+        # Above: the staircase and what it dominates lie below.
+        textposition=["top right" if point.x == leftmost else "top left" for point in points],
         textfont={"color": ORANGE},
+        cliponaxis=False,
         hovertext=[point.hover for point in points],
         hovertemplate="%{hovertext}<extra></extra>",
         name="references",

@@ -104,6 +104,7 @@ def write_report(results: Results, path: Path, trial: TrialRecord | None = None)
         svg=draw_svg(report.picture),
         words=in_words(report.picture),
         brief=brief_of,
+        typed=in_lines,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
     temporary = Path(f"{path}.part")
@@ -134,6 +135,16 @@ def launch_command(study: StudyRecord) -> str:
         if value is not True:
             words.append(",".join(value) if isinstance(value, list) else f"{value}")
     return shlex.join(words)
+
+
+def in_lines(command: str, width: int = 96) -> str:
+    """A long command over several lines, as a shell takes it."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return " \\\n".join(lines)
 
 
 def _question(results: Results) -> tuple[str, ...]:

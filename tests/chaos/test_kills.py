@@ -82,6 +82,10 @@ class Search:
     folder: Path
     seen: dict[Key, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """One store for all looks: it waits for a database that it has met."""
+        self.store = Store(self.url)
+
     def start(self, *command: str) -> None:
         """A new driver."""
         with (self.folder / "log").open("a") as log:
@@ -112,9 +116,7 @@ class Search:
 
     def check(self) -> dict[Key, float]:
         """The invariants; returns what is measured."""
-        store = Store(self.url)
-        trials = store.trials("s") if any(store.studies()) else []
-        store.close()
+        trials = self.store.trials("s") if any(self.store.studies()) else []
         now = measurements(trials)
         assert {key: now.get(key) for key in self.seen} == self.seen, "what was measured is lost"
         assert [trial.number for trial in trials] == list(range(len(trials)))
@@ -134,13 +136,11 @@ class Search:
         self.driver.kill()
         self.driver.wait()
         self.check()
-        store = Store(self.url)
-        budget = len(store.trials("s")) + 2
+        budget = len(self.store.trials("s")) + 2
         self.start("resume", "s", "--trials", str(budget), "--workers", str(WORKERS))
         assert self.driver.wait(PATIENCE) == 0, (self.folder / "log").read_text()
         self.check()
-        trials = store.trials("s")
-        store.close()
+        trials = self.store.trials("s")
         assert len(trials) == budget
         assert {trial.state for trial in trials} <= {"finished", "failed"}
         assert (self.folder / "plan.json").exists()
@@ -216,6 +216,8 @@ def test_random_kills_lose_nothing_and_count_nothing_twice(
             seconds[kind].append(time.monotonic() - started)
         trials = [trial for search in searches for trial in search.finish()]
         searches[0].refuses_to_go_on_without_a_node_that_can_train()
+    for search in searches:
+        search.store.close()
     report(trials, seconds)
 
 

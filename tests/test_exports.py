@@ -1,0 +1,24 @@
+"""Large networks as files, the whole way: sizes, outputs, a fresh process.
+
+One case here; all of them, every method on three backbones, with ISOSHARE_ALL_EXPORTS=1 (minutes).
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+
+import pytest
+
+from benchmarks.exports import BACKBONES, exported
+from space.methods import METHODS
+
+ALL = list(product(BACKBONES, METHODS))
+CASES = ALL if os.environ.get("ISOSHARE_ALL_EXPORTS") == "1" else [("resnet_cifar", "filter_basis")]
+
+
+@pytest.mark.parametrize(("backbone", "method"), CASES)
+def test_files_keep_their_limits(backbone: str, method: str) -> None:
+    row = exported(backbone, method)
+    assert row.keeps_limits, row
+    assert row.unique <= min(row.safetensors, row.onnx)  # nothing is missing
