@@ -124,8 +124,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class RunningDriver:
+    """The process that runs a study: it holds the lease and has been heard of lately."""
+
+    host: str
+    process: int
+    since: datetime
+
+
+@dataclass(frozen=True)
 class StudySummary:
-    """One line about a study."""
+    """One line about a study. repeats: how often plans were measured again with new seeds."""
 
     name: str
     created: datetime
@@ -133,3 +142,4 @@ class StudySummary:
     finished: int
     failed: int
     stopped: int = 0
+    repeats: int = 0

@@ -13,8 +13,6 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from search.results.plan_picture import PALETTE
-from search.results.words import brief
 from search.service.errors import Problem
 from search.service.security import role_of
 
@@ -47,11 +45,10 @@ templates.env.filters |= {
     "words": lambda name: str(name).replace("_", " "),
     "segment": lambda text: quote(str(text), safe=""),
 }
+# Names of older studies: "/" ends a segment however it is written, dots lead elsewhere.
+templates.env.tests["addressable"] = lambda name: "/" not in name and name not in (".", "..")
 templates.env.globals |= {
     "with_error": with_error,
-    "bank_number": lambda place: place + 1,
-    "bank_color": lambda place: PALETTE[place % len(PALETTE)],
-    "brief": brief,
     "plotly_address": f"/plotly.js?v={version('plotly')}",
 }
 
