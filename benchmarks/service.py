@@ -32,7 +32,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +92,25 @@ def measure(engine: Engine, unshared: int) -> bool:
     return unshared > 0
 
 
-def fill(url: str, name: str, trials: int) -> None:
+def fill(url: str, trials: int) -> None:
     """A study with so many finished trials, and room for as many."""
     shared, options = space(), config(2 * trials)
     context = study_context(options, shared, {"name": "none", "fingerprint": "none"})
     store = Store(url)
-    store.create_study(StudyRecord(name, datetime.now(UTC), options.document(), context))
-    engine = Engine(store, store.study(name), options, shared)
+    store.create_study(StudyRecord("big", datetime.now(UTC), options.document(), context))
+    engine = Engine(store, store.study("big"), options, shared)
     for _ in range(trials):
         measure(engine, shared.unshared)
+    store.close()
+
+
+def copy(url: str, studies: int) -> None:
+    """So many more studies with the first trials of "big"; few of them are large."""
+    store = Store(url)
+    study, trials = store.study("big"), store.trials("big")
+    for number in range(studies):
+        some = trials if number < LARGE - 1 else trials[:FEW]
+        store.restore_study(replace(study, name=f"study-{number}"), partial(iter, some))
     store.close()
 
 
@@ -260,9 +272,8 @@ def main() -> None:
     report: dict[str, Any] = {"options": vars(options)}
     with tempfile.TemporaryDirectory() as folder:
         url = options.storage or f"sqlite:///{folder}/benchmark.db"
-        for number in range(options.studies - 1):
-            fill(url, f"study-{number}", options.trials if number < LARGE - 1 else FEW)
-        fill(url, "big", options.trials)
+        fill(url, options.trials)
+        copy(url, options.studies - 1)
         addresses = ADDRESSES if options.studies == 1 else LISTS
         with serving(url) as port:
             report["first answers, s"] = {key: first_answer(port, key) for key in addresses}
