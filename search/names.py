@@ -18,7 +18,7 @@ def check_name(name: str) -> str:
     """The name, if a new study may have it. Raises IsoshareError."""
     if len(name) > LONGEST or not re.fullmatch(NAME, name):
         raise IsoshareError(
-            "a study name has letters from A to z, digits, '_', '.' and '-', begins with a letter "
+            "a study name has letters (A-Z, a-z), digits, '_', '.' and '-', begins with a letter "
             f"or digit, and has at most {LONGEST} characters, got {name[: LONGEST + 1]!r}"
         )
     return name

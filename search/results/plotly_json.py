@@ -160,15 +160,10 @@ def _stopped(points: Sequence[Point]) -> Trace:
 
 
 def _references(points: Sequence[Point]) -> Trace:
-    """The papers' plans and the unshared network: hollow diamonds around their points, named."""
+    """The papers' plans and the unshared network: hollow diamonds around their points. ``text`` has
+    their names, which the page puts where there is room.
+    """
     trace = _points("reference", points, 15, "references")
     del trace["error_x"], trace["error_y"]
-    places = [point.x for point in points]
-    middle = (min(places) + max(places)) / 2 if places else 0.0
     trace["marker"] |= {"symbol": "diamond-open", "line": {"width": 2, "color": "reference"}}
-    return trace | {
-        "mode": "markers+text",
-        "text": [point.label for point in points],
-        "textposition": [f"bottom {'left' if p.x > middle else 'right'}" for p in points],
-        "textfont": {"color": "reference"},
-    }
+    return trace | {"text": [point.label for point in points]}

@@ -154,6 +154,8 @@ def compare(
     if not (a and b):
         return render(request, "compare.html", **values, trial_a=trial_a, trial_b=trial_b)
     chosen = (_number(trial_a, "trial"), _number(trial_b, "trial"))
+    if (chosen[0] is None) != (chosen[1] is None):
+        raise Problem("invalid", "two plans have two trial numbers: give both of them, or none")
     both = [studies.detail(a), studies.detail(b)]
     values |= {"trial_a": trial_a, "trial_b": trial_b, "both": both}
     if chosen[0] is not None and chosen[1] is not None:
