@@ -10,8 +10,8 @@ with several, of which ten have ``--trials`` trials and the others twenty, for t
 as page, as part of a page and as JSON, while one more reader is told of changes.
 Prints JSON: for each address the seconds of the first answer after the service has started, the
 number of requests, median, 95th percentile and most, in milliseconds; and with one study the time
-from a trial's end in the database until an open page in Chromium shows it. ``--storage`` is an
-empty database, a new SQLite file if none is named.
+from a trial's end in the database until an open page in Chromium shows it. ``--storage`` is a new
+SQLite file if none is named, and is filled if it is empty.
 """
 
 from __future__ import annotations
@@ -104,6 +104,14 @@ def fill(url: str, trials: int) -> None:
     store.close()
 
 
+def is_empty(url: str) -> bool:
+    """Whether a database has no studies yet."""
+    store = Store(url)
+    there = store.studies()
+    store.close()
+    return not there
+
+
 def copy(url: str, studies: int) -> None:
     """So many more studies with the first trials of "big"; few of them are large."""
     store = Store(url)
@@ -169,9 +177,15 @@ def first_answer(port: int, address: str) -> float:
     return round(time.perf_counter() - started, 2)
 
 
+def cpu_seconds(process: int) -> float:
+    """What a process has taken of the processor so far; other work does not count."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def serving(url: str) -> Iterator[int]:
-    """The service in a process of its own; yields its port."""
+def serving(url: str) -> Iterator[tuple[int, int]]:
+    """The service in a process of its own; yields its port and the number of the process."""
     line = [sys.executable, str(ROOT / "run_search.py"), "serve", "--port", "0"]
     with tempfile.TemporaryDirectory() as folder:
         service = subprocess.Popen(
@@ -184,7 +198,7 @@ def serving(url: str) -> Iterator[int]:
         found = re.search(r":(\d+)/", service.stdout.readline())
         assert found is not None
         try:
-            yield int(found[1])
+            yield int(found[1]), service.pid
         finally:
             service.send_signal(signal.SIGINT)
             service.wait(30)
@@ -272,11 +286,14 @@ def main() -> None:
     report: dict[str, Any] = {"options": vars(options)}
     with tempfile.TemporaryDirectory() as folder:
         url = options.storage or f"sqlite:///{folder}/benchmark.db"
-        fill(url, options.trials)
-        copy(url, options.studies - 1)
+        if is_empty(url):
+            fill(url, options.trials)
+            copy(url, options.studies - 1)
         addresses = ADDRESSES if options.studies == 1 else LISTS
-        with serving(url) as port:
+        with serving(url) as (port, process):
+            before = cpu_seconds(process)
             report["first answers, s"] = {key: first_answer(port, key) for key in addresses}
+            report["they took of the processor, s"] = round(cpu_seconds(process) - before, 2)
             if options.studies == 1 and options.rounds:
                 shown = until_shown(port, url, options.rounds)
                 report["from store to screen, alone"] = milliseconds(shown)

@@ -244,19 +244,6 @@ def first_problem(error: ValidationError) -> str:
 
 def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        return _completed(method, tuple((key, type(v), v) for key, v in options.items()))
-    except TypeError:  # a value without a hash, which no method takes
-        return _checked(method, options)
-
-
-@lru_cache(1_000)  # a study has thousands of banks with the same few options
-def _completed(method: str, given: tuple[tuple[str, type, Any], ...]) -> Mapping[str, Any]:
-    """given: with types, since True and 1 are the same key."""
-    return _checked(method, {key: value for key, _, value in given})
-
-
-def _checked(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
         known = METHODS[method].options.model_validate(dict(options))
     except ValidationError as error:
         allowed = ", ".join(METHODS[method].options.model_fields) or "no options at all"
