@@ -135,6 +135,7 @@ def studies(
     archive: options.ArchiveStudy = None,
     output: options.ArchiveFile = None,
     restore: options.RestoreStudy = None,
+    name: options.RestoreAs = None,
     yes: options.Yes = False,
     storage: options.Storage = None,
 ) -> None:
@@ -146,7 +147,7 @@ def studies(
     from search.results.tables import studies_json, studies_table
 
     store, console = _store(storage), open_console()
-    if (asked := Request(delete, archive, output, restore)).is_any:
+    if (asked := Request(delete, archive, output, restore, name)).is_any:
         if delete is not None and not yes:
             typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
         work = partial(carry_out, asked, store)

@@ -1,13 +1,17 @@
-"""How fast the service answers while a search writes: a study of many trials, many readers.
+"""How fast the service answers while a search writes: many trials or many studies, many readers.
 
-    python benchmarks/service.py [--trials 10000] [--readers 20] [--seconds 30] [--rate 2]
+    python benchmarks/service.py [--studies 1] [--trials 10000] [--readers 20] [--seconds 30]
+        [--rate 2] [--rounds 20] [--storage URL]
 
-A process of its own measures plans of the study with a fake evaluator, ``--rate`` a second, and so
-changes it all the time. The service is the real command. Readers ask for the page of the study, its
-front, its figure and a page of its trials in turn, once a second each, from their own threads.
-Prints JSON: for each address the number of requests, median, 95th percentile and most, in
-milliseconds, and the time from a trial's end in the database until an open page in Chromium shows
-it.
+A process of its own measures plans of a study with a fake evaluator, ``--rate`` a second, and so
+changes it all the time. The service is the real command. Readers ask in turn, once a second each,
+from their own threads: with one study for its page, its front, its figure and a page of its trials;
+with several, of which ten have ``--trials`` trials and the others twenty, for the list of studies
+as page, as part of a page and as JSON, while one more reader is told of changes.
+Prints JSON: for each address the seconds of the first answer after the service has started, the
+number of requests, median, 95th percentile and most, in milliseconds; and with one study the time
+from a trial's end in the database until an open page in Chromium shows it. ``--storage`` is a new
+SQLite file if none is named, and is filled if it is empty.
 """
 
 from __future__ import annotations
@@ -26,7 +30,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from evaluators.evaluate import Measured
 from search.config import SearchConfig, make_config
 from search.engine import Engine
+from search.heartbeat import heartbeat
 from search.prepared import study_context
 from space.apply import count_parameters
 from space.backbones import build_backbone
@@ -50,6 +59,9 @@ ADDRESSES = (
     "/api/v1/studies/big/figure",
     "/api/v1/studies/big/trials?sort=-accuracy&limit=50",
 )
+LISTS = ("/", "/fragments/studies", "/api/v1/studies")
+LARGE, FEW = 10, 20
+"""Of many studies so many are large, and the others have so few trials."""
 REPLICATES = 2
 
 
@@ -92,19 +104,39 @@ def fill(url: str, trials: int) -> None:
     store.close()
 
 
+def is_empty(url: str) -> bool:
+    """Whether a database has no studies yet."""
+    store = Store(url)
+    there = store.studies()
+    store.close()
+    return not there
+
+
+def copy(url: str, studies: int) -> None:
+    """So many more studies with the first trials of "big"; few of them are large."""
+    store = Store(url)
+    study, trials = store.study("big"), store.trials("big")
+    for number in range(studies):
+        some = trials if number < LARGE - 1 else trials[:FEW]
+        store.restore_study(replace(study, name=f"study-{number}"), partial(iter, some))
+    store.close()
+
+
 def write(url: str, trials: int, rate: float) -> None:
-    """Go on with the study, so many trials a second."""
+    """Go on with the study "big", so many trials a second."""
     store, shared = Store(url), space()
-    engine = Engine(store, store.study("big"), config(2 * trials), shared)
-    while measure(engine, shared.unshared):
-        time.sleep(1 / rate)
+    store.take_lease("big")
+    with heartbeat(store, "big"):
+        engine = Engine(store, store.study("big"), config(2 * trials), shared)
+        while measure(engine, shared.unshared):
+            time.sleep(1 / rate)
 
 
 class Readers:
     """Threads that ask the service and take the time."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, addresses: Sequence[str]) -> None:
+        self._port, self._addresses = port, addresses
         self._stop = threading.Event()
         self.times: dict[str, list[float]] = defaultdict(list)
 
@@ -123,7 +155,7 @@ class Readers:
         turn = number
         time.sleep(number / 20)
         while not self._stop.is_set():
-            address = ADDRESSES[turn % len(ADDRESSES)]
+            address = self._addresses[turn % len(self._addresses)]
             started = time.perf_counter()
             connection.request("GET", address)
             answer = connection.getresponse()
@@ -134,13 +166,56 @@ class Readers:
             time.sleep(max(0.0, 1 - (time.perf_counter() - started)))
 
 
-def wait_for(port: int) -> float:
-    """Seconds of the first answer about the study, which reads it wholly."""
+def first_answer(port: int, address: str) -> float:
+    """Seconds that it takes."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-    connection.request("GET", ADDRESSES[0])
-    assert connection.getresponse().read()
-    return time.perf_counter() - started
+    connection.request("GET", address)
+    answer = connection.getresponse()
+    assert answer.read()
+    assert answer.status == 200
+    return round(time.perf_counter() - started, 2)
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process has taken of the processor so far; other work does not count."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def serving(url: str) -> Iterator[tuple[int, int]]:
+    """The service in a process of its own; yields its port and the number of the process."""
+    line = [sys.executable, str(ROOT / "run_search.py"), "serve", "--port", "0"]
+    with tempfile.TemporaryDirectory() as folder:
+        service = subprocess.Popen(
+            [*line, "--storage", url, "--state", folder],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert service.stdout is not None
+        found = re.search(r":(\d+)/", service.stdout.readline())
+        assert found is not None
+        try:
+            yield int(found[1]), service.pid
+        finally:
+            service.send_signal(signal.SIGINT)
+            service.wait(30)
+
+
+@contextmanager
+def writing(url: str, trials: int, rate: float) -> Iterator[None]:
+    """A search of another process."""
+    spawn = multiprocessing.get_context("spawn")
+    writer = spawn.Process(target=write, args=(url, trials, rate))
+    writer.start()
+    try:
+        time.sleep(20)  # it reads the study before it writes
+        yield
+    finally:
+        writer.kill()
+        writer.join()
 
 
 def until_shown(port: int, url: str, rounds: int) -> list[float]:
@@ -188,48 +263,45 @@ def milliseconds(times: list[float]) -> dict[str, float]:
     }
 
 
+def watch(port: int) -> None:
+    """Be told of changes of all studies, as the page of studies is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/api/v1/events")
+    answer = connection.getresponse()
+    while answer.readline():
+        pass
+
+
 def main() -> None:
     """Fill, serve, read, report."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=1)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--readers", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--storage", default=None)
     options = parser.parse_args()
     report: dict[str, Any] = {"options": vars(options)}
     with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/benchmark.db"
-        fill(url, options.trials)
-        line = [sys.executable, str(ROOT / "run_search.py"), "serve", "--port", "0"]
-        service = subprocess.Popen(
-            [*line, "--storage", url, "--state", f"{folder}/state"],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert service.stdout is not None
-        found = re.search(r":(\d+)/", service.stdout.readline())
-        assert found is not None
-        port = int(found[1])
-        writer = multiprocessing.get_context("spawn").Process(
-            target=write, args=(url, options.trials, options.rate)
-        )
-        try:
-            report["first answer, s"] = round(wait_for(port), 1)
-            report["from store to screen, alone"] = milliseconds(
-                until_shown(port, url, options.rounds)
-            )
-            writer.start()
-            time.sleep(20)  # it reads the study before it writes
-            readers = Readers(port)
-            readers.run(options.readers, options.seconds)
+        url = options.storage or f"sqlite:///{folder}/benchmark.db"
+        if is_empty(url):
+            fill(url, options.trials)
+            copy(url, options.studies - 1)
+        addresses = ADDRESSES if options.studies == 1 else LISTS
+        with serving(url) as (port, process):
+            before = cpu_seconds(process)
+            report["first answers, s"] = {key: first_answer(port, key) for key in addresses}
+            report["they took of the processor, s"] = round(cpu_seconds(process) - before, 2)
+            if options.studies == 1 and options.rounds:
+                shown = until_shown(port, url, options.rounds)
+                report["from store to screen, alone"] = milliseconds(shown)
+            threading.Thread(target=watch, args=(port,), daemon=True).start()
+            with writing(url, options.trials, options.rate):
+                readers = Readers(port, addresses)
+                readers.run(options.readers, options.seconds)
             report["answers"] = {key: milliseconds(row) for key, row in readers.times.items()}
-        finally:
-            if writer.is_alive():
-                writer.kill()
-            service.send_signal(signal.SIGINT)
-            service.wait(30)
     print(json.dumps(report, indent=2))
 
 

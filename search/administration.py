@@ -15,7 +15,7 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: one of delete, archive (with output) and restore, or nothing.
+    """What is asked for: one of delete, archive (with output) and restore (as), or nothing.
 
     Raises IsoshareError for several, or half of one.
     """
@@ -24,12 +24,15 @@ class Request:
     archive: str | None = None
     output: Path | None = None
     restore: Path | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if sum(one is not None for one in (self.delete, self.archive, self.restore)) > 1:
             raise IsoshareError("studies takes one of --delete, --archive and --restore at a time")
         if (self.archive is None) != (self.output is None):
             raise IsoshareError("--archive NAME and -o FILE belong together: give both")
+        if self.name is not None and self.restore is None:
+            raise IsoshareError("--as NAME is for a study that is restored: add --restore FILE")
 
     @property
     def is_any(self) -> bool:
@@ -55,7 +58,7 @@ def carry_out(asked: Request, store: Store, output: Path) -> str:
         written = counted(write_archive(store, asked.archive, output), "trial")
         return f"wrote {written} of study {asked.archive!r} to {output}"
     assert asked.restore is not None, "it is not called for a list of studies"
-    name = restore_archive(store, asked.restore).name
+    name = restore_archive(store, asked.restore, asked.name).name
     return f"restored study {name!r}: look at it with 'run_search.py pareto {name}'"
 
 

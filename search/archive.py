@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from search.config import make_config
+from search.names import check_name
 from search.results.words import sites_of
 from space.errors import IsoshareError
 from space.plan import BankDocument, SharingPlan, first_problem
@@ -119,14 +120,19 @@ def write_archive(store: Store, name: str, path: Path) -> int:
     return len(trials)
 
 
-def restore_archive(store: Store, path: Path) -> StudyRecord:
+def restore_archive(store: Store, path: Path, name: str | None = None) -> StudyRecord:
     """Add the study of a file to a database, all of it or nothing.
 
-    Raises ArchiveError for a file that breaks a rule, StoreError if the name is taken.
+    name: of the study from now on. Raises ArchiveError for a file that breaks a rule, IsoshareError
+    if the name is taken or none for a new study.
     """
     with _lines(path) as lines:
         study, _ = _header(next(lines, b""))
-    store.check_free(study.name)
+    try:
+        study = replace(study, name=check_name(name or study.name))
+        store.check_free(study.name)
+    except IsoshareError as error:
+        raise type(error)(f"{error}; --as NAME restores it under another name") from error
     store.restore_study(study, lambda: _trials(path))
     return study
 

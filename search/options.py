@@ -58,6 +58,9 @@ RestoreStudy = Annotated[
     Path | None,
     typer.Option("--restore", metavar="FILE", help="Add the study of such a file."),
 ]
+RestoreAs = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="With --restore: what it is called now.")
+]
 ArchiveFile = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Where to write the archive."),

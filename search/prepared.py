@@ -11,7 +11,7 @@ from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.training import Report
 from search.config import SearchConfig
-from search.names import free_name
+from search.names import check_name, free_name
 from search.versions import versions
 from space.search_space import SearchSpace
 from storage.records import StudyRecord
@@ -37,9 +37,9 @@ class Prepared:
 
 
 def new_study(config: SearchConfig, store: Store, context: dict[str, Any]) -> StudyRecord:
-    """A study that is not stored yet. Raises StoreError if its name is taken."""
+    """A study that is not stored yet. Raises IsoshareError if its name is wrong or taken."""
     if config.study is not None:
-        store.check_free(config.study)
+        store.check_free(check_name(config.study))
     name = config.study or free_name({known.name for known in store.studies()}, config)
     return StudyRecord(name, datetime.now(UTC), config.document(), context)
 

@@ -16,6 +16,7 @@ from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
 from search.measuring import conditions_of, evaluator_of
+from search.names import check_name
 from search.prepared import Prepared, new_study, study_context
 from search.results.words import sites_of
 from search.samplers import sampler_row
@@ -39,7 +40,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     if config.table is not None:
         return prepare_tabular(config, store)
     if config.study is not None:
-        store.check_free(config.study)
+        store.check_free(check_name(config.study))
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = with_arguments(config, dataset)
     space = _space(config, dataset)

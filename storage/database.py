@@ -38,6 +38,14 @@ class StoreError(IsoshareError):
     """A database that cannot be used, or a study that is not, or already, in it."""
 
 
+class UnknownStudyError(StoreError):
+    """There is no study of this name."""
+
+
+class BusyStudyError(StoreError):
+    """Another driver runs the study."""
+
+
 class WriteError(StoreError):
     """A database that could be used takes no more writing; what is in it is whole."""
 

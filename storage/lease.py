@@ -18,7 +18,8 @@ from pathlib import Path
 from sqlalchemy import DateTime, Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from storage.database import LeaseLostError, StoreError
+from storage.database import BusyStudyError, LeaseLostError
+from storage.records import RunningDriver
 from storage.tables import LeaseRow
 
 BEAT_SECONDS = 5.0
@@ -45,7 +46,7 @@ class Holder:
 
 
 def take(session: Session, study_id: int, name: str, holder: Holder) -> None:
-    """Make ``holder`` the one that runs a study. Raises StoreError if another one does."""
+    """Make ``holder`` the one that runs a study. Raises BusyStudyError if another one does."""
     check_free(session, study_id, name, holder)
     now, row = _now(session), session.scalar(_row(study_id))
     if row is None:
@@ -58,18 +59,29 @@ def take(session: Session, study_id: int, name: str, holder: Holder) -> None:
 
 
 def check_free(session: Session, study_id: int, name: str, holder: Holder) -> None:
-    """Raise StoreError if a driver other than ``holder`` runs the study."""
+    """Raise BusyStudyError if a driver other than ``holder`` runs the study."""
     row = session.scalar(_row(study_id))
     if row is None or row.owner == holder.owner:
         return
-    silent = _now(session) - row.heartbeat
-    dead = row.machine == holder.machine and not _alive(row.process)
-    if silent < EXPIRES and not dead:
-        raise StoreError(
+    now = _now(session)
+    if _is_live(row, now, holder):
+        raise BusyStudyError(
             f"study {name!r} is being run since {row.since:%Y-%m-%d %H:%M} UTC by process "
-            f"{row.process} on {row.host}, last heard of {silent.seconds} s ago: wait for it, or "
-            f"stop it there; when it has died, {EXPIRES.seconds} s of silence set the study free"
+            f"{row.process} on {row.host}, last heard of {(now - row.heartbeat).seconds} s ago: "
+            f"wait for it, or stop it there; when it has died, {EXPIRES.seconds} s of silence set "
+            "the study free"
         )
+
+
+def running_drivers(session: Session, holder: Holder) -> dict[int, RunningDriver]:
+    """Who runs which study now, by the key of the study; ``holder`` only looks."""
+    rows = session.scalars(select(LeaseRow)).all()
+    now = _now(session) if rows else datetime.max
+    return {
+        row.study_id: RunningDriver(row.host, row.process, row.since.replace(tzinfo=UTC))
+        for row in rows
+        if _is_live(row, now, holder)
+    }
 
 
 def check_held(session: Session, study_id: int, name: str, holder: Holder) -> None:
@@ -94,6 +106,12 @@ def release(session: Session, study_id: int, holder: Holder) -> None:
     """Set a study free that ``holder`` runs."""
     ours = (LeaseRow.study_id == study_id, LeaseRow.owner == holder.owner)
     session.execute(delete(LeaseRow).where(*ours))
+
+
+def _is_live(row: LeaseRow, now: datetime, holder: Holder) -> bool:
+    """Whether the driver of a lease runs, as far as ``holder`` can tell."""
+    dead = row.machine == holder.machine and not _alive(row.process)
+    return now - row.heartbeat < EXPIRES and not dead
 
 
 def _row(study_id: int) -> Select[LeaseRow]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
+from math import ceil
 from statistics import fmean
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
@@ -51,6 +53,7 @@ def summaries(session: Session) -> list[StudySummary]:
             counts.get((row.id, "finished"), 0),
             counts.get((row.id, "failed"), 0),
             counts.get((row.id, "stopped"), 0),
+            _repeats(session, row.id, row.config),
         )
         for row in session.execute(
             select(StudyRow.id, StudyRow.name, StudyRow.created, StudyRow.config).order_by(
@@ -58,6 +61,21 @@ def summaries(session: Session) -> list[StudySummary]:
             )
         )
     ]
+
+
+def _repeats(session: Session, study_id: int, config: Mapping[str, Any]) -> int:
+    """How often plans of a study were measured again; most searches do not."""
+    if not config.get("repeats"):
+        return 0
+    seeds = (
+        select(func.count(MeasurementRow.seed.distinct()))
+        .join(TrialRow)
+        .where(
+            _of_study(study_id), TrialRow.state == "finished", MeasurementRow.split == "validation"
+        )
+        .group_by(TrialRow.id)
+    )
+    return sum(ceil(count / config["replicates"]) - 1 for count in session.scalars(seeds))
 
 
 def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -> list[TrialRecord]:

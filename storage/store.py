@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from storage import lease
-from storage.database import StoreError
+from storage.database import StoreError, UnknownStudyError
 from storage.reading import outcomes_of, records_of, summaries
 from storage.records import MeasurementRecord, Outcome, StudyRecord, StudySummary, TrialRecord
 from storage.tables import StudyRow, TrialRow
@@ -252,13 +252,13 @@ class Store:
 
 def study_id(session: Session, name: str, locked: bool = False) -> int:
     """The key of the study of this name; locked: until the end of the transaction. Raises
-    StoreError.
+    UnknownStudyError.
     """
     query = select(StudyRow.id).where(StudyRow.name == name)
     found = session.scalar(query.with_for_update() if locked else query)
     if found is None:
         names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
-        raise StoreError(_unknown_study(name, names))
+        raise UnknownStudyError(_unknown_study(name, names))
     return found
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from datetime import UTC
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session
 
+from storage import lease
 from storage.reading import records_of
-from storage.records import StudyRecord, TrialRecord
+from storage.records import RunningDriver, StudyRecord, TrialRecord, TrialState
 from storage.store import Store, study_id
 from storage.tables import MeasurementRow, StudyRow, TrialRow
 
@@ -18,11 +19,38 @@ MANY = 500
 """More changed trials than this are read with all others, in one query."""
 
 
+RARE: tuple[TrialState, ...] = ("running", "failed", "stopped")
+Key = tuple[int, datetime]
+"""Which study it is: SQLite gives the number of one that was deleted to the next one."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One study among all. Who sees the same as before, and no driver, need not read it again.
+
+    trials: how many in all, running, failed and stopped. measurement: the newest one, 0 if there
+        has been none since the reader looked first. driver: who runs it, if anybody does.
+    """
+
+    key: Key
+    trials: tuple[int, ...]
+    measurement: int
+    driver: RunningDriver | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All studies at a glance, the newest last. measurement: the newest one of all."""
+
+    studies: Mapping[str, Glance] = field(default_factory=dict)
+    measurement: int | None = None
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a reader of a study has: its last measurement, how many trials, which of them run."""
 
-    study: int = 0
+    study: Key | None = None
     measurement: int = 0
     trials: int = 0
     running: Collection[int] = ()
@@ -44,12 +72,14 @@ class Changes:
 class WatchedStore(Store):
     """All studies of one database, with narrow reads for readers that ask again and again."""
 
-    def names(self) -> list[str]:
-        """The names of all studies, the newest last. A database that does not exist has none."""
+    def overview(self, before: Overview) -> Overview:
+        """All studies now; before: what the same reader saw last. Raises StoreError.
+
+        A database that does not exist has none. The cost hardly depends on the number of trials.
+        """
         if not self._database.exists():
-            return []
-        query = select(StudyRow.name).order_by(StudyRow.id)
-        return self._database.read(lambda session: list(session.scalars(query)))
+            return Overview()
+        return self._database.read(lambda session: _overview(session, before, self._holder))
 
     def changes(self, name: str, seen: Seen) -> Changes:
         """What has happened in a study since ``seen``. Raises StoreError.
@@ -60,16 +90,59 @@ class WatchedStore(Store):
         def work(session: Session) -> Changes:
             row = session.get_one(StudyRow, study_id(session, name))
             stored = StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
-            is_new = row.id != seen.study
+            key = (row.id, stored.created)
+            is_new = key != seen.study
             known = Seen() if is_new else seen
             last = _last_measurement(session, row.id, known)
             changed = _changed(session, row.id, known)
             trials = [] if changed == [] else records_of(session, row.id, changed)
             running = {trial.number for trial in trials if trial.state == "running"}
             count = max((known.trials, *(trial.number + 1 for trial in trials)))
-            return Changes(stored, Seen(row.id, last, count, running), is_new, trials)
+            return Changes(stored, Seen(key, last, count, running), is_new, trials)
 
         return self._database.read(work)
+
+
+def _overview(session: Session, before: Overview, holder: lease.Holder) -> Overview:
+    newest = session.scalar(select(func.max(MeasurementRow.id))) or 0
+    measured = _measured_since(session, before.measurement, newest)
+    known = {glance.key: glance.measurement for glance in before.studies.values()}
+    drivers = lease.running_drivers(session, holder)
+    states = [_count(state) for state in RARE]
+    query = select(StudyRow.name, StudyRow.id, StudyRow.created, _trials(), *states)
+    glances = {}
+    for name, number, created, *trials in session.execute(query.order_by(StudyRow.id)):
+        key = (number, created.replace(tzinfo=UTC))
+        measurement = measured.get(number, known.pop(key, 0))
+        glances[name] = Glance(key, tuple(trials), measurement, drivers.get(number))
+    if known:  # one was deleted, and SQLite may have given its numbers to others: all are news
+        glances = {name: replace(one, measurement=newest) for name, one in glances.items()}
+    return Overview(glances, newest)
+
+
+def _measured_since(session: Session, last: int | None, newest: int) -> dict[int, int]:
+    """The newest measurement of each study that has one after ``last``."""
+    if last is None or newest <= last:
+        return {}
+    query = (
+        select(TrialRow.study_id, func.max(MeasurementRow.id))
+        .join(TrialRow, MeasurementRow.trial_id == TrialRow.id)
+        .where(MeasurementRow.id > last)
+        .group_by(TrialRow.study_id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def _trials() -> ScalarSelect[int]:
+    """How many trials a study has: they are counted from 0, so the index knows."""
+    count = func.coalesce(func.max(TrialRow.number) + 1, 0)
+    return select(count).where(TrialRow.study_id == StudyRow.id).scalar_subquery()
+
+
+def _count(state: TrialState) -> ScalarSelect[int]:
+    """How many trials of a study are in a state that few are in."""
+    chosen = (TrialRow.study_id == StudyRow.id, TrialRow.state == state)
+    return select(func.count()).where(*chosen).correlate(StudyRow).scalar_subquery()
 
 
 def _last_measurement(session: Session, study: int, seen: Seen) -> int:

@@ -11,13 +11,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 import run_search
+from search.archive import restore_archive, write_archive
 from search.inspection import inspect_backbone
 from search.results.pareto import load_results
 from search.results.tables import front_json
 from search.service.app import make_app
 from search.service.launching import CAN_LAUNCH, THE_SERVERS, command_line, help_of
 from search.service.settings import Settings
+from storage.store import Store
 from storage.watched_store import WatchedStore
+from tests.postgresql import Server
 from tests.service_fakes import client_of, half_searched, searched, settings_of
 
 V1 = "/api/v1"
@@ -238,6 +241,38 @@ def test_options_become_arguments_that_cannot_be_taken_for_others() -> None:
         "--methods=kernel",
         "--compile",
     ]
+
+
+READS = ("", "/trials?sort=-accuracy", "/trials/0", "/trials/0/counts", "/front", "/figure")
+PAGES = ("", "/facts", "/table?show=all&sort=state", "/pick?best=knee", "/trials/0")
+
+
+def test_every_answer_on_postgresql_is_that_on_sqlite(
+    settings: Settings, client: TestClient, postgresql: Server, tmp_path: Path
+) -> None:
+    other = settings_of(tmp_path, storage=postgresql.new_database())
+    source, store = Store(settings.storage), Store(other.storage)
+    for name in ("study", "half"):
+        write_archive(source, name, tmp_path / name)
+        restore_archive(store, tmp_path / name)
+    store.close()
+    source.close()
+    addresses = ["/", "/compare?a=study&b=half", f"{V1}/studies", f"{V1}/studies/none"]
+    for here in ("/studies/study", "/studies/half"):
+        addresses += [f"{V1}{here}{end}" for end in (*READS, "/hypervolume", "/trials/99")]
+        addresses += [f"{here}{end}" for end in PAGES]
+    with client_of(other) as second:
+        for address in addresses:
+            one, two = client.get(address), second.get(address)
+            assert one.status_code == two.status_code
+            if address.startswith(V1):
+                assert one.json() == two.json(), address
+            else:
+                assert one.text == two.text, address
+        exported = [who.get(f"{V1}/studies/study/export").json() for who in (client, second)]
+        assert without_time(exported[0]) == without_time(exported[1])
+        assert second.delete(f"{V1}/studies/half").status_code == 204
+        assert second.get(f"{V1}/studies").json()["total"] == 1
 
 
 def test_a_deleted_study_is_gone_and_the_others_are_not(tmp_path: Path) -> None:

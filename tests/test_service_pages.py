@@ -200,6 +200,25 @@ def test_the_table_sorts_filters_and_can_be_used_by_keyboard(
         assert page.evaluate(kind) == "log"
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_names_of_references_stand_apart_and_nothing_leads_outside(
+    address: str, browser: Browser, width: int
+) -> None:
+    with watched_page(browser, viewport={"width": width, "height": 900}) as page:
+        page.goto(f"{address}/studies/study")
+        names = page.locator("#front .annotation-text")
+        expect(names).to_have_text(["unshared network", "fully shared"])
+        one, two = (names.nth(place).bounding_box() for place in (0, 1))
+        assert one is not None
+        assert two is not None
+        apart = abs(one["y"] - two["y"]) >= max(one["height"], two["height"]) - 2
+        assert apart or one["x"] + one["width"] < two["x"] or two["x"] + two["width"] < one["x"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        titles = page.locator(".modebar-btn").evaluate_all("all => all.map(b => b.dataset.title)")
+        assert titles
+        assert not [title for title in titles if "share" in title.lower() or "Cloud" in title]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_keeps_anybody_out(address: str, browser: Browser, scheme: str) -> None:
     places = (

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from search.inline_driver import run_inline
 from search.results.history import history_of
 from search.results.pareto import load_results
-from search.service.mirror import Mirror
-from storage.database import StoreError
-from storage.watched_store import Seen, WatchedStore
+from search.service.mirror import Mirror, Snapshot
+from storage.records import MeasurementRecord
+from storage.watched_store import Overview, Seen, WatchedStore
 from tests.fakes import FakeMeasure
 from tests.service_fakes import engine_of
 
+BOTH = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+
 
 @pytest.fixture
-def watched(tmp_path: Path) -> WatchedStore:
-    return WatchedStore(f"sqlite:///{tmp_path / 'test.db'}")
+def watched(url: str) -> Iterator[WatchedStore]:
+    store = WatchedStore(url)
+    yield store
+    store.close()
 
 
+@BOTH
 def test_a_mirror_is_what_a_fresh_reader_sees_after_every_change(watched: WatchedStore) -> None:
     engine, measure = engine_of(watched, "s"), FakeMeasure()
-    mirror = Mirror(watched, "s", 0.0)
-    versions = [mirror.read().version]
+    mirror, seen = Mirror(watched, "s"), Overview()
+
+    def look() -> Snapshot:
+        nonlocal seen
+        seen = watched.overview(seen)
+        return mirror.read(seen.studies["s"])
+
+    versions = [look().version]
     while (job := engine.ask()) is not None:
         if job.number == 3:
             engine.fail(3, "nan")
         else:
             for measured in measure(job.plan, job.seeds, job.split):
                 engine.tell(job.number, measured)
-        snapshot, fresh = mirror.read(), load_results(watched, "s")
+        snapshot, fresh = look(), load_results(watched, "s")
         assert snapshot.results.trials == fresh.trials
         assert snapshot.results.front == fresh.front
         assert {t.number for t in snapshot.results.finished} == {t.number for t in fresh.finished}
         versions.append(snapshot.version)
     assert versions == sorted(set(versions))
-    assert mirror.read() is mirror.read()
-    assert mirror.read().complete
+    assert look() is look()
+    assert look().complete
     whole = history_of(fresh.study, fresh.front.axes, fresh.trials)
-    assert mirror.read().history.moments == whole.moments
+    assert look().history.moments == whole.moments
 
 
+@BOTH
 def test_nothing_is_read_twice(watched: WatchedStore) -> None:
     engine, measure = engine_of(watched, "s"), FakeMeasure()
     first = watched.changes("s", Seen())
@@ -63,20 +77,67 @@ def test_nothing_is_read_twice(watched: WatchedStore) -> None:
     assert watched.changes("s", fourth.seen).trials == []
 
 
-def test_a_study_that_was_made_again_is_another_one(watched: WatchedStore) -> None:
+@BOTH
+@pytest.mark.parametrize("between", [[], ["other"]])
+def test_a_study_that_was_made_again_is_another_one(
+    watched: WatchedStore, between: list[str]
+) -> None:
     engine_of(watched, "s").ask()
-    mirror = Mirror(watched, "s", 0.0)
-    assert len(mirror.read().results.trials) == 1
+    mirror, seen = Mirror(watched, "s"), watched.overview(Overview())
+    glance = seen.studies["s"]
+    assert len(mirror.read(glance).results.trials) == 1
     watched.delete_study("s")
-    assert watched.names() == []
-    with pytest.raises(StoreError, match="unknown study"):
-        mirror.read()
-    engine_of(watched, "other")
-    engine_of(watched, "s")
-    assert mirror.read().results.trials == ()
+    seen = watched.overview(seen)
+    assert not seen.studies
+    for name in [*between, "s"]:  # SQLite gives the same number again if there was none between
+        engine_of(watched, name)
+    again = watched.overview(seen).studies["s"]
+    assert again != glance
+    assert mirror.read(again).results.trials == ()
 
 
-def test_a_database_that_does_not_exist_has_no_names_and_is_not_made(tmp_path: Path) -> None:
+@BOTH
+def test_a_glance_shows_every_change_and_nothing_else(watched: WatchedStore) -> None:
+    engine, measure = engine_of(watched, "s"), FakeMeasure()
+    for name in ("still", "gone"):
+        run_inline(engine_of(watched, name, trials=2), measure)
+    seen = watched.overview(Overview())
+    still = seen.studies["still"]
+    assert list(seen.studies) == ["s", "still", "gone"]
+
+    def differs() -> bool:
+        nonlocal seen
+        before, seen = seen, watched.overview(seen)
+        assert seen.studies["still"] == before.studies["still"] == still
+        return seen.studies["s"] != before.studies["s"]
+
+    assert not differs()
+    jobs = [engine.ask(), engine.ask(), engine.ask()]
+    assert differs()
+    for job in jobs[:2]:
+        assert job is not None
+        for measured in measure(job.plan, job.seeds, job.split):
+            engine.tell(job.number, measured)
+            assert differs()
+    engine.fail(2, "nan")
+    assert differs()
+    watched.stop_trial("s", 1)
+    assert differs()
+    late = MeasurementRecord(7, "test", {"epochs": 1}, {"accuracy": 0.5}, 1.0)
+    watched.add_measurements("s", 0, [late], finished=True)  # no trial changes its state
+    assert differs()
+    watched.take_lease("s")
+    assert differs()
+    assert not differs()
+    watched.release_lease("s")
+    assert differs()
+    watched.delete_study("gone")
+    seen = watched.overview(seen)
+    assert seen.studies["still"] != still  # numbers of measurements may be given again
+    assert not watched.overview(seen).studies.keys() ^ {"s", "still"}
+
+
+def test_a_database_that_does_not_exist_has_no_studies_and_is_not_made(tmp_path: Path) -> None:
     store = WatchedStore(f"sqlite:///{tmp_path / 'none.db'}")
-    assert store.names() == []
+    assert not store.overview(Overview()).studies
     assert not (tmp_path / "none.db").exists()

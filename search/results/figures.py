@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from search.results.pareto import Axis, Results, with_unit
 from search.results.words import plan_in_words, sites_of, with_error
@@ -18,7 +19,8 @@ FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
 @dataclass(frozen=True)
 class Point:
     """One trial: x is the second objective of the study, y the first, with their standard errors;
-    z the third, if there is one. number: of the trial; method: how its plan shares.
+    z the third, if there is one. number: of the trial; method: how its plan shares. say: makes the
+    text for hovering, which takes longer than all the rest and is seldom wanted.
     """
 
     x: float
@@ -26,10 +28,15 @@ class Point:
     z: float | None
     x_error: float
     error: float
-    hover: str
+    say: Callable[[], str] = field(repr=False, compare=False)
     label: str = ""
     number: int = -1
     method: str = ""
+
+    @cached_property
+    def hover(self) -> str:
+        """The trial in a few lines."""
+        return self.say()
 
 
 @dataclass(frozen=True)
@@ -132,15 +139,20 @@ def _point(
     if len(values) < len(axes):
         return None
     y, x, *rest = values
+    y_error, x_error = (trial.error_bar(axis.name) or 0.0 for axis in axes[:2])
+    say = partial(_hover, trial, axes, sites, unshared)
+    z = rest[0] if rest else None
+    label, method = _label(trial.origin), method_of(trial.plan)
+    return Point(x, y, z, x_error, y_error, say, label, trial.number, method)
+
+
+def _hover(trial: TrialRecord, axes: Sequence[Axis], sites: Sequence[Site], unshared: int) -> str:
     lines = [f"<b>trial {trial.number}</b>{', stopped early' * (trial.state == 'stopped')}"]
     lines += [f"{axis.name} {with_error(trial, axis.name)} {axis.unit}".strip() for axis in axes]
     if "parameters" in trial.exact:
         lines.append(f"{trial.exact['parameters'] / unshared:.0%} of the unshared network")
     lines += plan_in_words(trial.plan, sites).split(", ")
-    y_error, x_error = (trial.error_bar(axis.name) or 0.0 for axis in axes[:2])
-    z = rest[0] if rest else None
-    label, method = _label(trial.origin), method_of(trial.plan)
-    return Point(x, y, z, x_error, y_error, "<br>".join(lines), label, trial.number, method)
+    return "<br>".join(lines)
 
 
 def _label(origin: str) -> str:

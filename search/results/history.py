@@ -43,7 +43,8 @@ class History:
     ) -> History:
         """The history with more trials, in the order in which they ended.
 
-        Who leaves the front never comes back, so a trial is compared with its members only.
+        Who leaves the front never comes back, so a trial is compared with its members only. Most
+        are dominated by one, and leave everything as it is.
         """
         history = self
         for trial in sorted(trials, key=lambda one: (ended(one), one.number)):
@@ -51,10 +52,11 @@ class History:
         return history
 
     def _with(self, study: StudyRecord, trial: TrialRecord, limits: Sequence[Limit]) -> History:
-        candidates = [*self.front.members, trial]
-        front = pareto_front(self.front.axes, candidates, limits)
-        # Excluded trials are only carried along: they are on no front.
-        front = replace(front, excluded=(*self.front.excluded, *front.excluded))
+        front = self.front
+        if limits or not front.dominates(trial):
+            found = pareto_front(front.axes, [*front.members, trial], limits)
+            # Excluded trials are only carried along: they are on no front.
+            front = replace(found, excluded=(*front.excluded, *found.excluded))
         count = self.finished + 1
         seconds = max(0.0, (ended(trial) - study.created).total_seconds())
         moment = Moment(

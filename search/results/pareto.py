@@ -63,6 +63,16 @@ class Front:
         """The corner that the hypervolume is measured from."""
         return {axis.name: axis.reference for axis in self.axes}
 
+    def dominates(self, trial: Compared) -> bool:
+        """Whether a member is better than a trial that has all values, which so is on no front."""
+        point = minimised(self.axes, [trial])
+        beaten = (self._points <= point).all(axis=1) & (self._points < point).any(axis=1)
+        return bool(beaten.any())
+
+    @cached_property
+    def _points(self) -> Points:
+        return minimised(self.axes, self.members)
+
 
 @dataclass(frozen=True)
 class Results:

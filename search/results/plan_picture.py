@@ -143,7 +143,7 @@ def draw_svg(picture: PlanPicture) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="plan-picture" role="img" '
-        f'viewBox="0 0 {width} {height}" style="max-width:{width}px;width:100%" '
+        f'viewBox="0 0 {width} {height}" width="{width}" style="max-width:{width}px;width:100%" '
         f'aria-labelledby="{key}-title {key}-desc">'
         f'<title id="{key}-title">{escape(title)}</title>'
         f'<desc id="{key}-desc">{escape(in_words(picture))}</desc>'

@@ -110,8 +110,14 @@ def _by_kind(points: Sequence[Point]) -> list[tuple[str, list[Point]]]:
     return [(kind, found) for kind, found in kinds if found]
 
 
-def _points(kind: str, points: Sequence[Point], size: int, name: str = "") -> Trace:
+def _points(
+    kind: str, points: Sequence[Point], size: int, name: str = "", many: bool = False
+) -> Trace:
     """Points of one kind with error bars; ``customdata`` is the number of the trial."""
+    hover: Trace = {"hovertemplate": "trial %{customdata}<br>%{y:.4g}, %{x:,}<extra></extra>"}
+    if not many:
+        texts = [point.hover for point in points]
+        hover = {"hovertext": texts, "hovertemplate": "%{hovertext}<extra></extra>"}
     return {
         "type": "scatter",
         "mode": "markers",
@@ -123,8 +129,7 @@ def _points(kind: str, points: Sequence[Point], size: int, name: str = "") -> Tr
         "error_y": _bar(kind, [point.error for point in points]),
         "customdata": [point.number for point in points],
         "marker": {"size": size, "color": kind, "line": {"width": 1, "color": "paper"}},
-        "hovertext": [point.hover for point in points],
-        "hovertemplate": "%{hovertext}<extra></extra>",
+        **hover,
     }
 
 
@@ -137,12 +142,8 @@ def _dominated(figure: FrontFigure) -> list[Trace]:
     on_front = {point.method for point in figure.members}
     traces = []
     for kind, points in _by_kind(figure.others):
-        trace = _points(kind, points, 7)
-        trace |= {"opacity": 0.45, "showlegend": kind not in on_front}
-        if len(figure.others) > MANY:
-            trace["hovertemplate"] = "trial %{customdata}<br>%{y:.4g}, %{x:,}<extra></extra>"
-            del trace["hovertext"]
-        traces.append(trace)
+        trace = _points(kind, points, 7, many=len(figure.others) > MANY)
+        traces.append(trace | {"opacity": 0.45, "showlegend": kind not in on_front})
     return traces
 
 
@@ -159,15 +160,10 @@ def _stopped(points: Sequence[Point]) -> Trace:
 
 
 def _references(points: Sequence[Point]) -> Trace:
-    """The papers' plans and the unshared network: hollow diamonds around their points, named."""
+    """The papers' plans and the unshared network: hollow diamonds around their points. ``text`` has
+    their names, which the page puts where there is room.
+    """
     trace = _points("reference", points, 15, "references")
     del trace["error_x"], trace["error_y"]
-    places = [point.x for point in points]
-    middle = (min(places) + max(places)) / 2 if places else 0.0
     trace["marker"] |= {"symbol": "diamond-open", "line": {"width": 2, "color": "reference"}}
-    return trace | {
-        "mode": "markers+text",
-        "text": [point.label for point in points],
-        "textposition": [f"bottom {'left' if p.x > middle else 'right'}" for p in points],
-        "textfont": {"color": "reference"},
-    }
+    return trace | {"text": [point.label for point in points]}

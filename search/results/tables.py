@@ -71,7 +71,7 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("study", "backbone", "data set"):
         table.add_column(name)
-    for name in ("trials", "failed"):
+    for name in ("trials", "failed", "stopped", "repeats"):
         table.add_column(name, justify="right")
     table.add_column("started (UTC)")
     for study in studies:
@@ -79,8 +79,8 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
             study.name,
             study.config["backbone"],
             study.config["dataset"],
-            f"{study.finished + study.failed + study.stopped}/{study.config['trials']}",
-            str(study.failed),
+            f"{_spent(study)}/{study.config['trials']}",
+            *map(str, (study.failed, study.stopped, study.repeats)),
             f"{study.created:%Y-%m-%d %H:%M}",
         )
     return table
@@ -97,9 +97,16 @@ def studies_json(studies: Sequence[StudySummary]) -> list[dict[str, Any]]:
             "budget": study.config["trials"],
             "finished": study.finished,
             "failed": study.failed,
+            "stopped": study.stopped,
+            "repeats": study.repeats,
         }
         for study in studies
     ]
+
+
+def _spent(study: StudySummary) -> int:
+    """Of the budget, in which measuring a plan again counts as a trial does."""
+    return study.finished + study.failed + study.stopped + study.repeats
 
 
 def backbone_view(found: Mapping[str, Any]) -> Group:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from search.names import NAME
 from search.results.export import Best
 from search.results.figures import front_figure
 from search.results.plan_picture import plan_picture
@@ -248,6 +251,7 @@ async def _events(request: Request, topic: str) -> AsyncIterator[ServerSentEvent
 
 
 def plan_answer(file: PlanFile, name: str) -> Response:
-    """A plan file as a download."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    """A plan file as a download; older studies may have names that a header cannot hold."""
+    plain = f'filename="{name}"' if re.fullmatch(NAME, name) else f"filename*=utf-8''{quote(name)}"
+    headers = {"Content-Disposition": f"attachment; {plain}"}
     return Response(file.text, media_type="application/json", headers=headers)

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from search.service import api, doors, pages
-from search.service.errors import CODES, Detail, Problem
+from search.service.errors import CODES, Detail, Problem, code_of
 from search.service.hub import Hub, State
 from search.service.rendering import problem_page
 from search.service.security import HEADERS, Guard, Sessions
@@ -74,7 +74,7 @@ def _look(studies: Studies, topic: str) -> State:
     """What is told of a study, or of all, when it changes."""
     try:
         if topic == "*":
-            return tuple(_look(studies, name) for name in studies.names())
+            return (topic, "changed", studies.changes())
         study = studies.detail(topic)
     except (Problem, StoreError):
         return (topic, "gone", 0)
@@ -86,8 +86,7 @@ async def _problem(request: Request, error: Any) -> Response:
 
 
 async def _wrong(request: Request, error: Any) -> Response:
-    code: Any = "database_unavailable" if isinstance(error, StoreError) else "invalid"
-    return _answer(request, Problem(code, str(error)))
+    return _answer(request, Problem(code_of(error), str(error)))
 
 
 async def _invalid(request: Request, error: Any) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
+from search.names import NAME
 from search.service.errors import Problem
 
 PROGRAM = Path(__file__).resolve().parents[2] / "run_search.py"
@@ -57,21 +59,20 @@ class Drivers:
         self._folder = folder.absolute() / name
         self._environment = {**os.environ, "ISOSHARE_STORAGE": url}
         self._most = most
+        notes = (Driver(**json.loads(file.read_text())) for file in self._folder.glob("*.json"))
+        self._notes = {driver.study: driver for driver in notes}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = Lock()
 
     def find(self, study: str) -> Driver | None:
         """The last driver of a study that this or an earlier service has started."""
-        try:
-            driver = Driver(**json.loads(self._file(study).read_text()))
-        except FileNotFoundError:
-            return None
-        return self._reaped(driver)
+        driver = self._notes.get(study)
+        return None if driver is None else self._reaped(driver)
 
     def all(self) -> list[Driver]:
         """The last driver of each study, the oldest first."""
-        found = [Driver(**json.loads(file.read_text())) for file in self._folder.glob("*.json")]
-        return [self._reaped(driver) for driver in sorted(found, key=lambda one: one.started)]
+        known = sorted(self._notes.values(), key=lambda one: one.started)
+        return [self._reaped(driver) for driver in known]
 
     def start(self, study: str, command: str, arguments: Sequence[str]) -> Driver:
         """Run a command of the program for a study. Raises Problem if it cannot run now."""
@@ -86,7 +87,7 @@ class Drivers:
                     f"{self._most}: wait for one to end, or stop one",
                 )
             self._folder.mkdir(parents=True, exist_ok=True)
-            out = self._folder / "results" / study
+            out = self._folder / "results" / (study if re.fullmatch(NAME, study) else _safe(study))
             line = [sys.executable, str(PROGRAM), command, f"--out={out}", *arguments]
             with self._log(study).open("wb") as log:
                 child = subprocess.Popen(
@@ -108,6 +109,7 @@ class Drivers:
 
     def forget(self, study: str) -> None:
         """Remove what is kept about a study."""
+        self._notes.pop(study, None)
         self._file(study).unlink(missing_ok=True)
         self._log(study).unlink(missing_ok=True)
         child = self._children.pop(study, None)
@@ -132,6 +134,7 @@ class Drivers:
         return self._write(replace(driver, exit_code=child.returncode))
 
     def _write(self, driver: Driver) -> Driver:
+        self._notes[driver.study] = driver
         temporary = self._file(driver.study).with_suffix(".part")
         temporary.write_text(json.dumps(asdict(driver)))
         temporary.replace(self._file(driver.study))

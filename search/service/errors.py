@@ -7,6 +7,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
+from space.errors import IsoshareError
+from storage.database import BusyStudyError, StoreError, UnknownStudyError
+
 Code = Literal[
     "wrong_request",
     "not_logged_in",
@@ -24,6 +27,20 @@ STATUS: dict[Code, int] = dict(
     zip(get_args(Code), (400, 401, 403, 404, 405, 409, 413, 422, 429, 503, 500), strict=True)
 )
 CODES: dict[int, Code] = {status: code for code, status in STATUS.items()}
+
+
+WRONG: dict[type[Exception], Code] = {
+    UnknownStudyError: "not_found",
+    BusyStudyError: "conflict",
+    StoreError: "database_unavailable",
+    IsoshareError: "invalid",
+}
+"""What goes wrong below the service; the first that fits."""
+
+
+def code_of(error: Exception) -> Code:
+    """The code of an error of ours."""
+    return next(code for kind, code in WRONG.items() if isinstance(error, kind))
 
 
 class Detail(BaseModel):

@@ -4,7 +4,6 @@ paths and addresses of the server. Their help is that of the command line.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from copy import copy
 from typing import Any, Optional, get_args
@@ -14,15 +13,13 @@ from pydantic.fields import FieldInfo
 
 from search import options
 from search.config import SearchConfig, make_config
-from search.names import free_name
+from search.names import check_name, free_name
 from search.service.errors import Problem
 from search.service.settings import Settings
 from space.errors import IsoshareError
 
 THE_SERVERS = ("storage", "out", "weights", "data_folder", "ray_address")
 """Options that no client may set: they name files, folders and machines."""
-NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-"""Study names that are safe in an address, a command line and a file name."""
 CAN_LAUNCH = tuple(key for key in SearchConfig.model_fields if key not in THE_SERVERS)
 ALLOWED_ONLY = "One of those that this server allows."
 
@@ -88,9 +85,10 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     from search.samplers import sampler_row  # takes Optuna's time of import
 
     given = {key: value for key, value in asked.items() if value is not None}
-    _check_text(given)
+    _check_arguments(given.get("backbone_arg", {}))
     try:
         config = make_config(given)
+        check_name(given.get("study", "unnamed"))
         sampler_row(config.sampler)
     except IsoshareError as error:
         raise Problem("invalid", str(error)) from error
@@ -101,15 +99,9 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     return config.model_copy(update={"study": name})
 
 
-def _check_text(given: Mapping[str, Any]) -> None:
-    """What a command line cannot hold, or would read as something else."""
-    if not re.fullmatch(NAME, given.get("study", "s")):
-        raise Problem(
-            "invalid",
-            "a study name has letters, digits, '_', '.' and '-', and begins with a letter or digit,"
-            f" got {given['study']!r}",
-        )
-    for key, value in given.get("backbone_arg", {}).items():
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse what a command line cannot hold, or would read as something else."""
+    for key, value in arguments.items():
         if not key.isidentifier() or not str(value).isprintable():
             raise Problem(
                 "invalid", f"backbone_arg must look like depth: 20, got {key!r}: {value!r}"

@@ -6,10 +6,11 @@ is read once. Readers get a frozen ``Snapshot``; its version counts up with ever
 
 from __future__ import annotations
 
+import gc
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
@@ -25,7 +26,7 @@ from search.results.tables import front_json
 from search.results.words import sites_of
 from space.sites import Site
 from storage.records import StudyRecord, TrialRecord
-from storage.watched_store import Changes, Seen, WatchedStore
+from storage.watched_store import Changes, Glance, Seen, WatchedStore
 
 T = TypeVar("T")
 MOST_REMEMBERED = 32
@@ -55,11 +56,16 @@ class Snapshot:
     def budget(self) -> int:
         """Fewer trials than asked for where plans were measured again, or if there are no more."""
         config = self.study.config
-        repeats = 0
-        if config.get("repeats"):
-            trials = self.results.finished
-            repeats = sum(times_measured(one, config["replicates"]) - 1 for one in trials)
-        return int(min(config["trials"] - repeats, int(self.study.context["plans"])))
+        return int(min(config["trials"] - self.repeats, int(self.study.context["plans"])))
+
+    @cached_property
+    def repeats(self) -> int:
+        """How often plans were measured again with new seeds."""
+        config = self.study.config
+        if not config.get("repeats"):
+            return 0
+        trials = self.results.finished
+        return sum(times_measured(one, config["replicates"]) - 1 for one in trials)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -103,37 +109,59 @@ class Snapshot:
         }
 
 
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """While millions of objects are made that will stay: looking for garbage among them, again and
+    again, would take a third of the time.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 class Mirror:
     """One study in memory. Safe to read from several threads."""
 
     _seen: Seen
-    _read_at: float
     _snapshot: Snapshot | None
     _trials: dict[int, TrialRecord]
     _finished: dict[int, TrialRecord]
     _points: dict[int, Point]
 
-    def __init__(self, store: WatchedStore, name: str, max_age: float) -> None:
-        self._store, self._name, self._max_age = store, name, max_age
+    def __init__(self, store: WatchedStore, name: str) -> None:
+        self._store, self._name = store, name
+        self._glance: Glance | None = None
         self._lock = Lock()
         self._forget()
         self._version = 0
 
-    def read(self) -> Snapshot:
-        """The study as it is now, or was ``max_age`` seconds ago. Raises StoreError."""
+    def read(self, glance: Glance) -> Snapshot:
+        """The study at least as it was at a glance. Raises StoreError."""
         with self._lock:
-            now = time.monotonic()
-            if self._snapshot is None or now - self._read_at > self._max_age:
-                changes = self._store.changes(self._name, self._seen)
-                if self._is_news(changes):
-                    self._snapshot = self._take(changes)
-                self._seen, self._read_at = changes.seen, now
+            if self._snapshot is None:
+                with _many_objects():
+                    self._update()
+            elif self._may_differ(glance):
+                self._update()
+            self._glance = glance
             assert self._snapshot is not None, "the first read is always news"
             return self._snapshot
 
+    def _update(self) -> None:
+        changes = self._store.changes(self._name, self._seen)
+        if self._is_news(changes):
+            self._snapshot = self._take(changes)
+        self._seen = changes.seen
+
+    def _may_differ(self, glance: Glance) -> bool:
+        """Nobody but a driver writes; what it wrote last may have come after a glance."""
+        return glance is not self._glance and (glance != self._glance or glance.driver is not None)
+
     def _forget(self) -> None:
         self._seen = Seen()
-        self._read_at = 0.0
         self._snapshot = None
         self._trials, self._finished, self._points = {}, {}, {}
 

@@ -31,13 +31,17 @@ class BestPlan(BaseModel):
 class StudySummary(BaseModel):
     """One search in one line.
 
-    message: why it failed, or what its driver said last. stopping: it has been told to stop.
+    message: why it failed, what its driver said last, or who runs it. stopping: it has been told to
+    stop.
     """
 
     name: str
     state: State
     message: str = ""
     stopping: bool = False
+    outside: bool = Field(
+        default=False, description="It runs, but this service has not started it, nor can stop it."
+    )
     created: datetime
     backbone: str | None = None
     dataset: str | None = None
@@ -47,6 +51,7 @@ class StudySummary(BaseModel):
     finished: int = 0
     failed: int = 0
     stopped: int = Field(default=0, description="Trials that were ended early.")
+    repeats: int = Field(default=0, description="Plans measured again, with new seeds.")
     front_size: int = 0
     hypervolume: float = 0.0
     best: BestPlan | None = None
@@ -118,6 +123,7 @@ class Trial(BaseModel):
     values: dict[str, float]
     standard_error: dict[str, float]
     test: dict[str, float]
+    repeats: int = Field(description="How often it was measured again, with new seeds.")
     seconds: float
     error: str = ""
 
@@ -161,6 +167,7 @@ class Front(BaseModel):
     trials: int
     failed: int
     excluded: int
+    stopped: int
     front: list[FrontMember]
 
 

@@ -150,10 +150,12 @@ def compare(
     trial_b: str = "",
 ) -> Response:
     """Two studies, or two plans, side by side."""
-    values: dict[str, Any] = {"names": studies.stored(), "a": a, "b": b}
+    values: dict[str, Any] = {"names": list(studies.stored())[::-1], "a": a, "b": b}
     if not (a and b):
         return render(request, "compare.html", **values, trial_a=trial_a, trial_b=trial_b)
     chosen = (_number(trial_a, "trial"), _number(trial_b, "trial"))
+    if (chosen[0] is None) != (chosen[1] is None):
+        raise Problem("invalid", "two plans have two trial numbers: give both of them, or none")
     both = [studies.detail(a), studies.detail(b)]
     values |= {"trial_a": trial_a, "trial_b": trial_b, "both": both}
     if chosen[0] is not None and chosen[1] is not None:
@@ -202,15 +204,13 @@ def _plan(snapshot: Snapshot, number: int) -> dict[str, Any]:
     trial = trials.find(snapshot, number)
     unshared = snapshot.study.context["unshared"]
     picture = plan_picture(snapshot.sites, trial.plan, unshared)
-    sizes = {site.name: site.parameters for site in snapshot.sites}
     return {
         "name": snapshot.study.name,
         "axes": snapshot.results.front.axes,
         "unshared": unshared,
         "backbone": snapshot.study.context["backbone"],
         "trial": trials.detail(snapshot, trial),
-        "banks": trial.plan.banks,
-        "unshared_of": [sum(sizes[name] for name in bank.sites) for bank in trial.plan.banks],
+        "banks": picture.banks,
         "words": plan_in_words(trial.plan, snapshot.sites),
         "picture": draw_svg(picture),
     }

@@ -13,7 +13,6 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from search.results.plan_picture import PALETTE
 from search.results.words import brief
 from search.service.errors import Problem
 from search.service.security import role_of
@@ -36,21 +35,37 @@ def with_error(values: dict[str, float], errors: dict[str, float], name: str) ->
     return number(values.get(name))
 
 
-def when(moment: datetime) -> str:
+def plain(value: object) -> str:
+    """An option as on the command line: ``depth=20 width=2``, ``accuracy,parameters``."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={inner}" for key, inner in value.items()) or "–"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "–" if value is None else str(value)
+
+
+def moment(time: datetime) -> str:
     """A time for people, in UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def when(time: datetime) -> str:
+    """The same where nothing else says that it is UTC."""
+    return f"{moment(time)} UTC"
 
 
 templates.env.filters |= {
     "number": number,
+    "plain": plain,
+    "moment": moment,
     "when": when,
     "words": lambda name: str(name).replace("_", " "),
     "segment": lambda text: quote(str(text), safe=""),
 }
+# Names of older studies: "/" ends a segment however it is written, dots lead elsewhere.
+templates.env.tests["addressable"] = lambda name: "/" not in name and name not in (".", "..")
 templates.env.globals |= {
     "with_error": with_error,
-    "bank_number": lambda place: place + 1,
-    "bank_color": lambda place: PALETTE[place % len(PALETTE)],
     "brief": brief,
     "plotly_address": f"/plotly.js?v={version('plotly')}",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from threading import Lock
@@ -14,7 +15,8 @@ from search.service.launching import check_allowed, checked, command_line
 from search.service.mirror import Mirror, Snapshot
 from search.service.models import BestPlan, State, StudyDetail, StudySummary
 from search.service.settings import Settings
-from storage.watched_store import WatchedStore
+from storage.records import RunningDriver
+from storage.watched_store import Glance, Overview, WatchedStore
 
 LOST = "its driver ended without a word: it was killed, or the machine went down"
 
@@ -27,7 +29,10 @@ class Studies:
         self._store = WatchedStore(settings.storage)
         self._drivers = Drivers(settings.folder, settings.storage, settings.searches)
         self._mirrors: dict[str, Mirror] = {}
-        self._lock = Lock()
+        self._overview, self._looked_at = Overview(), float("-inf")
+        self._alive: list[tuple[str, bool]] = []
+        self._changes = 0
+        self._lock, self._looking = Lock(), Lock()
 
     def close(self) -> None:
         """Give the database back; searches go on."""
@@ -35,38 +40,44 @@ class Studies:
 
     def names(self) -> list[str]:
         """All studies, the newest first; also those that are only being prepared."""
-        stored = self._store.names()
+        stored = self.stored()
         waiting = [one.study for one in self._drivers.all() if one.study not in stored]
-        return [*reversed(waiting), *reversed(stored)]
+        return [*reversed(waiting), *reversed(list(stored))]
 
-    def stored(self) -> list[str]:
-        """Those that are in the database, the newest first."""
-        return self._store.names()[::-1]
+    def stored(self) -> Mapping[str, Glance]:
+        """Those that are in the database, the newest last, as they were at the last look."""
+        with self._looking:
+            if time.monotonic() - self._looked_at > self._settings.max_age:
+                self._look()
+            return self._overview.studies
+
+    def changes(self) -> int:
+        """A number that counts up whenever something has changed in any study."""
+        self.stored()
+        return self._changes
 
     def snapshot(self, name: str) -> Snapshot:
         """A study as it is now. Raises Problem if there is none."""
-        if name not in self._store.names():
+        glance = self.stored().get(name)
+        if glance is None:
             raise Problem("not_found", f"there is no study {name!r}: GET /api/v1/studies lists all")
         with self._lock:
-            mirror = self._mirrors.get(name)
-            if mirror is None:
-                mirror = Mirror(self._store, name, self._settings.max_age)
-                self._mirrors[name] = mirror
-        return mirror.read()
+            mirror = self._mirrors.setdefault(name, Mirror(self._store, name))
+        return mirror.read(glance)
 
     def detail(self, name: str) -> StudyDetail:
         """A study with its state. Raises Problem if there is none."""
-        driver = self._drivers.find(name)
-        if driver is not None and name not in self._store.names():
+        driver, glance = self._drivers.find(name), self.stored().get(name)
+        if driver is not None and glance is None:
             state, message = self._unstored(driver)
             created = datetime.fromisoformat(driver.started)
             return StudyDetail(
                 name=name, state=state, message=message, created=created, stopping=driver.stopping
             )
-        snapshot = self.snapshot(name)
-        state, message = self._state(snapshot, driver)
+        snapshot, other = self.snapshot(name), _other(driver, glance)
+        state, message = ("running", _outside(other)) if other else self._state(snapshot, driver)
         stopping = state == "running" and driver is not None and driver.stopping
-        return _detail(snapshot, state, message, stopping)
+        return _detail(snapshot, state, message, stopping=stopping, outside=other is not None)
 
     def summary(self, name: str) -> StudySummary:
         """The same in one line."""
@@ -83,6 +94,9 @@ class Studies:
     def resume(self, name: str, changes: Mapping[str, Any]) -> StudyDetail:
         """Let a search go on. Raises Problem."""
         snapshot = self.snapshot(name)
+        detail = self.detail(name)
+        if detail.outside:
+            raise Problem("conflict", f"study {name!r} is running already: {detail.message}")
         config = snapshot.study.config
         check_allowed(self._settings, config["backbone"], config["dataset"])
         there, asked = len(snapshot.results.trials), changes.get("trials")
@@ -99,21 +113,32 @@ class Studies:
         driver = self._drivers.find(name)
         if driver is None or not is_alive(driver):
             detail = self.detail(name)
-            raise Problem("conflict", f"study {name!r} is {detail.state}: nothing to stop")
+            why = detail.message if detail.outside else "there is nothing to stop"
+            raise Problem("conflict", f"study {name!r} is {detail.state}: {why}")
         self._drivers.stop(driver)
         return self.detail(name)
 
     def delete(self, name: str) -> None:
-        """Remove a study with all it has measured. Raises Problem."""
+        """Remove a study with all it has measured. Raises Problem, BusyStudyError."""
         driver = self._drivers.find(name)
         if driver is not None and is_alive(driver):
             raise Problem("conflict", f"study {name!r} is being searched: stop it first")
         self.detail(name)
-        if name in self._store.names():
+        if name in self.stored():
             self._store.delete_study(name)
+        self._looked_at = float("-inf")
         with self._lock:
             self._mirrors.pop(name, None)
         self._drivers.forget(name)
+
+    def _look(self) -> None:
+        drivers = self._drivers.all()  # one that has ended is no more in the way of its lease
+        overview = self._store.overview(self._overview)
+        alive = [(one.started, is_alive(one)) for one in drivers]
+        if (overview, alive) != (self._overview, self._alive):
+            self._changes += 1
+        self._overview, self._alive = overview, alive
+        self._looked_at = time.monotonic()
 
     def _unstored(self, driver: Driver) -> tuple[State, str]:
         if is_alive(driver):
@@ -135,7 +160,22 @@ class Studies:
 _ONLY_DETAIL = set(StudyDetail.model_fields) - set(StudySummary.model_fields)
 
 
-def _detail(snapshot: Snapshot, state: State, message: str, stopping: bool) -> StudyDetail:
+def _other(driver: Driver | None, glance: Glance | None) -> RunningDriver | None:
+    """Who runs a study, if it is no driver of this service."""
+    ours = driver is not None and is_alive(driver)
+    return None if ours or glance is None else glance.driver
+
+
+def _outside(driver: RunningDriver) -> str:
+    return (
+        f"it is run by process {driver.process} on {driver.host}, which this service has not "
+        "started: stop it there, with Ctrl-C"
+    )
+
+
+def _detail(
+    snapshot: Snapshot, state: State, message: str, *, stopping: bool, outside: bool
+) -> StudyDetail:
     study, front, counts = snapshot.study, snapshot.results.front, snapshot.counts
     context = study.context
     return StudyDetail(
@@ -143,6 +183,7 @@ def _detail(snapshot: Snapshot, state: State, message: str, stopping: bool) -> S
         state=state,
         message=message,
         stopping=stopping,
+        outside=outside,
         created=study.created,
         backbone=study.config["backbone"],
         dataset=study.config["dataset"],
@@ -152,6 +193,7 @@ def _detail(snapshot: Snapshot, state: State, message: str, stopping: bool) -> S
         finished=counts.get("finished", 0),
         failed=counts.get("failed", 0),
         stopped=counts.get("stopped", 0),
+        repeats=snapshot.repeats,
         front_size=len(front.members),
         hypervolume=front.hypervolume,
         best=_best(snapshot),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from search.repeats import times_measured
 from search.results.export import Best, choose, plan_file, trial_by_number
 from search.results.figures import method_of
 from search.service.errors import Problem
@@ -127,9 +128,16 @@ def _row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> dict[str, A
         "values": _known(names, trial.value),
         "standard_error": _known(names, trial.error_bar),
         "test": _known(names, lambda name: _tested(trial, name)),
+        "repeats": _repeats(snapshot, trial),
         "seconds": trial.seconds,
         "error": trial.error,
     }
+
+
+def _repeats(snapshot: Snapshot, trial: TrialRecord) -> int:
+    if trial.state != "finished":
+        return 0
+    return times_measured(trial, snapshot.study.config["replicates"]) - 1
 
 
 def _tested(trial: TrialRecord, name: str) -> float | None:

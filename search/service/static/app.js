@@ -93,19 +93,5 @@ every("[data-copy]", (button) => button.addEventListener("click", async () => {
   }
 }));
 
-every("[data-counts]", async (table) => {
-  const rows = [...table.querySelectorAll("tbody tr")].filter((row) => row.querySelector("[data-count]"));
-  if (!rows.length) return;
-  const answer = await fetch(table.dataset.counts);
-  const banks = answer.ok ? (await answer.json()).banks : [];
-  rows.forEach((row, place) => {
-    const count = banks[place];
-    row.querySelector("[data-count=shared]").textContent = count ? count.shared.toLocaleString("en") : "–";
-    row.querySelector("[data-count=saved]").textContent =
-      count ? (count.unshared - count.shared).toLocaleString("en") : "–";
-  });
-  table.dataset.counted = "yes";
-});
-
 document.getElementById("problem")?.focus();
 watch();

@@ -40,12 +40,85 @@ function layout(part, colors, type, legend) {
   };
 }
 
-const OPTIONS = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const LINE = 18; // pixels: the height of a name
+
+/** Boxes in which the name of a point at (x, y) may stand: beside it, then farther up and down. */
+function boxes(x, y, width, most) {
+  return [0, 1, 2, 3, 4, 5].flatMap((step) => [[1, 1], [-1, 1], [1, -1], [-1, -1]].map(([right, down]) => ({
+    step, down,
+    left: Math.max(0, Math.min(right > 0 ? x + 12 : x - 12 - width, most - width)),
+    top: down > 0 ? y + 6 + step * LINE : y - 6 - LINE - step * LINE,
+    width,
+  })));
+}
+
+const covers = (box, [x, y]) => x > box.left - 8 && x < box.left + box.width + 8 && y > box.top - 8 && y < box.top + LINE + 8;
+const meet = (one, two) => Math.abs(one.top - two.top) < LINE && one.left < two.left + two.width + 8 && two.left < one.left + one.width + 8;
+
+/** The names of the references as annotations, each where it covers least. They hang on places of the
+ * paper, not of the axes, which would make room for them and so move the points. */
+function names(colors) {
+  const { xaxis, yaxis } = plot._fullLayout;
+  const isSeen = ([x, y]) => x >= 0 && x <= xaxis._length && y >= 0 && y <= yaxis._length;
+  const place = (trace) => trace.x.map((x, index) => [xaxis.d2p(x), yaxis.d2p(trace.y[index])]);
+  const points = figure.front.traces.filter((trace) => trace.mode === "markers").flatMap(place);
+  const references = figure.front.traces.find((trace) => trace.name === "references");
+  const ruler = document.createElement("canvas").getContext("2d");
+  ruler.font = "13px system-ui, DejaVu Sans, sans-serif";
+  const placed = [];
+  const narrow = xaxis._length < 500; // there the paper is left out: hovering tells it
+  return (references?.text ?? []).map((name, index) => {
+    const text = narrow ? name.replace(/ \(.*\)$/, "") : name;
+    const [x, y] = place(references)[index];
+    if (!isSeen([x, y])) return null;
+    const cost = (box) => box.step
+      + 3 * points.filter((point) => covers(box, point)).length
+      + 50 * placed.filter((other) => meet(box, other)).length
+      + 100 * (box.top < 0 || box.top + LINE > yaxis._length);
+    const all = boxes(x, y, ruler.measureText(text).width, xaxis._length).map((box) => ({ ...box, cost: cost(box) }));
+    const best = all.reduce((one, two) => (two.cost < one.cost ? two : one));
+    placed.push(best);
+    const [far, side] = best.left > x ? [0, "left"] : best.left + best.width < x ? [1, "right"] : [0.5, "center"];
+    return {
+      text, xref: "paper", yref: "paper", x: x / xaxis._length, y: 1 - y / yaxis._length,
+      ax: best.left + far * best.width - x, ay: best.down * (6 + best.step * LINE), standoff: 9, arrowhead: 0, arrowwidth: 1,
+      xanchor: side, yanchor: best.down > 0 ? "top" : "bottom", borderpad: 0,
+      arrowcolor: best.step ? colors.muted : "rgba(0,0,0,0)", font: { color: colors.reference },
+    };
+  }).filter(Boolean);
+}
+
+let naming = false;
+
+/** Put the names where there is room now; after every drawing, zoom and change of size. */
+async function name() {
+  if (naming || !figure) return;
+  naming = true;
+  const annotations = names(theme());
+  if (JSON.stringify(annotations) !== plot.dataset.names) {
+    plot.dataset.names = JSON.stringify(annotations);
+    await Plotly.relayout(plot, { annotations });
+  }
+  naming = false;
+}
+
+const OPTIONS = {
+  responsive: true, displaylogo: false, // and nothing is sent to plotly's servers
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"], plotlyServerURL: "",
+};
+
+const NOTHING = {
+  xaxis: { visible: false }, yaxis: { visible: false },
+  annotations: [{ text: "No trial has ended yet: its point will appear here.", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }],
+};
 
 async function draw() {
   const colors = theme();
   const paint = (traces) => traces.map((trace) => painted(trace, colors));
-  await Plotly.react(plot, paint(figure.front.traces), layout(figure.front, colors, scale, true), OPTIONS);
+  const shown = { ...layout(figure.front, colors, scale, true), annotations: plot.layout?.annotations ?? [] };
+  if (!figure.front.traces.length) Object.assign(shown, NOTHING);
+  await Plotly.react(plot, paint(figure.front.traces), shown, OPTIONS);
+  await name();
   if (past) {
     await Plotly.react(past, paint(figure.history.traces), layout(figure.history, colors, "linear", false), OPTIONS);
   }
@@ -60,6 +133,7 @@ async function load() {
   const first = !plot.dataset.version;
   await draw();
   if (first) {
+    plot.on("plotly_afterplot", name);
     plot.on("plotly_click", (event) => {
       const number = event.points[0].customdata;
       if (number !== undefined && plot.dataset.study) location.assign(`${plot.dataset.study}/trials/${number}`);
