@@ -22,6 +22,14 @@ COLORS = "viridis_r"
 """Of a third objective; plotly and matplotlib both know the name."""
 BLUE, ORANGE, GREY, INK = "#2563eb", "#d97706", "#9ca3af", "#111827"
 
+BUTTONS: dict[str, Any] = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["sendChartToCloud", "select2d", "lasso2d"],
+    "plotlyServerURL": "",
+}
+"""Of the interactive picture: nothing is sent to plotly's servers."""
+
 
 @dataclass(frozen=True)
 class _Cloud:
@@ -36,7 +44,9 @@ class _Cloud:
 
 def write_html(figure: FrontFigure, path: Path) -> None:
     """Draw an interactive page: one file that works offline."""
-    _draw_interactive(figure).write_html(path, include_plotlyjs=True, full_html=True)
+    _draw_interactive(figure).write_html(
+        path, include_plotlyjs=True, full_html=True, config=BUTTONS
+    )
 
 
 def front_html(figure: FrontFigure) -> str:
@@ -44,7 +54,7 @@ def front_html(figure: FrontFigure) -> str:
     drawing = _draw_interactive(figure)
     drawing.update_layout(title=None, margin={"t": 20, "r": 20})
     page: str = drawing.to_html(
-        include_plotlyjs=True, full_html=False, default_height="100%", config={"responsive": True}
+        include_plotlyjs=True, full_html=False, default_height="100%", config=BUTTONS
     )
     return page
 
