@@ -45,7 +45,7 @@ from ray.tune.experiment import Trial
 from evaluators.evaluate import Measure
 from search.engine import Engine
 from search.jobs import Job
-from search.ray_worker import Worker
+from search.ray_worker import Crew, Worker
 from search.shares import Share, has_room, share_of
 from search.versions import versions
 from space.errors import IsoshareError
@@ -62,35 +62,10 @@ class DriverError(Exception):
     """The workers cannot do their work: nothing is wrong with the request or with a plan."""
 
 
-class _Crew(tune.search.Searcher):
-    """Says when Tune shall start a worker: until there are enough that can measure."""
-
-    def __init__(self, engine: Engine, workers: int) -> None:
-        super().__init__()
-        self._engine, self._wanted = engine, workers
-        self._started = 0
-        self.refusing: set[str] = set()
-
-    def suggest(self, trial_id: str) -> Any:
-        """One more worker, none now, or none any more."""
-        if self._engine.done:
-            return self.FINISHED
-        if self._started - len(self.refusing) >= self._wanted:
-            return None
-        self._started += 1
-        return {}
-
-    def on_trial_complete(self, *given: Any, **options: Any) -> None:
-        """A worker ends with the search: there is nothing to do."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given; the database is the state
-
-
 class _Dispatcher(tune.Callback):
     """Carries jobs from the engine to the workers and their results back, in the driver."""
 
-    def __init__(self, engine: Engine, crew: _Crew, share: Share, warn: Warn) -> None:
+    def __init__(self, engine: Engine, crew: Crew, share: Share, warn: Warn) -> None:
         self._engine, self._crew, self._share, self._warn = engine, crew, share, warn
         self._jobs: dict[str, Job] = {}
         self._again: deque[Job] = deque()
@@ -140,21 +115,24 @@ class _Dispatcher(tune.Callback):
 
     def _assign(self, trial: Trial) -> None:
         """Hand over a job that was lost, or else the engine's next one."""
-        job = self._again.popleft() if self._again else self._engine.ask()
         self._jobs.pop(trial.trial_id, None)
+        if self._crew.spares_one():
+            self._tell(trial, None, stop=True)
+            return
+        job = self._again.popleft() if self._again else self._engine.ask()
         if job is not None:
             self._jobs[trial.trial_id] = job
-        self._tell(trial, job)
+        self._tell(trial, job, stop=job is None and self._engine.done)
 
-    def _tell(self, trial: Trial, job: Job | None) -> None:
+    def _tell(self, trial: Trial, job: Job | None, stop: bool) -> None:
         actor = trial.temporary_state.ray_actor
         assert actor is not None, "Tune calls back for a trial only while its actor is up"
-        actor.assign.remote(job, job is None and self._engine.done)
+        actor.assign.remote(job, stop)
 
     def _refused(self, trial: Trial, node: str, sentence: str) -> None:
         """A worker cannot measure where it is: it stays there, and another one is started."""
         self._crew.refusing.add(trial.trial_id)
-        self._tell(trial, None)
+        self._tell(trial, None, stop=self._engine.done)
         if node not in self._useless:
             self._useless[node] = sentence
             self._warn(f"no training on node {sentence}")
@@ -237,7 +215,7 @@ def run_on_ray(
     around it.
     """
     share = share or {"CPU": 1}
-    crew = _Crew(engine, workers)
+    crew = Crew(engine, workers)
     trainable = tune.with_parameters(
         Worker,
         measure=[ray.put(measure)],

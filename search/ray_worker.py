@@ -1,6 +1,6 @@
-"""One worker of a search: what runs in a process of its own, on any node of a cluster.
+"""The workers of a search: processes of their own, on any nodes of a cluster, and their number.
 
-Importing it needs Ray alone, so that a worker can say in a sentence what its node lacks.
+Importing this needs Ray alone, so that a worker can say in a sentence what its node lacks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,42 @@ from search.versions import other_versions
 
 if TYPE_CHECKING:
     from evaluators.evaluate import Measure, Measured
+    from search.engine import Engine
     from search.jobs import Job
 
 IDLE_SECONDS, REFUSING_SECONDS = 0.1, 1.0
 """How long a worker without a job waits before it asks again, and one that wants none."""
+
+
+class Crew(tune.search.Searcher):
+    """Says when Tune shall start a worker: until there are enough that can measure."""
+
+    def __init__(self, engine: Engine, workers: int) -> None:
+        super().__init__()
+        self._engine, self._wanted = engine, workers
+        self._there = 0
+        self.refusing: set[str] = set()
+
+    def suggest(self, trial_id: str) -> Any:
+        """One more worker, none now, or none any more."""
+        if self._engine.done:
+            return self.FINISHED
+        if self._there - len(self.refusing) >= self._wanted:
+            return None
+        self._there += 1
+        return {}
+
+    def spares_one(self) -> bool:
+        """Whether a worker is too many, as one that refused may have come up elsewhere; it ends."""
+        too_many = self._there - len(self.refusing) > self._wanted
+        self._there -= too_many
+        return too_many
+
+    def on_trial_complete(self, *given: Any, **options: Any) -> None:
+        """A worker ends with the search: there is nothing to do."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given; the database is the state
 
 
 class Worker(tune.Trainable):
@@ -32,7 +64,7 @@ class Worker(tune.Trainable):
 
     def setup(  # type: ignore[override]
         self,
-        config: dict[str, Any],  # noqa: ARG002 - Tune passes it
+        config: dict[str, Any],
         measure: list[ray.ObjectRef[Measure]],
         threads: int,
         versions: Mapping[str, str],
