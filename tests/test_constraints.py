@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,7 @@ def test_a_search_none_of_whose_plans_is_accurate_enough_says_so(store: Store) -
     says = r"12 of 12 plans break --min-accuracy 1.0, the nearest has 0\.9.*--epochs"
     with pytest.raises(IsoshareError, match="none of the 12 finished trials keeps the limits"):
         choose(results.front)
-    with pytest.raises(AssertionError, match=says):
-        raise AssertionError(why_empty(results))
+    assert re.search(says, why_empty(results))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
