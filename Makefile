@@ -20,8 +20,8 @@ check: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
-chaos: $(VENV)/installed-dev  ## eight writers and a reader on one SQLite file, for a minute
-	ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/test_writers.py
+chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, and a minute of eight writers: half an hour
+	ISOSHARE_KILLS=120 ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/chaos tests/test_writers.py
 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py

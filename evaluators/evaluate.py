@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -47,12 +47,14 @@ ON_DEVICE = ("train_batches", "held_out")
 class Measured:
     """What training one plan gave: the measured objectives and the seconds it took since the
     measurement before. epochs: measured on the way, after so many; None: after all of them.
+    conditions: of the process that measured, where they may not be those of the driver.
     """
 
     seed: int
     values: dict[str, float]
     seconds: float
     epochs: int | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Measure(Protocol):
@@ -68,6 +70,10 @@ class Measure(Protocol):
 
         Raises EvaluationError, or whatever the user's network raises.
         """
+
+    def check(self) -> None:
+        """Raise whatever keeps this process from measuring, before any plan fails for it."""
+        return  # not abstract: most need nothing
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,10 @@ class Evaluator:
             except Exception:  # it would fail again; whoever is only interrupted may go on
                 Checkpoint(kept).remove()
                 raise
+
+    def check(self) -> None:
+        """The unshared network must be there: on another node its code may be missing."""
+        build_backbone(self.backbone, self.arguments)
 
     def _side_by_side(self, network: nn.Module) -> bool:
         """Whether the seeds are trained as one network, which cannot compute in bfloat16."""

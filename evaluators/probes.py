@@ -76,6 +76,10 @@ class Probed:
                 for one in step
             ]
 
+    def check(self) -> None:
+        """As the evaluator."""
+        self.measure.check()
+
 
 def _durations(network: nn.Module, image: Tensor) -> list[float]:
     """Seconds of each of ``LEAST`` to ``MOST`` inferences."""

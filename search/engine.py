@@ -143,7 +143,7 @@ class Engine:
         """A worker died. The job to do again, less the seeds it had done; None if it failed."""
         attempts = self.ledger.trials[number].attempts
         if attempts >= ATTEMPTS:
-            self.fail(number, f"its worker died {attempts} times")
+            self.fail(number, f"its worker or its driver died {attempts} times")
             return None
         self._count_attempt(number)
         return self._running[number]
@@ -221,7 +221,7 @@ class Engine:
             fidelity={"epochs": measured.epochs or self._config.epochs},
             values=measured.values,
             seconds=measured.seconds,
-            conditions=self._conditions,
+            conditions={**self._conditions, **measured.conditions},
         )
 
     def _test_queue(self) -> deque[Job]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ from evaluators.evaluate import Measure
 from evaluators.stacking import computes_bfloat16
 from evaluators.training import TrainingSettings, device
 from search.config import SearchConfig
-
-VERSIONS = ("torch", "torchvision", "ray", "optuna", "numpy", "scikit-learn")
+from search.versions import versions
 
 
 def training_settings(config: SearchConfig) -> TrainingSettings:
@@ -43,18 +40,17 @@ def conditions_of(config: SearchConfig, dataset: Dataset) -> dict[str, Any]:
     return {
         "evaluator": config.evaluator,
         **_own_options(config),
-        "device": str(device()),
-        "bfloat16": computes_bfloat16(device()),
+        **device_conditions(),
         "dataset": dataset.fingerprint,
         **versions(),
     }
 
 
+def device_conditions() -> dict[str, Any]:
+    """What this process trains on."""
+    return {"device": str(device()), "bfloat16": computes_bfloat16(device())}
+
+
 def _own_options(config: SearchConfig) -> dict[str, Any]:
     """The options that only the evaluator of the search has."""
     return {name: getattr(config, name) for name in EVALUATORS[config.evaluator].options}
-
-
-def versions() -> dict[str, str]:
-    """Of what decides a result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}

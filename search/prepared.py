@@ -11,8 +11,8 @@ from evaluators.evaluate import Measure
 from evaluators.objectives import OBJECTIVES
 from evaluators.training import Report
 from search.config import SearchConfig
-from search.measuring import versions
 from search.names import free_name
+from search.versions import versions
 from space.search_space import SearchSpace
 from storage.records import StudyRecord
 from storage.store import Store

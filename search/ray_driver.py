@@ -7,7 +7,7 @@ taken away as soon as another worker is free.) Tune places the workers, starts a
 and brings the results to the driver; which plan is next only the engine decides.
 
 The jobs go to a worker as a call on its actor, before Tune's own call to train: calls of one
-caller run in order.
+caller run in order. A worker that cannot measure on its node says so before it is given any.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ os.environ.update(
     RAY_AIR_NEW_OUTPUT="0",
     TUNE_GLOBAL_CHECKPOINT_S="3600",
     RAY_CHDIR_TO_TRIAL_DIR="0",
+    TUNE_MAX_PENDING_TRIALS_PG="10000",  # else workers start one after another
 )
 if "ray" not in sys.modules:  # Ray reads it when it is imported
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -40,86 +41,72 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from evaluators.evaluate import Measure, Measured
-from evaluators.training import use_threads
+from evaluators.evaluate import Measure
 from search.engine import Engine
 from search.jobs import Job
+from search.ray_worker import Worker
+from search.shares import Share, has_room, share_of
+from search.versions import versions
 from space.errors import IsoshareError
 
-IDLE_SECONDS = 0.1
-"""How long a worker without a job waits before it asks again."""
 DEATHS_IN_A_ROW = 20
 """So many dead workers without a single result between them, and the search stops."""
-OUR_PACKAGES = ("space", "evaluators", "storage", "search")
 
-
-Share = dict[str, float]
-"""CPUs and accelerators, by Ray's names for them."""
+Warn = Callable[[str], object]
+"""Takes a sentence for the user."""
 
 
 class DriverError(Exception):
     """The workers cannot do their work: nothing is wrong with the request or with a plan."""
 
 
-class Worker(tune.Trainable):
-    """One process that measures the plans it is handed. It never raises: a failure is a result."""
+class _Crew(tune.search.Searcher):
+    """Says when Tune shall start a worker: until there are enough that can measure."""
 
-    def setup(  # type: ignore[override]
-        self, config: dict[str, Any], measure: Measure, threads: int
-    ) -> None:
-        """Called by Tune in the new process. ``measure`` comes from the object store, once."""
-        use_threads(threads)
-        self._measure = measure
-        self._job: Job | None = None
-        self._steps: Iterator[list[Measured]] | None = None
-        self._stop = False
+    def __init__(self, engine: Engine, workers: int) -> None:
+        super().__init__()
+        self._engine, self._wanted = engine, workers
+        self._started = 0
+        self.refusing: set[str] = set()
 
-    def assign(self, job: Job | None, stop: bool) -> None:
-        """Take the next job; None to wait for one, ``stop`` to end."""
-        self._job, self._stop = job, stop
-        self._steps = None
+    def suggest(self, trial_id: str) -> Any:
+        """One more worker, none now, or none any more."""
+        if self._engine.done:
+            return self.FINISHED
+        if self._started - len(self.refusing) >= self._wanted:
+            return None
+        self._started += 1
+        return {}
 
-    def step(self) -> dict[str, Any]:
-        """Work on the job until there is something to tell."""
-        if self._stop:
-            return {"done": True}
-        job = self._job
-        if job is None:
-            time.sleep(IDLE_SECONDS)
-            return {"idle": True}
-        try:
-            if self._steps is None:
-                self._steps = iter(self._measure(job.plan, job.seeds, job.split, job.rungs))
-            return {"number": job.number, "measured": next(self._steps)}
-        except StopIteration:
-            return {"number": job.number, "error": "the evaluator gave no result"}
-        except Exception as error:  # a plan's failure must not take the worker along
-            return {"number": job.number, "error": f"{type(error).__name__}: {error}"}
+    def on_trial_complete(self, *given: Any, **options: Any) -> None:
+        """A worker ends with the search: there is nothing to do."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given; the database is the state
 
 
 class _Dispatcher(tune.Callback):
     """Carries jobs from the engine to the workers and their results back, in the driver."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, crew: _Crew, share: Share, warn: Warn) -> None:
+        self._engine, self._crew, self._share, self._warn = engine, crew, share, warn
         self._jobs: dict[str, Job] = {}
+        self._again: deque[Job] = deque()
         self._deaths = 0
+        self._useless: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; the database is the state
-
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """A worker is up: the first time, or again after it died."""
-        lost = self._jobs.pop(trial.trial_id, None)
-        self._assign(trial, self._engine.lost(lost.number) if lost else None)
+        return {}
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """A worker died; Tune will start it again."""
+        """A worker died; Tune will start it again, and whoever is free takes its job."""
         self._deaths += 1
+        self._crew.refusing.discard(trial.trial_id)
+        lost = self._jobs.pop(trial.trial_id, None)
+        if lost and (job := self._engine.lost(lost.number)):
+            self._again.append(job)
         if self._deaths >= DEATHS_IN_A_ROW:
             raise DriverError(
                 f"{self._deaths} workers died one after another without a result: "
@@ -137,44 +124,66 @@ class _Dispatcher(tune.Callback):
         """A worker has something to tell, or nothing to do."""
         if result.get("done"):
             return
-        if result.get("idle"):
-            self._assign(trial, None)
+        if "refused" in result:
+            self._refused(trial, result["node"], f"{result['name']}: {result['refused']}")
         elif "error" in result:
             self._engine.fail(result["number"], result["error"])
-            self._assign(trial, None)
+            self._assign(trial)
+        elif result.get("idle"):
+            self._assign(trial)
         else:
             self._deaths = 0
             if self._engine.tell(result["number"], result["measured"]):
-                self._assign(trial, None)
+                self._assign(trial)
 
-    def _assign(self, trial: Trial, job: Job | None) -> None:
-        """Hand over ``job``, or else the engine's next one."""
-        job = job or self._engine.ask()
+    def _assign(self, trial: Trial) -> None:
+        """Hand over a job that was lost, or else the engine's next one."""
+        job = self._again.popleft() if self._again else self._engine.ask()
         self._jobs.pop(trial.trial_id, None)
         if job is not None:
             self._jobs[trial.trial_id] = job
-        stop = job is None and self._engine.done
+        self._tell(trial, job)
+
+    def _tell(self, trial: Trial, job: Job | None) -> None:
         actor = trial.temporary_state.ray_actor
         assert actor is not None, "Tune calls back for a trial only while its actor is up"
-        actor.assign.remote(job, stop)
+        actor.assign.remote(job, job is None and self._engine.done)
+
+    def _refused(self, trial: Trial, node: str, sentence: str) -> None:
+        """A worker cannot measure where it is: it stays there, and another one is started."""
+        self._crew.refusing.add(trial.trial_id)
+        self._tell(trial, None)
+        if node not in self._useless:
+            self._useless[node] = sentence
+            self._warn(f"no training on node {sentence}")
+        with_room = {
+            node["NodeID"]
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"] and has_room(node["Resources"], self._share)
+        }
+        if with_room <= set(self._useless):
+            raise DriverError(f"no node of the cluster can train, as {sentence}")
 
 
 @contextmanager
 def ray_cluster(
-    workers: int, address: str | None = None, cpus: float = 1, gpus: float | None = None
+    workers: int,
+    address: str | None = None,
+    cpus: float = 1,
+    gpus: float | None = None,
+    code: Sequence[Path] = (),
 ) -> Iterator[Share]:
     """Ray for as long as the context lasts: this machine, or the cluster at ``address``.
 
-    cpus and gpus: of one worker; gpus None: an even share of what is there. Gives what one worker
-    takes. Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
+    cpus and gpus: of one worker; gpus None: an even share of what is there. code: packages and
+    modules that the nodes of the cluster get. Gives what one worker takes.
+    Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
     """
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
-        here = Path(__file__).resolve().parent.parent
-        modules = [str(here / name) for name in OUR_PACKAGES]
         try:
             _check_reachable(address)
-            ray.init(address=address, runtime_env={"py_modules": modules}, **quiet)
+            ray.init(address=address, runtime_env={"py_modules": [*map(str, code)]}, **quiet)
         except OSError as error:
             raise IsoshareError(
                 f"cannot join the Ray cluster at {address!r}: {error}; check --ray-address"
@@ -192,7 +201,7 @@ def ray_cluster(
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield _share(workers, cpus, gpus, there)
+        yield share_of(workers, cpus, gpus, there)
     finally:
         ray.shutdown()
 
@@ -204,53 +213,46 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def run_on_ray(engine: Engine, measure: Measure, workers: int, share: Share | None = None) -> None:
+def run_on_ray(
+    engine: Engine,
+    measure: Measure,
+    workers: int,
+    share: Share | None = None,
+    warn: Warn = print,
+) -> None:
     """Run jobs until the engine has none left, or until Ctrl-C: then ``engine.done`` is False.
 
     workers: processes; on a cluster those that find no room wait for it. share: what each takes, as
-    ``ray_cluster`` says; one CPU if it is left out.
-    Raises DriverError when the workers keep dying. Needs ``ray_cluster`` around it.
+    ``ray_cluster`` says; one CPU if it is left out. warn: is told of nodes where nothing can be
+    measured.
+    Raises DriverError when the workers keep dying, or none can measure. Needs ``ray_cluster``
+    around it.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
-            _tuner(engine, measure, workers, share or {"CPU": 1}, folder).fit()
-    except tune.TuneError as error:
-        raise _cause(error) from error
-
-
-def _tuner(engine: Engine, measure: Measure, workers: int, share: Share, folder: str) -> tune.Tuner:
-    threads = max(1, int(share["CPU"]))
-    trainable = tune.with_parameters(Worker, measure=measure, threads=threads)
-    return tune.Tuner(
-        tune.with_resources(trainable, share),
-        tune_config=tune.TuneConfig(num_samples=workers, max_concurrent_trials=workers),
-        run_config=tune.RunConfig(
-            name="workers",
-            storage_path=folder,
-            verbose=0,
-            callbacks=[_Dispatcher(engine)],
-            failure_config=tune.FailureConfig(max_failures=-1),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
+    share = share or {"CPU": 1}
+    crew = _Crew(engine, workers)
+    trainable = tune.with_parameters(
+        Worker,
+        measure=[ray.put(measure)],
+        threads=max(1, int(share["CPU"])),
+        versions=versions(),
     )
-
-
-def _share(workers: int, cpus: float, gpus: float | None, there: Mapping[str, float]) -> Share:
-    """What one worker takes of what is ``there``.
-
-    Accelerators are divided evenly if nothing is said of them: Ray hides them from a worker that
-    asks for none. Raises IsoshareError where not a single worker would find room.
-    """
-    accelerators = there.get("GPU", 0)
-    if gpus is None:
-        gpus = 1 / math.ceil(workers / accelerators) if accelerators else 0
-    for name, option, wanted in (("CPU", "cpus", cpus), ("GPU", "gpus", gpus)):
-        if wanted > there.get(name, 0):
-            raise IsoshareError(
-                f"no training can start: --{option}-per-trial {wanted:g}, and there are "
-                f"{there.get(name, 0):g} {name}s in all; lower it, or add nodes"
-            )
-    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, share),
+            tune_config=tune.TuneConfig(search_alg=crew, num_samples=-1),
+            run_config=tune.RunConfig(
+                name="workers",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[_Dispatcher(engine, crew, share, warn)],
+                failure_config=tune.FailureConfig(max_failures=-1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            raise _cause(error) from error
 
 
 def _cause(error: BaseException) -> Exception:

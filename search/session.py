@@ -37,6 +37,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from search.results.pareto import load_results
     from search.results.summary import trust
     from search.runner import start
+    from search.shipping import code_for
     from search.simulated_driver import run_simulated
     from search.view import headline, open_view
     from storage.database import WriteError
@@ -50,9 +51,10 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     with ExitStack() as stack:
         if config.driver == "ray":
             share = (config.cpus_per_trial, config.gpus_per_trial)
-            cluster = ray_cluster(config.workers, config.ray_address, *share)
+            code = code_for(config.backbone)
+            cluster = ray_cluster(config.workers, config.ray_address, *share, code)
             taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
-            run = partial(run_on_ray, share=taken)
+            run = partial(run_on_ray, share=taken, warn=warn)
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
         stack.enter_context(heartbeat(store, name))
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor, nn
 
-from evaluators.evaluate import Measured, Split
+from evaluators.evaluate import Measure, Measured, Split
 from evaluators.training import EvaluationError
 from search.config import SearchConfig
 from search.engine import Engine
@@ -45,7 +45,7 @@ class ThreeSites(nn.Module):
 
 
 @dataclass
-class FakeMeasure:
+class FakeMeasure(Measure):
     """An evaluator that computes its values from the plan: less sharing is better, plus noise.
 
     latency: whether it measures that too; broken: fingerprints of plans that fail;

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "run_search": {"search", "storage", "space.errors", "space.plan"},
 }
 HOMES = {
-    "ray": {"search/ray_driver.py"},
+    "ray": {"search/ray_driver.py", "search/ray_worker.py"},
     "optuna": {"search/proposer.py", "search/samplers", "search/optuna_file.py"},
     "sqlalchemy": {"storage"},
     "alembic": {"storage/schema.py", "storage/migrations"},

@@ -5,7 +5,6 @@ What does not depend on a process of its own is asked in this one: importing tor
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -23,6 +22,7 @@ from storage.records import TrialRecord
 from storage.store import Store
 from tests.fake_data import write_folder
 from tests.fakes import Command
+from tests.processes import ray_workers
 
 PATIENCE = 500
 """Seconds after which something hangs: starting Ray takes minutes on a very busy machine."""
@@ -223,7 +223,7 @@ def test_a_killed_worker_costs_neither_a_trial_nor_a_line(tmp_path: Path) -> Non
     store = Store(f"sqlite:///{tmp_path / 'isoshare.db'}")
     with start("launch", "--trials", 12, *QUICK, cwd=tmp_path) as driver:
         _wait_for_trials(store, driver, 2)
-        os.kill(_workers_of(driver.pid)[0], signal.SIGKILL)
+        os.kill(ray_workers(driver.pid)[0], signal.SIGKILL)
         output, errors = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, errors
     assert errors == ""
@@ -231,28 +231,6 @@ def test_a_killed_worker_costs_neither_a_trial_nor_a_line(tmp_path: Path) -> Non
     trials = store.trials("s")
     assert {trial.state for trial in trials} == {"finished"}
     assert sorted(trial.attempts for trial in trials)[-2:] == [1, 2]
-
-
-def _workers_of(driver: int) -> list[int]:
-    """The processes of Ray workers below a driver."""
-    parents, names = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            head, _, rest = stat.read_text().rpartition(")")
-            process = int(head.split()[0])
-            parents[process], names[process] = int(rest.split()[1]), head.split("(", 1)[1]
-    found = []
-    for process, name in names.items():
-        ancestor = process
-        while ancestor not in (driver, 0):
-            ancestor = parents.get(ancestor, 0)
-        if ancestor == driver and name.startswith("ray::"):
-            found.append(process)
-    return [process for process in found if "train" in _command(process)]
-
-
-def _command(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_text()
 
 
 def _wait_for_trials(store: Store, driver: subprocess.Popen[str], more: int) -> set[int]:

@@ -148,7 +148,7 @@ def test_a_plan_that_kills_its_workers_fails_in_the_end(
     while engine.lost(job.number) == job:
         deaths += 1
     assert deaths == ATTEMPTS
-    assert store.trials("study")[0].error == f"its worker died {ATTEMPTS} times"
+    assert store.trials("study")[0].error == f"its worker or its driver died {ATTEMPTS} times"
     assert ask(engine).number == 1
 
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from evaluators.evaluate import Measured, Split
+from evaluators.evaluate import Measure, Measured, Split
 from search.engine import Engine
 from search.heartbeat import heartbeat
 from search.inline_driver import run_inline
@@ -120,7 +120,7 @@ def test_a_full_disk_stops_the_search_with_a_sentence_and_it_can_go_on(
 
 
 @dataclass
-class Interrupting:
+class Interrupting(Measure):
     """Measures like the fake, and does something before the n-th training."""
 
     at: int
