@@ -39,6 +39,7 @@ if "ray" not in sys.modules:  # Ray reads it when it is imported
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 
 from evaluators.evaluate import Measure
@@ -49,6 +50,7 @@ from search.shares import Share, has_room, share_of
 from search.versions import versions
 from space.errors import IsoshareError
 
+CLIENT = "ray://"
 DEATHS_IN_A_ROW = 20
 """So many dead workers without a single result between them, and the search stops."""
 
@@ -181,13 +183,7 @@ def ray_cluster(
     """
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
-        try:
-            _check_reachable(address)
-            ray.init(address=address, runtime_env={"py_modules": [*map(str, code)]}, **quiet)
-        except OSError as error:
-            raise IsoshareError(
-                f"cannot join the Ray cluster at {address!r}: {error}; check --ray-address"
-            ) from error
+        _join(address, {"py_modules": [*map(str, code)]}, quiet)
     else:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on loopback only
         ray.init(
@@ -206,11 +202,23 @@ def ray_cluster(
         ray.shutdown()
 
 
-def _check_reachable(address: str) -> None:
-    """Raise OSError if nobody listens at ``host:port``: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=5).close()
+def _join(address: str, environment: dict[str, Any], options: dict[str, Any]) -> None:
+    """Join a cluster; its nodes get the ``environment``. Raises IsoshareError."""
+    if address.startswith(CLIENT):
+        raise IsoshareError(
+            f"cannot search through Ray's client, as {address!r} asks: start the search on a "
+            "machine of the cluster, with --ray-address host:port"
+        )
+    host, colon, port = address.rpartition(":")
+    try:
+        if colon and port.isdigit():  # where nobody listens Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()
+        ray.init(address=address, runtime_env=environment, **options)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise IsoshareError(
+            f"cannot join the Ray cluster at {address!r}: {reason}; check --ray-address"
+        ) from error
 
 
 def run_on_ray(

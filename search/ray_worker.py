@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from evaluators.evaluate import Measure, Measured
     from search.jobs import Job
 
-IDLE_SECONDS = 0.1
-"""How long a worker without a job waits before it asks again."""
+IDLE_SECONDS, REFUSING_SECONDS = 0.1, 1.0
+"""How long a worker without a job waits before it asks again, and one that wants none."""
 
 
 class Worker(tune.Trainable):
@@ -86,7 +86,7 @@ class Worker(tune.Trainable):
 
     def _idle(self) -> dict[str, Any]:
         time.sleep(self._pause)
-        self._pause = IDLE_SECONDS
+        self._pause = REFUSING_SECONDS if self._refusal else IDLE_SECONDS
         if not self._refusal:
             return {"idle": True}
         node = ray.get_runtime_context().get_node_id()

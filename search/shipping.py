@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 from space.backbones import is_own
 
@@ -14,24 +14,22 @@ INSTALLED = ("site-packages", "dist-packages")
 
 
 def code_for(backbone: str) -> list[Path]:
-    """Packages and modules that a worker imports: ours, the backbone's, and what that one has
-    imported from beside itself. What is installed does not travel: every node must have it.
+    """Packages and modules that a worker imports: ours, the backbone's, and what that one, which
+    has been built here, has imported from beside itself. What is installed does not travel.
     """
     here = Path(__file__).resolve().parent.parent
     ours = [here / name for name in OUR_PACKAGES]
-    if not is_own(backbone):
+    place = _place(find_spec(backbone.partition(":")[0].partition(".")[0]))
+    if not is_own(backbone) or place is None or set(INSTALLED) & set(place.parts):
         return ours
-    place = _place(import_module(backbone.partition(":")[0].partition(".")[0]))
-    if place is None or set(INSTALLED) & set(place.parts):
-        return ours
-    tops = [module for name, module in sys.modules.items() if "." not in name]
-    beside = {found for found in map(_place, tops) if found and found.parent == place.parent}
-    return [*ours, *sorted(beside - set(ours))]
+    loaded = [module.__spec__ for name, module in sys.modules.items() if "." not in name]
+    beside = {found for found in map(_place, loaded) if found and found.parent == place.parent}
+    return [*ours, *sorted({*beside, place} - set(ours))]
 
 
-def _place(module: ModuleType) -> Path | None:
+def _place(spec: ModuleSpec | None) -> Path | None:
     """The folder of a package or the file of a module; None where there is neither."""
-    if folders := list(getattr(module, "__path__", [])):
-        return Path(folders[0]).resolve()
-    file = getattr(module, "__file__", None)
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve()
+    file = spec.origin if spec is not None else None
     return Path(file).resolve() if file and file.endswith(".py") else None

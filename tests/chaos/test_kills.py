@@ -23,9 +23,11 @@ from statistics import median
 import pytest
 
 from search.engine import ATTEMPTS
+from search.terminal import FAILED
+from search.versions import versions
 from storage.records import TrialRecord
 from storage.store import Store
-from tests.chaos.nodes import NODES
+from tests.chaos.nodes import NODES, OTHER_TORCH
 from tests.postgresql import Server
 from tests.processes import ray_workers
 
@@ -33,7 +35,7 @@ ROOT = Path(__file__).parent.parent.parent
 PROGRAM = str(ROOT / "run_search.py")
 KILLS = int(os.environ.get("ISOSHARE_KILLS", "4"))
 KINDS = ("node", "driver", "worker")
-SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 120
+SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 300
 LAUNCH = (
     f"launch --study s --backbone resnet_cifar --backbone-arg depth=14 --backbone-arg width=2 "
     f"--trials {BUDGET} --epochs 2 --replicates {SEEDS} --workers {WORKERS}"
@@ -52,8 +54,8 @@ class Nodes:
 
     def lose(self, place: int) -> None:
         """Kill one node with all its processes; another one joins."""
-        self._order("leave", place)
-        self._order("join", place)
+        self.order("leave", place)
+        self.order("join", place)
 
     def kill_a_worker(self, rng: random.Random) -> None:
         """SIGKILL one of the processes that train; there is one sooner or later."""
@@ -63,7 +65,8 @@ class Nodes:
             time.sleep(0.05)
         os.kill(rng.choice(workers), signal.SIGKILL)
 
-    def _order(self, *words: object) -> None:
+    def order(self, *words: object) -> None:
+        """Have one node leave or join, and wait until it has."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(*words, file=self.process.stdin, flush=True)
@@ -143,6 +146,19 @@ class Search:
         assert (self.folder / "plan.json").exists()
         return trials
 
+    def refuses_to_go_on_without_a_node_that_can_train(self) -> None:
+        """All that is left is the node with another build of torch."""
+        for place in range(NODES):
+            self.nodes.order("leave", place)
+        self.start("resume", "s", "--trials", str(BUDGET), "--workers", "1")
+        assert self.driver.wait(PATIENCE) == FAILED
+        last = (self.folder / "log").read_text().splitlines()[-1]
+        assert last.startswith("error: no node of the cluster can train, as ")
+        assert (
+            f"torch is {OTHER_TORCH} there and {versions()['torch']} where the search was" in last
+        )
+        assert "; go on with: " in last
+
 
 def measurements(trials: list[TrialRecord]) -> dict[Key, float]:
     """Accuracies by what may be measured once."""
@@ -160,7 +176,7 @@ def running_nodes(folder: Path) -> Iterator[Nodes]:
     """The cluster as long as the context lasts."""
     with (folder / "nodes.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nodes.py"))],
+            [sys.executable, str(Path(__file__).with_name("nodes.py")), str(folder / "other")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -199,6 +215,7 @@ def test_random_kills_lose_nothing_and_count_nothing_twice(
                 search.wait_for_more()
             seconds[kind].append(time.monotonic() - started)
         trials = [trial for search in searches for trial in search.finish()]
+        searches[0].refuses_to_go_on_without_a_node_that_can_train()
     report(trials, seconds)
 
 
