@@ -26,7 +26,7 @@ from tests.service_fakes import engine_of, settings_of, two_studies, without_tim
 from tests.test_architecture import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 120_000
+PATIENCE = 500_000
 """Milliseconds: a busy machine needs its time to start Ray."""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
