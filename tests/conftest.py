@@ -21,6 +21,9 @@ from storage.store import Store
 from tests.fakes import Command, FakeMeasure, MakeEngine, create_study, space_of
 from tests.postgresql import Server, running_server
 
+# Ray lowers its workers' priority: beside other work they would not get on for minutes.
+os.environ.update(RAY_worker_niceness="0")
+
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With ISOSHARE_REQUIRE_ALL=1 a skipped test is a failure: nothing is skipped silently."""
