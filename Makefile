@@ -17,8 +17,8 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+unit: $(VENV)/installed-dev  ## two files at a time, each whole in one process
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, and a minute of eight writers: half an hour
 	ISOSHARE_KILLS=120 ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/chaos tests/test_writers.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ from evaluators.training import use_threads
 from search.config import make_config
 from search.engine import Engine
 from search.inline_driver import run_inline
+from search.results.pareto import Results, load_results
 from search.runner import prepare, start
 from storage.store import Store
-from tests.fakes import MakeEngine, create_study, space_of
+from tests.fakes import Command, FakeMeasure, MakeEngine, create_study, space_of
 from tests.postgresql import Server, running_server
+
+# Ray lowers its workers' priority: beside other work they would not get on for minutes.
+os.environ.update(RAY_worker_niceness="0")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -78,9 +82,7 @@ def small_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs one command in this process: exit code, what it printed, what it said on stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -106,3 +108,10 @@ def make_engine(store: Store) -> MakeEngine:
         return Engine(store, study, config, space)
 
     return make
+
+
+@pytest.fixture
+def results(make_engine: MakeEngine, store: Store) -> Results:
+    """What a finished search of five sites has found."""
+    run_inline(make_engine(), FakeMeasure())
+    return load_results(store, "study")

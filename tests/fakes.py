@@ -24,6 +24,8 @@ from storage.records import StudyRecord
 from storage.store import Store
 
 MakeEngine = Callable[..., Engine]
+Command = Callable[..., tuple[int, str, str]]
+"""Runs a command with these arguments: its exit code, and what it said on stdout and stderr."""
 
 
 class ThreeSites(nn.Module):

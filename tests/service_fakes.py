@@ -24,6 +24,20 @@ def settings_of(folder: Path, **options: Any) -> Settings:
     return Settings(**{**known, "rate": 10_000.0, **options})
 
 
+def two_studies(folder: Path, **options: Any) -> Settings:
+    """A service whose database has a finished study, "study", and one that was cut off, "half"."""
+    settings = settings_of(folder, **options)
+    searched(settings)
+    half_searched(settings)
+    return settings
+
+
+def without_time(plan: dict[str, dict[str, object]]) -> dict[str, object]:
+    """A plan file that can be compared with one of another moment."""
+    assert plan["provenance"].pop("created")
+    return dict(plan)
+
+
 def client_of(settings: Settings, **options: Any) -> TestClient:
     """A client that asks a loopback address, as a browser on this machine does."""
     return TestClient(make_app(settings), base_url="http://127.0.0.1:8000", **options)

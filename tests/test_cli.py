@@ -1,4 +1,7 @@
-"""The command line as a user meets it: real processes, real Ray, real digits."""
+"""The command line as a user meets it: real processes, real Ray, real digits.
+
+What does not depend on a process of its own is asked in this one: importing torch takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ import pytest
 
 from search.results.pareto import load_results
 from space.plan import SharingPlan
+from storage.records import TrialRecord
 from storage.store import Store
 from tests.fake_data import write_folder
+from tests.fakes import Command
 from tests.processes import ray_workers
 
+PATIENCE = 500
+"""Seconds after which something hangs: starting Ray takes minutes on a very busy machine."""
 PROGRAM = Path(__file__).parent.parent / "run_search.py"
 COMMANDS = (
     "launch",
@@ -41,7 +48,7 @@ def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.Complet
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -49,6 +56,13 @@ def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.Complet
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("search")
+
+
+@pytest.fixture
+def here(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in this process, in the folder of the search."""
+    monkeypatch.chdir(folder)
+    return command
 
 
 NAMED = ("--backbone", "my_net:net")
@@ -68,7 +82,7 @@ def searched(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_search_ends_with_a_front_a_picture_a_plan_and_what_to_do_next(
-    searched: subprocess.CompletedProcess[str], folder: Path
+    searched: subprocess.CompletedProcess[str], folder: Path, here: Command
 ) -> None:
     assert searched.returncode == 0, searched.stderr
     assert searched.stderr == ""
@@ -81,7 +95,7 @@ def test_a_search_ends_with_a_front_a_picture_a_plan_and_what_to_do_next(
     suggested = [line.split("run_search.py ")[1] for line in _suggestions(searched.stdout)]
     assert [line.split()[0] for line in suggested] == ["inspect", "export", "resume"]
     for line in suggested[:2]:
-        assert run(*line.split(), cwd=folder).returncode == 0
+        assert here(*line.split())[0] == 0
 
 
 def test_a_search_on_a_folder_of_images_names_the_broken_ones_and_gets_a_name_to_type(
@@ -119,78 +133,84 @@ def test_the_database_holds_the_search(
         assert tested == (2 if trial in results.front.members else 0)
 
 
-def test_json_can_be_piped(searched: subprocess.CompletedProcess[str], folder: Path) -> None:
+def test_json_can_be_piped(
+    searched: subprocess.CompletedProcess[str], folder: Path, here: Command
+) -> None:
     (study,) = json.loads(run("studies", "--json", cwd=folder).stdout)
     assert (study["study"], study["finished"], study["budget"]) == ("s", 4, 4)
     front = json.loads(run("pareto", "s", "--json", cwd=folder).stdout)
     assert (front["study"], front["trials"], front["failed"]) == ("s", 4, 0)
     done = run("export", "s", "--trial", front["front"][0]["trial"], "-o", "p.json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    plan = json.loads(run("inspect", "p.json", "--json", *NAMED, cwd=folder).stdout)
+    plan = json.loads(here("inspect", "p.json", "--json", *NAMED)[1])
     assert plan["parameters"]["shared"] == front["front"][0]["parameters"]
     assert plan["ratio"] == plan["parameters"]["shared"] / plan["parameters"]["unshared"]
-    backbone = json.loads(run("inspect", "resnet_cifar", "--json", cwd=folder).stdout)
+    backbone = json.loads(here("inspect", "resnet_cifar", "--json")[1])
     assert backbone["parameters"] == 269_722
     assert [len(group["sites"]) for group in backbone["groups"]] == [6, 5, 5]
     assert backbone["plans"] == 203 * 52 * 52
 
 
-def test_published_plans_are_listed(tmp_path: Path) -> None:
-    rows = json.loads(run("inspect", "--published", "--json", cwd=tmp_path).stdout)
+def test_published_plans_are_listed(command: Command) -> None:
+    rows = json.loads(command("inspect", "--published", "--json")[1])
     first = rows[0]
     assert (first["backbone"], first["classes"]) == ("convmixer", 10)
     assert (first["unshared"], first["shared"]) == (1_409_034, 107_274)
-    assert "107,274" in run("inspect", "--published", cwd=tmp_path).stdout
+    assert "107,274" in command("inspect", "--published")[1]
 
 
 def test_pictures_are_written_on_request(
-    searched: subprocess.CompletedProcess[str], folder: Path
+    searched: subprocess.CompletedProcess[str], folder: Path, here: Command
 ) -> None:
-    done = run("pareto", "s", "--html", "f.html", "--png", "f.png", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    code, _, said = here("pareto", "s", "--html", "f.html", "--png", "f.png")
+    assert code == 0, said
     assert (folder / "f.html").stat().st_size > 1_000_000
     assert (folder / "f.png").stat().st_size > 10_000
 
 
 def test_resuming_a_finished_search_changes_nothing_a_bigger_budget_goes_on(
-    searched: subprocess.CompletedProcess[str], folder: Path
+    searched: subprocess.CompletedProcess[str], folder: Path, here: Command
 ) -> None:
     database = f"sqlite:///{folder / 'isoshare.db'}"
     before = Store(database).trials("s")
-    refused = run("resume", "s", cwd=folder)
-    assert refused.returncode == 2
-    assert "if you trust it, name it too, with --backbone my_net:net" in refused.stderr
+    code, _, said = here("resume", "s")
+    assert code == 2
+    assert "if you trust it, name it too, with --backbone my_net:net" in said
     assert run("resume", "s", *NAMED, cwd=folder).returncode == 0
     assert Store(database).trials("s") == before
     done = run("resume", "s", "--trials", 5, "--storage", database, *NAMED, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert len(Store(database).trials("s")) == 5
-    refused = run("resume", "s", "--trials", 2, *NAMED, cwd=folder)
-    assert refused.returncode == 2
-    assert "--trials must be at least 5, got 2" in refused.stderr
+    code, _, said = here("resume", "s", "--trials", 2, *NAMED)
+    assert code == 2
+    assert "--trials must be at least 5, got 2" in said
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_search_resumes_without_losing_or_repeating_anything(
-    tmp_path: Path, signal_number: signal.Signals
-) -> None:
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    """A command that is left to run."""
+    line, pipe = [sys.executable, str(PROGRAM), *map(str, arguments)], subprocess.PIPE
+    return subprocess.Popen(line, cwd=cwd, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_search_killed_again_and_again_loses_and_repeats_nothing(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'isoshare.db'}")
-    command = [sys.executable, str(PROGRAM), "launch", "--trials", "8", *QUICK]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as driver:
-        finished = _wait_for_trials(store, driver, 3)
-        driver.send_signal(signal_number)
-        _, errors = driver.communicate(timeout=60)
-    if signal_number != signal.SIGKILL:
-        assert driver.returncode == 130
-        assert "interrupted; go on with: " in errors
-        assert errors.count("\n") == 1
-    stored = [trial for trial in store.trials("s") if trial.number in finished]
+    arguments: tuple[object, ...] = ("launch", "--trials", 16, *QUICK)
+    stored: list[TrialRecord] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with start(*arguments, cwd=tmp_path) as driver:
+            finished = _wait_for_trials(store, driver, 2)
+            driver.send_signal(number)
+            _, errors = driver.communicate(timeout=PATIENCE)
+        if number != signal.SIGKILL:
+            assert driver.returncode == 130
+            assert "interrupted; go on with: " in errors
+            assert errors.count("\n") == 1
+        stored = [trial for trial in store.trials("s") if trial.number in finished]
+        arguments = ("resume", "s")
     done = run("resume", "s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     trials = store.trials("s")
-    assert len(trials) == 8
+    assert len(trials) == 16
     assert {trial.state for trial in trials} == {"finished"}
     for before in stored:
         after = trials[before.number]
@@ -201,13 +221,10 @@ def test_a_killed_search_resumes_without_losing_or_repeating_anything(
 
 def test_a_killed_worker_costs_neither_a_trial_nor_a_line(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'isoshare.db'}")
-    command = [sys.executable, str(PROGRAM), "launch", "--trials", "12", *QUICK]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as driver:
+    with start("launch", "--trials", 12, *QUICK, cwd=tmp_path) as driver:
         _wait_for_trials(store, driver, 2)
         os.kill(ray_workers(driver.pid)[0], signal.SIGKILL)
-        output, errors = driver.communicate(timeout=120)
+        output, errors = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, errors
     assert errors == ""
     assert "raylet" not in output
@@ -216,14 +233,19 @@ def test_a_killed_worker_costs_neither_a_trial_nor_a_line(tmp_path: Path) -> Non
     assert sorted(trial.attempts for trial in trials)[-2:] == [1, 2]
 
 
-def _wait_for_trials(store: Store, driver: subprocess.Popen[str], count: int) -> set[int]:
-    deadline = time.monotonic() + 120
+def _wait_for_trials(store: Store, driver: subprocess.Popen[str], more: int) -> set[int]:
+    """The trials that have finished when there are so many more than now."""
+    before, deadline = _finished(store), time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert driver.poll() is None, driver.communicate()
-        if any(summary.finished >= count for summary in store.studies()):
+        if _finished(store) >= before + more:
             return {trial.number for trial in store.trials("s") if trial.state == "finished"}
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise AssertionError("the search did not get anywhere")
+
+
+def _finished(store: Store) -> int:
+    return sum(study.finished for study in store.studies())
 
 
 def plan_file(**changes: Any) -> str:
@@ -307,16 +329,31 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("arguments", "says"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
 def test_wrong_requests_get_one_sentence_and_change_nothing(
-    wrong_folder: Path, arguments: tuple[str, ...], says: str
+    command: Command,
+    wrong_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    says: str,
 ) -> None:
+    monkeypatch.chdir(wrong_folder)
     before = contents(wrong_folder)
-    done = run(*arguments, cwd=wrong_folder)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+    code, out, said = command(*arguments)
+    assert (code, out) == (2, "")
+    assert says in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
     assert contents(wrong_folder) == before
+
+
+@pytest.mark.parametrize("place", [1, -3], ids=lambda place: " ".join(WRONG[place][0]))
+def test_a_process_of_its_own_says_the_same(wrong_folder: Path, place: int) -> None:
+    """Nothing of torch or Ray gets between, and no traceback."""
+    arguments, says = WRONG[place]
+    done = run(*arguments, cwd=wrong_folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
@@ -331,13 +368,18 @@ def test_help_answers_at_once_without_torch_or_ray(command: tuple[str, ...]) -> 
         "print(usage.ru_utime + usage.ru_stime, heavy, file=sys.stderr)"
     )
     arguments = [sys.executable, "-c", code, *command]
-    runs = [
-        subprocess.run(arguments, cwd=PROGRAM.parent, capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    assert min(float(done.stderr.split()[0]) for done in runs) < 0.5
-    assert "set()" in runs[0].stderr
+
+    def ask() -> tuple[str, float]:
+        done = subprocess.run(
+            arguments, cwd=PROGRAM.parent, capture_output=True, text=True, check=True
+        )
+        seconds, heavy = done.stderr.split(maxsplit=1)
+        assert heavy.strip() == "set()"
+        return done.stdout, float(seconds)
+
+    text, seconds = ask()
+    assert seconds < 0.5 or min(ask()[1] for _ in range(4)) < 0.5  # a busy machine is slower
     if command:
-        assert "Example: " in runs[0].stdout
+        assert "Example: " in text
     else:
-        assert all(command in runs[0].stdout for command in COMMANDS)
+        assert all(command in text for command in COMMANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,7 @@ def test_a_search_none_of_whose_plans_is_accurate_enough_says_so(store: Store) -
     says = r"12 of 12 plans break --min-accuracy 1.0, the nearest has 0\.9.*--epochs"
     with pytest.raises(IsoshareError, match="none of the 12 finished trials keeps the limits"):
         choose(results.front)
-    with pytest.raises(AssertionError, match=says):
-        raise AssertionError(why_empty(results))
+    assert re.search(says, why_empty(results))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -152,8 +152,8 @@ def test_the_sampler_knows_the_same_constraints_before_and_after_an_interruption
     tmp_path: Path, sampler: str
 ) -> None:
     runs, constraints = [], []
-    options = {"trials": 25, "min_accuracy": 0.82, "sampler": sampler}
-    for name, stops in (("whole", [1000]), ("parts", [7, 1, 15, 1000])):
+    options = {"trials": 16, "min_accuracy": 0.82, "sampler": sampler}
+    for name, stops in (("whole", [1000]), ("parts", [7, 1, 6, 1000])):
         store = Store(f"sqlite:///{tmp_path / name}.db")
         for stop in stops:
             engine = engine_of(store, space_with_costs(6), **options)
@@ -165,7 +165,7 @@ def test_the_sampler_knows_the_same_constraints_before_and_after_an_interruption
         store.close()
     assert runs[0] == runs[1]
     assert constraints[0] == constraints[1]
-    assert len(constraints[0]) == 25
+    assert len(constraints[0]) == 16
     assert any(row["min_accuracy"] > 0 for row in constraints[0])
     assert any(row["min_accuracy"] <= 0 for row in constraints[0])
 

@@ -153,11 +153,12 @@ def test_a_space_that_was_told_no_costs_says_so() -> None:
         space_of(3).macs(SharingPlan())
 
 
-@pytest.mark.parametrize("name", [name for name, row in OBJECTIVES.items() if row.of_an_image])
+@pytest.mark.parametrize(
+    "name", [name for name, row in OBJECTIVES.items() if row.of_an_image and row.exact]
+)
 def test_the_cheapest_plan_of_a_small_space_is_found(name: str) -> None:
     row = OBJECTIVES[name]
-    if row.exact is None:
-        return
+    assert row.exact is not None
     network, image = ThreeSites(4), torch.zeros(1, 2, 9, 9)
     sites = find_sites(network)
     costs = network_costs(network, sites, image)

@@ -75,7 +75,7 @@ def test_the_same_seed_proposes_the_same_plans_another_seed_others(
     runs = []
     for place, seed in enumerate((0, 0, 1)):
         store = Store(f"sqlite:///{tmp_path / str(place)}.db")
-        run_inline(_engine(store, sampler=sampler, seed=seed, trials=25), FakeMeasure())
+        run_inline(_engine(store, sampler=sampler, seed=seed, trials=16), FakeMeasure())
         runs.append(proposals(store))
     assert runs[0] == runs[1] != runs[2]
 
@@ -91,10 +91,10 @@ def test_a_search_interrupted_anywhere_goes_on_as_if_it_had_not_been(
     tmp_path: Any, make_engine: MakeEngine, store: Store, sampler: str
 ) -> None:
     whole = Store(f"sqlite:///{tmp_path / 'whole.db'}")
-    run_inline(_engine(whole, sampler=sampler, trials=25), FakeMeasure())
+    run_inline(_engine(whole, sampler=sampler, trials=16), FakeMeasure())
     measured: list[tuple[str, int, Any]] = []
-    for steps in (1, 3, 0, 7, 2, 100):
-        engine = make_engine(sampler=sampler, trials=25)
+    for steps in (1, 3, 0, 6, 2, 100):
+        engine = make_engine(sampler=sampler, trials=16)
         for _ in range(steps):
             if (job := engine.ask()) is None:
                 break

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -15,8 +14,7 @@ from search import options
 from search.exporting import FORMATS
 from space.plan import PlanFile
 from space.weights import PLAN_KEY, load_network, read_plan, save_weights
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.fakes import Command
 
 
 @pytest.fixture(autouse=True)

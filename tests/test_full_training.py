@@ -24,9 +24,8 @@ SMALL = {"depth": 8, "width": 4, "in_channels": 1, "classes": 10}
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A plan file with its backbone, and a cache of its own."""
-    monkeypatch.setenv("ISOSHARE_CACHE", str(tmp_path / "cache"))
+def plan(tmp_path: Path) -> Path:
+    """A plan file with its backbone."""
     sites = [
         s.name for s in find_sites(build_backbone("resnet_cifar", SMALL)) if s.in_channels == 4
     ]
@@ -61,7 +60,7 @@ def test_a_plan_is_trained_tested_and_written(plan: Path) -> None:
     assert (measured.split, measured.value) == ("test", found["test_accuracy"])
     assert measured.fidelity == {"epochs": 4, "images": "all"}
     names = {path.name for path in plan.parent.iterdir()}
-    assert names <= {"plan.json", "net.safetensors", "cache"}
+    assert names == {"plan.json", "net.safetensors"}
 
 
 def test_settings_are_those_of_the_search_and_all_training_images_are_used(plan: Path) -> None:

@@ -24,11 +24,6 @@ SMALL = {"depth": 8, "width": 4, "in_channels": 1, "classes": 10}
 SETTINGS = TrainingSettings(epochs=1, batch_size=32, learning_rate=0.1)
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ISOSHARE_CACHE", str(tmp_path / "cache"))
-
-
 STAGE = tuple(f"stages.2.{place}" for place in ("0.conv2", "1.conv1", "1.conv2"))
 
 

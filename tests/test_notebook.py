@@ -38,7 +38,7 @@ def test_it_runs_from_the_first_cell_to_the_last(
     work.mkdir()
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(work)}}
-    done = NotebookClient(notebook, timeout=400, resources=resources).execute()
+    done = NotebookClient(notebook, timeout=900, resources=resources).execute()
     said = "\n".join(
         output.get("text", "")
         for cell in done.cells

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -13,23 +12,14 @@ from typing import Any
 import pytest
 
 from search.config import make_config
-from search.inline_driver import run_inline
 from search.results.pareto import Results, knee, load_results
 from search.results.report import in_lines, launch_command, study_report, write_report
 from space.errors import IsoshareError
 from space.plan import PlanFile
 from storage.records import StudyRecord
 from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine
+from tests.fakes import Command, MakeEngine
 from tests.test_architecture import modules_after
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def results(make_engine: MakeEngine, store: Store) -> Results:
-    run_inline(make_engine(), FakeMeasure())
-    return load_results(store, "study")
 
 
 def test_the_report_says_what_was_found(results: Results) -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from search.reproduction import compare, prepare_reproduction
 from space.plan import PlanFile
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.fakes import Command
 
 
 @pytest.fixture

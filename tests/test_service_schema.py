@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from search.service.app import make_app
-from tests.service_fakes import half_searched, searched, settings_of
+from tests.service_fakes import two_studies
 
 CHECKS = (
     not_a_server_error,
@@ -40,10 +40,7 @@ HOST = {"Host": "127.0.0.1"}
 @pytest.fixture
 def described(tmp_path: Path) -> schemathesis.BaseSchema:
     """A service with two studies on which no search can run."""
-    service = settings_of(tmp_path, searches=0)
-    searched(service)
-    half_searched(service)
-    app = make_app(service)
+    app = make_app(two_studies(tmp_path, searches=0))
     app.state.hub.closed = True  # streams of events end after their first event
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers=HOST)
 

@@ -50,10 +50,10 @@ def test_an_answer_takes_less_than_a_millisecond_and_says_what_the_table_says(
 ) -> None:
     ask = TabularEvaluator(table, first_seed=7)
     list(ask(table.plans[0], [7], "validation"))
-    started = time.perf_counter()
+    started = time.process_time()
     for plan in table.plans[:500]:
         list(ask(plan, [7], "validation"))
-    assert (time.perf_counter() - started) / 500 < 1e-3
+    assert (time.process_time() - started) / 500 < 1e-3
     steps = list(ask(table.plans[3], [7, 8, 9], "test", (2, 4)))
     assert [step[0].epochs for step in steps] == [2, 4, None]
     values = sorted(one.values["accuracy"] for one in steps[-1])
