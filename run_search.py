@@ -135,6 +135,7 @@ def studies(
     archive: options.ArchiveStudy = None,
     output: options.ArchiveFile = None,
     restore: options.RestoreStudy = None,
+    new_name: options.RestoredName = None,
     yes: options.Yes = False,
     storage: options.Storage = None,
 ) -> None:
@@ -142,11 +143,14 @@ def studies(
 
     Example: run_search.py studies --archive digits-resnet_cifar-1 -o study.gz
     """
-    from search.administration import Request, carry_out, in_short
-    from search.results.tables import studies_json, studies_table
+    from search.results.listing import studies_json, studies_table
 
     store, console = _store(storage), open_console()
-    if (asked := Request(delete, archive, output, restore)).is_any:
+    request = (delete, archive, output, restore, new_name)
+    if any(part is not None for part in request):
+        from search.administration import Request, carry_out, in_short
+
+        asked = Request(*request)
         if delete is not None and not yes:
             typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
         work = partial(carry_out, asked, store)

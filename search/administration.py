@@ -15,7 +15,7 @@ from storage.store import Store
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: one of delete, archive (with output) and restore, or nothing.
+    """What is asked for: one of delete, archive (with output) and restore (under a name).
 
     Raises IsoshareError for several, or half of one.
     """
@@ -24,17 +24,15 @@ class Request:
     archive: str | None = None
     output: Path | None = None
     restore: Path | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if sum(one is not None for one in (self.delete, self.archive, self.restore)) > 1:
             raise IsoshareError("studies takes one of --delete, --archive and --restore at a time")
         if (self.archive is None) != (self.output is None):
             raise IsoshareError("--archive NAME and -o FILE belong together: give both")
-
-    @property
-    def is_any(self) -> bool:
-        """Whether anything is asked for."""
-        return self != Request()
+        if self.name is not None and self.restore is None:
+            raise IsoshareError("--as NAME is what a restored study is called: add --restore FILE")
 
 
 def in_short(store: Store, name: str) -> str:
@@ -54,8 +52,8 @@ def carry_out(asked: Request, store: Store, output: Path) -> str:
     if asked.archive is not None:
         written = counted(write_archive(store, asked.archive, output), "trial")
         return f"wrote {written} of study {asked.archive!r} to {output}"
-    assert asked.restore is not None, "it is not called for a list of studies"
-    name = restore_archive(store, asked.restore).name
+    assert asked.restore is not None, "something is asked for"
+    name = restore_archive(store, asked.restore, asked.name).name
     return f"restored study {name!r}: look at it with 'run_search.py pareto {name}'"
 
 

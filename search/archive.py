@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from search.config import make_config
 from search.results.words import sites_of
 from space.errors import IsoshareError
+from space.files import written_whole
 from space.plan import BankDocument, SharingPlan, first_problem
 from space.sites import Site
 from storage.records import MeasurementRecord, Split, StudyRecord, TrialRecord, TrialState
@@ -110,22 +111,24 @@ M = TypeVar("M", bound=BaseModel)
 def write_archive(store: Store, name: str, path: Path) -> int:
     """Write a study, whole or not at all; returns how many trials it has. Raises StoreError."""
     study, trials = store.study(name), store.trials(name)
-    temporary = Path(f"{path}.part")
     header = {"schema": SCHEMA, "study": _study_document(study), "trials": len(trials)}
-    with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=6) as file:
+    with written_whole(path) as half, gzip.open(half, "wt", 6, "utf-8") as file:
         for document in (header, *map(_trial_document, trials)):
             file.write(json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n")
-    temporary.replace(path)
     return len(trials)
 
 
-def restore_archive(store: Store, path: Path) -> StudyRecord:
-    """Add the study of a file to a database, all of it or nothing.
+def restore_archive(store: Store, path: Path, name: str | None = None) -> StudyRecord:
+    """Add the study of a file to a database, all of it or nothing; name: under another one.
 
-    Raises ArchiveError for a file that breaks a rule, StoreError if the name is taken.
+    Raises ArchiveError for a file that breaks a rule, StoreError if the name is taken, ConfigError
+    for one that no study can have.
     """
     with _lines(path) as lines:
         study, _ = _header(next(lines, b""))
+    if name is not None:
+        make_config({**study.config, "study": name})
+        study = replace(study, name=name)
     store.check_free(study.name)
     store.restore_study(study, lambda: _trials(path))
     return study

@@ -41,6 +41,10 @@ RestoreStudy = Annotated[
     Path | None,
     typer.Option("--restore", metavar="FILE", help="Add the study of such a file."),
 ]
+RestoredName = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="With --restore: what the study is called here."),
+]
 ArchiveFile = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Where to write the archive."),

@@ -42,6 +42,11 @@ class Store:
         """Give all connections back."""
         self._database.engine.dispose()
 
+    @property
+    def waited(self) -> float:
+        """For how many seconds somebody has been waiting for the database; 0 if nobody is."""
+        return self._database.waited
+
     def create_study(self, study: StudyRecord) -> None:
         """Add a study. Raises StoreError if its name is taken."""
         self.restore_study(study, tuple)
