@@ -32,6 +32,7 @@ os.environ.update(
     RAY_AIR_NEW_OUTPUT="0",
     TUNE_GLOBAL_CHECKPOINT_S="3600",
     RAY_CHDIR_TO_TRIAL_DIR="0",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
 )
 if "ray" not in sys.modules:  # Ray reads it when it is imported
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -43,6 +44,7 @@ from ray.tune.experiment import Trial
 from evaluators.evaluate import Measure, Measured
 from evaluators.training import use_threads
 from search.engine import Engine
+from search.interruption import Interruption, interruption
 from search.jobs import Job
 from space.errors import IsoshareError
 
@@ -100,13 +102,19 @@ class Worker(tune.Trainable):
 class _Dispatcher(tune.Callback):
     """Carries jobs from the engine to the workers and their results back, in the driver."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, interruption: Interruption) -> None:
+        self._engine, self._interruption = engine, interruption
         self._jobs: dict[str, Job] = {}
         self._deaths = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks; the database is the state
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """What has come in is told. Tune itself, when interrupted, would wait up to five seconds
+        for workers in the middle of an epoch; what they have done is in their checkpoints.
+        """
+        self._interruption.check()
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -212,13 +220,16 @@ def run_on_ray(engine: Engine, measure: Measure, workers: int, share: Share | No
     Raises DriverError when the workers keep dying. Needs ``ray_cluster`` around it.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
-            _tuner(engine, measure, workers, share or {"CPU": 1}, folder).fit()
+        with tempfile.TemporaryDirectory(prefix="isoshare-") as folder, interruption() as asked:
+            callback = _Dispatcher(engine, asked)
+            _tuner(callback, measure, workers, share or {"CPU": 1}, folder).fit()
     except tune.TuneError as error:
         raise _cause(error) from error
 
 
-def _tuner(engine: Engine, measure: Measure, workers: int, share: Share, folder: str) -> tune.Tuner:
+def _tuner(
+    callback: tune.Callback, measure: Measure, workers: int, share: Share, folder: str
+) -> tune.Tuner:
     threads = max(1, int(share["CPU"]))
     trainable = tune.with_parameters(Worker, measure=measure, threads=threads)
     return tune.Tuner(
@@ -228,7 +239,7 @@ def _tuner(engine: Engine, measure: Measure, workers: int, share: Share, folder:
             name="workers",
             storage_path=folder,
             verbose=0,
-            callbacks=[_Dispatcher(engine)],
+            callbacks=[callback],
             failure_config=tune.FailureConfig(max_failures=-1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
