@@ -170,7 +170,7 @@ def test_resuming_a_finished_search_changes_nothing_a_bigger_budget_goes_on(
     assert "--trials must be at least 5, got 2" in refused.stderr
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_search_resumes_without_losing_or_repeating_anything(
     tmp_path: Path, signal_number: signal.Signals
 ) -> None:
