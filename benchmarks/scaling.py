@@ -8,10 +8,10 @@ every number of workers, in turn. Trials an hour from the first result to the la
 the processor meanwhile: the driver, the workers, Ray's own processes.
 
 ``simulate``: 1,000 workers that exist only in time, the real engine, the real database, no
-training; the space of a ResNet-20 and all methods. Milliseconds a trial as the study grows, and
-what takes them: the proposal, the database, the rest of the engine. ``trials an hour`` is what one
-driver can hand out and take back; trainings that are longer than ``shortest training`` leave it
-idle at times, shorter ones leave workers waiting. Ray's messages are not in it
+training; the space of a ResNet-20 and all methods. Milliseconds of the processor a trial as the
+study grows, and what takes them: the proposal, the database, the rest of the engine. ``trials an
+hour`` is what one driver can hand out and take back; trainings that are longer than ``shortest
+training`` leave it idle at times, shorter ones leave workers waiting. Ray's messages are not in it
 (benchmarks/overhead.py). Prints JSON.
 """
 
@@ -162,7 +162,7 @@ class Made:
 
 
 class Stopwatch:
-    """Seconds spent within functions, by name."""
+    """Seconds of the processor spent within functions, by name: others use the machine too."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -172,11 +172,11 @@ class Stopwatch:
         inner: Callable[..., Any] = getattr(thing, function)
 
         def timed(*given: Any, **named: Any) -> Any:
-            started = time.perf_counter()
+            started = time.process_time()
             try:
                 return inner(*given, **named)
             finally:
-                self.seconds[name] += time.perf_counter() - started
+                self.seconds[name] += time.process_time() - started
 
         setattr(thing, function, timed)
 
