@@ -20,8 +20,9 @@ check: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
-chaos: $(VENV)/installed-dev  ## eight writers and a reader on one SQLite file, for a minute
+chaos: $(VENV)/installed-dev  ## a minute of eight writers, databases that are away for 30 s
 	ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/test_writers.py
+	ISOSHARE_AWAY_SECONDS=30 $(BIN)/python -m pytest -s tests/test_outage.py
 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
