@@ -118,7 +118,8 @@ def let_readers_in(engine: Engine) -> None:
     if engine.dialect.name != "sqlite":
         return
     with engine.connect().execution_options(sqlite_begins="") as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        # A statement whose row nobody has read keeps this connection from committing.
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
 
 
 def is_passing(error: DBAPIError) -> bool:
