@@ -143,14 +143,17 @@ def studies(
 
     Example: run_search.py studies --archive digits-resnet_cifar-1 -o study.gz
     """
-    from search.administration import Request, carry_out, in_short
-    from search.results.tables import studies_json, studies_table
+    from search.results.listing import studies_json, studies_table
 
     store, console = _store(storage), open_console()
-    if (asked := Request(delete, archive, output, restore, name)).is_any:
+    asked = (delete, archive, output, restore, name)
+    if any(part is not None for part in asked):
+        from search.administration import Request, carry_out, in_short
+
+        request = Request(*asked)
         if delete is not None and not yes:
             typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
-        work = partial(carry_out, asked, store)
+        work = partial(carry_out, request, store)
         done = with_spinner("working", lambda: writing(output or Path(), work))
         console.print(done, highlight=False, soft_wrap=True)
     elif as_json:

@@ -34,11 +34,6 @@ class Request:
         if self.name is not None and self.restore is None:
             raise IsoshareError("--as NAME is for a study that is restored: add --restore FILE")
 
-    @property
-    def is_any(self) -> bool:
-        """Whether anything is asked for."""
-        return self != Request()
-
 
 def in_short(store: Store, name: str) -> str:
     """A study that may be deleted, with what would be lost. Raises StoreError."""

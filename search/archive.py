@@ -23,6 +23,7 @@ from search.config import make_config
 from search.names import check_name
 from search.results.words import sites_of
 from space.errors import IsoshareError
+from space.files import written_whole
 from space.plan import BankDocument, SharingPlan, first_problem
 from space.sites import Site
 from storage.records import MeasurementRecord, Split, StudyRecord, TrialRecord, TrialState
@@ -111,12 +112,10 @@ M = TypeVar("M", bound=BaseModel)
 def write_archive(store: Store, name: str, path: Path) -> int:
     """Write a study, whole or not at all; returns how many trials it has. Raises StoreError."""
     study, trials = store.study(name), store.trials(name)
-    temporary = Path(f"{path}.part")
     header = {"schema": SCHEMA, "study": _study_document(study), "trials": len(trials)}
-    with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=6) as file:
+    with written_whole(path) as half, gzip.open(half, "wt", 6, "utf-8") as file:
         for document in (header, *map(_trial_document, trials)):
             file.write(json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n")
-    temporary.replace(path)
     return len(trials)
 
 
@@ -129,7 +128,7 @@ def restore_archive(store: Store, path: Path, name: str | None = None) -> StudyR
     with _lines(path) as lines:
         study, _ = _header(next(lines, b""))
     try:
-        study = replace(study, name=check_name(name or study.name))
+        study = replace(study, name=check_name(study.name if name is None else name))
         store.check_free(study.name)
     except IsoshareError as error:
         raise type(error)(f"{error}; --as NAME restores it under another name") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from search.results.export import Choice, chosen, plan_file
 from space.errors import IsoshareError
+from space.files import written_whole
 from space.plan import PlanFile
 
 if TYPE_CHECKING:
@@ -105,9 +106,8 @@ def write_safetensors(source: Source, path: Path, _: ExportOptions) -> str:
     assert source.weights is not None, "needs weights"
     source.plan  # noqa: B018  a file without a plan is refused here
     if not (path.exists() and path.samefile(source.weights)):
-        temporary = Path(f"{path}.part")
-        shutil.copyfile(source.weights, temporary)
-        temporary.replace(path)
+        with written_whole(path) as half:
+            shutil.copyfile(source.weights, half)
     return f"wrote weights and plan to {path}"
 
 

@@ -1,14 +1,18 @@
-"""Keeps the lease of a running study alive, beside the driver."""
+"""Keeps the lease of a running study alive beside the driver, tells when the database is away."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from storage.database import StoreError
 from storage.lease import BEAT_SECONDS
 from storage.store import Store
+from storage.transactions import PATIENCE
+
+WORTH_SAYING = 3.0
+"""Seconds of waiting for the database after which a user is told of it."""
 
 
 @contextmanager
@@ -17,19 +21,53 @@ def heartbeat(store: Store, study: str, seconds: float = BEAT_SECONDS) -> Iterat
 
     A renewal that fails is left out: the next write of the driver tells what is wrong.
     """
-    ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(seconds):
-            with suppress(StoreError):
-                store.renew_lease(study)
+        with suppress(StoreError):
+            store.renew_lease(study)
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    try:
+        with _again_and_again(beat, seconds):
+            yield
+    finally:
+        with suppress(StoreError):
+            store.release_lease(study)
+
+
+@contextmanager
+def waits_told(
+    store: Store, tell: Callable[[str], None], after: float = WORTH_SAYING
+) -> Iterator[None]:
+    """Tell once for each time that the database keeps this process waiting."""
+    told = False
+
+    def look() -> None:
+        nonlocal told
+        waits = store.waited > after
+        if waits and not told:
+            tell(
+                "the database does not answer: waiting for it; nothing is lost, and after "
+                f"{PATIENCE:.0f} s without it the search ends and can be resumed"
+            )
+        told = waits
+
+    with _again_and_again(look, after / 6):
+        yield
+
+
+@contextmanager
+def _again_and_again(work: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call ``work`` beside the context, every so many seconds."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=run, name=work.__qualname__, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        with suppress(StoreError):
-            store.release_lease(study)

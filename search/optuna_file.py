@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.constraints import measured_limits
 from search.results.pareto import Results, axes_of, values_of
 from search.results.words import plan_in_words, sites_of
+from space.files import written_whole
 from storage.records import StudyRecord, TrialRecord
 
 STATES = {
@@ -29,11 +31,12 @@ STATES = {
 
 
 def write_optuna(results: Results, path: Path) -> str:
-    """Write all trials of a study, whole or not at all."""
-    temporary = Path(f"{path}.part")
-    temporary.unlink(missing_ok=True)
+    """Write all trials of a study, whole or not at all.
+
+    The database is made in memory: what a full disk does to it is then a failure to write a file.
+    """
     axes = axes_of(results.study)
-    storage = RDBStorage(f"sqlite:///{temporary}")
+    storage = RDBStorage("sqlite:///:memory:")
     try:
         study = optuna.create_study(
             storage=storage,
@@ -44,10 +47,12 @@ def write_optuna(results: Results, path: Path) -> str:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([axis.name for axis in axes])
             study.add_trials(frozen_trials(results.study, results.trials))
+        with closing(storage.engine.raw_connection()) as connection, written_whole(path) as half:
+            made: Any = connection.driver_connection
+            half.write_bytes(made.serialize())
     finally:
         storage.remove_session()
         storage.engine.dispose()
-    temporary.replace(path)
     return f"{len(results.trials)} trials for optuna-dashboard"
 
 

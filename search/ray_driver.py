@@ -33,6 +33,7 @@ os.environ.update(
     TUNE_GLOBAL_CHECKPOINT_S="3600",
     RAY_CHDIR_TO_TRIAL_DIR="0",
     TUNE_MAX_PENDING_TRIALS_PG="10000",  # else workers start one after another
+    TUNE_DISABLE_SIGINT_HANDLER="1",
 )
 if "ray" not in sys.modules:  # Ray reads it when it is imported
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -44,6 +45,7 @@ from ray.tune.experiment import Trial
 
 from evaluators.evaluate import Measure
 from search.engine import Engine
+from search.interruption import Interruption, interruption
 from search.jobs import Job
 from search.ray_worker import Crew, Worker
 from search.shares import Share, has_room, share_of
@@ -65,8 +67,11 @@ class DriverError(Exception):
 class _Dispatcher(tune.Callback):
     """Carries jobs from the engine to the workers and their results back, in the driver."""
 
-    def __init__(self, engine: Engine, crew: Crew, share: Share, warn: Warn) -> None:
+    def __init__(
+        self, engine: Engine, crew: Crew, share: Share, warn: Warn, interruption: Interruption
+    ) -> None:
         self._engine, self._crew, self._share, self._warn = engine, crew, share, warn
+        self._interruption = interruption
         self._jobs: dict[str, Job] = {}
         self._again: deque[Job] = deque()
         self._deaths = 0
@@ -74,6 +79,12 @@ class _Dispatcher(tune.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """What has come in is told. Tune itself, when interrupted, would wait up to five seconds
+        for workers in the middle of an epoch; what they have done is in their checkpoints.
+        """
+        self._interruption.check()
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -222,7 +233,7 @@ def run_on_ray(
         threads=max(1, int(share["CPU"])),
         versions=versions(),
     )
-    with tempfile.TemporaryDirectory(prefix="isoshare-") as folder:
+    with tempfile.TemporaryDirectory(prefix="isoshare-") as folder, interruption() as asked:
         tuner = tune.Tuner(
             tune.with_resources(trainable, share),
             tune_config=tune.TuneConfig(search_alg=crew, num_samples=-1),
@@ -230,7 +241,7 @@ def run_on_ray(
                 name="workers",
                 storage_path=folder,
                 verbose=0,
-                callbacks=[_Dispatcher(engine, crew, share, warn)],
+                callbacks=[_Dispatcher(engine, crew, share, warn, asked)],
                 failure_config=tune.FailureConfig(max_failures=-1),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),

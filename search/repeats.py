@@ -21,24 +21,23 @@ def times_measured(trial: TrialRecord, replicates: int) -> int:
 class Repeats:
     """Counts what has been measured again and chooses what is next.
 
-    share: of the budget; replicates: seeds of one measurement.
+    share: of the budget; replicates: seeds of one measurement; done: measurements beyond the first
+    one of each plan.
     """
 
     def __init__(self, share: float, replicates: int) -> None:
         self._share = share
         self._replicates = replicates
         self._times: dict[int, int] = {}
+        self.done = 0
         self._given_up: set[int] = set()
-
-    @property
-    def done(self) -> int:
-        """Measurements beyond the first one of each plan."""
-        return sum(times - 1 for times in self._times.values() if times)
 
     def note(self, trial: TrialRecord) -> None:
         """A trial as it is now."""
         if trial.state == "finished":
-            self._times[trial.number] = times_measured(trial, self._replicates)
+            times = times_measured(trial, self._replicates)
+            self.done += max(0, times - 1) - max(0, self._times.get(trial.number, 0) - 1)
+            self._times[trial.number] = times
 
     def give_up(self, number: int) -> None:
         """A plan could not be measured again."""

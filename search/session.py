@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def search_on_terminal(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
-    from search.heartbeat import heartbeat
+    from search.heartbeat import heartbeat, waits_told
     from search.ray_driver import DriverError, ray_cluster, run_on_ray
     from search.results.pareto import load_results
     from search.results.summary import trust
@@ -57,6 +57,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
             run = partial(run_on_ray, share=taken, warn=warn)
         engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
         stack.enter_context(heartbeat(store, name))
+        stack.enter_context(waits_told(store, warn))
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())

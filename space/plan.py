@@ -27,6 +27,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from space.errors import PlanError, one_of, short
+from space.files import written_whole
 from space.methods import METHODS
 
 SCHEMA = "isoshare.plan/1"
@@ -210,9 +211,8 @@ class PlanFile(_Document):
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
-        temporary = Path(f"{path}.part")
-        temporary.write_text(self.text)
-        temporary.replace(path)
+        with written_whole(path) as half:
+            half.write_text(self.text)
 
     @property
     def text(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from space.apply import apply_plan
 from space.backbones import build_backbone, check_named
 from space.errors import IsoshareError
+from space.files import written_whole
 from space.plan import PlanFile
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
     """Write the tensors of a shared network and its plan, the whole file or nothing."""
     from safetensors.torch import save_model
 
-    temporary = Path(f"{path}.part")
-    save_model(network, str(temporary), {PLAN_KEY: plan.text})
-    temporary.replace(path)
+    with written_whole(path) as half:
+        save_model(network, str(half), {PLAN_KEY: plan.text})
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:

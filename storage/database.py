@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def let_readers_in(engine: Engine) -> None:
     if engine.dialect.name != "sqlite":
         return
     with engine.connect().execution_options(sqlite_begins="") as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        # A statement whose row nobody has read keeps this connection from committing.
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
 
 
 def is_passing(error: DBAPIError) -> bool:
@@ -161,6 +163,20 @@ def cannot_open(url: URL, error: DBAPIError) -> str:
 def cannot_write(url: URL, error: DBAPIError) -> str:
     """The sentence for a database that was there and takes nothing any more."""
     return f"the database {url!r} failed: {_reason(error)}; what it holds is whole"
+
+
+def taken(name: str) -> str:
+    """The sentence for a name that another study has."""
+    return (
+        f"study {name!r} exists already: resume it with 'run_search.py resume {name}', "
+        "or choose another --study"
+    )
+
+
+def unknown_study(name: str, known: Sequence[str]) -> str:
+    """The sentence for a name that no study has."""
+    shown = ", ".join(known[-6:]) if known else "none yet; 'run_search.py launch' makes one"
+    return f"unknown study {name!r}: the database has {shown}"
 
 
 def _reason(error: DBAPIError) -> str:

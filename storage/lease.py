@@ -23,7 +23,9 @@ from storage.records import RunningDriver
 from storage.tables import LeaseRow
 
 BEAT_SECONDS = 5.0
-EXPIRES = timedelta(seconds=30)
+EXPIRES = timedelta(seconds=60)
+"""Longer than a driver waits for a database that is away, and cannot renew anything: a lease is
+not lost while its owner still waits."""
 
 
 def this_machine() -> str:

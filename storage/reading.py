@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC
+from itertools import groupby
 from math import ceil
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -108,16 +110,21 @@ def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -
 
 def outcomes_of(session: Session, study_id: int, objectives: Sequence[str]) -> list[Outcome]:
     """What is compared of all trials of a study, without their plans."""
-    columns = (TrialRow.number, TrialRow.state, TrialRow.exact)
-    query = select(*columns).where(_of_study(study_id)).order_by(TrialRow.number)
-    rows = session.execute(query).all()
-    exact = set().union(*(row.exact for row in rows))
-    means: dict[int, dict[str, float]] = defaultdict(dict)
-    for objective in objectives:
-        if objective not in exact:
-            for number, mean in _means(session, study_id, objective).items():
-                means[number][objective] = mean
-    return [Outcome(number, state, {**means[number], **exact}) for number, state, exact in rows]
+    exact = (TrialRow.exact[objective].as_float() for objective in objectives)
+    query = select(TrialRow.number, TrialRow.state, *exact).where(_of_study(study_id))
+    rows = session.connection().execute(query.order_by(TrialRow.number)).all()
+    columns: dict[str, dict[int, float]] = {}
+    for place, objective in enumerate(objectives, start=2):
+        known = {row[0]: row[place] for row in rows if row[place] is not None}
+        columns[objective] = known or _means(session, study_id, objective)
+    return [
+        Outcome(
+            number,
+            state,
+            {name: known[number] for name, known in columns.items() if number in known},
+        )
+        for number, state, *_ in rows
+    ]
 
 
 def _means(session: Session, study_id: int, objective: str) -> dict[int, float]:
@@ -130,10 +137,11 @@ def _means(session: Session, study_id: int, objective: str) -> dict[int, float]:
         .where(_of_study(study_id), MeasurementRow.split == "validation", value.is_not(None))
         .order_by(MeasurementRow.trial_id, MeasurementRow.seed, epochs)
     )
-    samples: dict[int, dict[int, float]] = defaultdict(dict)
-    for number, seed, measured in session.execute(query):
-        samples[number][seed] = measured
-    return {number: fmean(of_seeds.values()) for number, of_seeds in samples.items()}
+    rows = session.connection().execute(query)  # plain rows: there are hundreds of thousands
+    return {
+        number: fmean({seed: measured for _, seed, measured in of_trial}.values())
+        for number, of_trial in groupby(rows, itemgetter(0))
+    }
 
 
 def _of_study(study_id: int) -> ColumnElement[bool]:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from storage import lease
-from storage.database import StoreError, UnknownStudyError
+from storage.database import StoreError, UnknownStudyError, taken, unknown_study
 from storage.reading import outcomes_of, records_of, summaries
 from storage.records import MeasurementRecord, Outcome, StudyRecord, StudySummary, TrialRecord
 from storage.tables import StudyRow, TrialRow
@@ -42,6 +42,11 @@ class Store:
         """Give all connections back."""
         self._database.engine.dispose()
 
+    @property
+    def waited(self) -> float:
+        """For how many seconds somebody has been waiting for the database; 0 if nobody is."""
+        return self._database.waited
+
     def create_study(self, study: StudyRecord) -> None:
         """Add a study. Raises StoreError if its name is taken."""
         self.restore_study(study, tuple)
@@ -63,7 +68,7 @@ class Store:
                 session.flush()
                 return insert_trials(session, row.id, trials())
             if not (again and same_study(there, study)):
-                raise StoreError(_taken(study.name))
+                raise StoreError(taken(study.name))
             query = select(func.count()).where(TrialRow.study_id == there.id)
             return session.scalar(query) or 0  # written by an attempt whose answer was lost
 
@@ -89,7 +94,7 @@ class Store:
     def check_free(self, name: str) -> None:
         """Raise StoreError if the database cannot be opened or has a study of this name."""
         if name in (summary.name for summary in self.studies()):
-            raise StoreError(_taken(name))
+            raise StoreError(taken(name))
 
     def check_idle(self, name: str) -> None:
         """Raise StoreError if there is no such study, or if another driver runs it."""
@@ -258,17 +263,5 @@ def study_id(session: Session, name: str, locked: bool = False) -> int:
     found = session.scalar(query.with_for_update() if locked else query)
     if found is None:
         names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
-        raise UnknownStudyError(_unknown_study(name, names))
+        raise UnknownStudyError(unknown_study(name, names))
     return found
-
-
-def _taken(name: str) -> str:
-    return (
-        f"study {name!r} exists already: resume it with 'run_search.py resume {name}', "
-        "or choose another --study"
-    )
-
-
-def _unknown_study(name: str, known: Sequence[str]) -> str:
-    shown = ", ".join(known[-6:]) if known else "none yet; 'run_search.py launch' makes one"
-    return f"unknown study {name!r}: the database has {shown}"

@@ -6,6 +6,7 @@ rows when it is written twice: then it is simply written again.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -49,6 +50,13 @@ class Database:
         self.engine: Engine = make_engine(self.url)
         self._patience = patience
         self._usable = False  # whether our tables have been seen: they do not go away again
+        self._begun: dict[int, float] = {}  # when the transaction of each thread has begun
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds a transaction has been under way or tried again; 0 if none is."""
+        begun = tuple(self._begun.values())
+        return time.monotonic() - min(begun) if begun else 0.0
 
     def read(self, work: Callable[[Session], T]) -> T:
         """``work`` on one state of the database. Raises StoreError."""
@@ -100,7 +108,14 @@ class Database:
 
     def _repeated(self, transaction: Callable[[], T], patience: float) -> T:
         """``transaction``, again and again while its failure may pass."""
-        deadline = time.monotonic() + patience
+        thread, begun = threading.get_ident(), time.monotonic()
+        self._begun[thread] = begun
+        try:
+            return self._tried(transaction, begun + patience)
+        finally:
+            del self._begun[thread]
+
+    def _tried(self, transaction: Callable[[], T], deadline: float) -> T:
         for pause in _pauses():
             try:
                 return transaction()

@@ -69,6 +69,14 @@ class Server:
             time.sleep(0.05)
         self.process = None
 
+    def pause(self) -> None:
+        """SIGSTOP it and its children: connections stay and nothing is answered."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT them."""
+        self._signal_all(signal.SIGCONT)
+
     def new_database(self) -> str:
         """The URL of an empty database."""
         self.databases += 1
@@ -93,6 +101,12 @@ class Server:
             psycopg.connect(self._address("postgres")).close()
             return True
         return False
+
+    def _signal_all(self, what: signal.Signals) -> None:
+        assert self.process is not None
+        for process in (self.process.pid, *map(int, self._children())):
+            with suppress(ProcessLookupError):
+                os.kill(process, what)
 
     def _children(self) -> list[str]:
         assert self.process is not None

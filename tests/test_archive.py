@@ -68,6 +68,14 @@ def test_an_archive_goes_into_a_database_that_is_not_there_yet(
     said = carry_out(Request(restore=archive), other, Path())
     assert said == "restored study 'study': look at it with 'run_search.py pareto study'"
     assert other.trials("study") == store.trials("study")
+    with pytest.raises(StoreError, match="'study' exists already"):
+        carry_out(Request(restore=archive), other, Path())
+    said = carry_out(Request(restore=archive, name="again"), other, Path())
+    assert said == "restored study 'again': look at it with 'run_search.py pareto again'"
+    assert other.trials("again") == store.trials("study")
+    assert replace(other.study("again"), name="study") == store.study("study")
+    with pytest.raises(IsoshareError, match="a study name has letters .* got ''; --as NAME"):
+        carry_out(Request(restore=archive, name=""), other, Path())
     other.close()
 
 
@@ -181,10 +189,9 @@ def test_a_file_that_is_no_archive_is_refused(store: Store, tmp_path: Path) -> N
         ({"delete": "a", "restore": Path("b")}, "one of --delete, --archive and --restore"),
         ({"archive": "a"}, "give both"),
         ({"output": Path("b")}, "give both"),
+        ({"name": "c"}, "add --restore FILE"),
     ],
 )
 def test_half_a_request_is_refused(asked: dict[str, Any], says: str) -> None:
     with pytest.raises(IsoshareError, match=says):
         Request(**asked)
-    assert not Request().is_any
-    assert replace(Request(), delete="a").is_any

@@ -89,7 +89,7 @@ def test_a_silent_driver_is_replaced_and_writes_nothing_any_more(held: Store, ot
         lambda: held.set_budget("s", 9),
     ]
     for write in writes:
-        with pytest.raises(LeaseLostError, match=r"'s' was taken over by process .* for 30 s"):
+        with pytest.raises(LeaseLostError, match=r"'s' was taken over by process .* for 60 s"):
             write()
     assert (other.study("s"), other.trials("s")) == (STUDY, [TRIAL])
     other.set_attempts("s", 0, 2)

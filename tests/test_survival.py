@@ -16,7 +16,6 @@ from sqlalchemy.exc import OperationalError
 
 from evaluators.evaluate import Measure, Measured, Split
 from search.engine import Engine
-from search.heartbeat import heartbeat
 from search.inline_driver import run_inline
 from space.plan import SharingPlan
 from storage.database import StoreError, WriteError
@@ -136,26 +135,6 @@ class Interrupting(Measure):
             if self.trainings == self.at:
                 self.act()
             yield measured
-
-
-@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_a_server_that_is_killed_and_restarted_costs_a_search_nothing(
-    make_engine: MakeEngine, store: Store, postgresql: Server
-) -> None:
-    def restart() -> None:
-        postgresql.kill()
-        threading.Timer(1.0, postgresql.start).start()
-
-    engine = make_engine(trials=20)
-    store.take_lease("study")
-    measure = Interrupting(15, restart, FakeMeasure())
-    with heartbeat(store, "study", seconds=0.2):
-        run_inline(engine, measure)
-    assert engine.done
-    trials = store.trials("study")
-    assert [trial.state for trial in trials] == ["finished"] * 20
-    assert all(len(trial.samples("accuracy")) == 2 for trial in trials)
-    assert max(Counter(measure.inner.measured).values()) == 1
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.results.figures import FrontFigure, Point, axis_title
 from search.results.pareto import Axis
+from space.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,9 +45,9 @@ class _Cloud:
 
 def write_html(figure: FrontFigure, path: Path) -> None:
     """Draw an interactive page: one file that works offline."""
-    _draw_interactive(figure).write_html(
-        path, include_plotlyjs=True, full_html=True, config=BUTTONS
-    )
+    page = _draw_interactive(figure).to_html(include_plotlyjs=True, full_html=True, config=BUTTONS)
+    with written_whole(path) as half:
+        half.write_text(page, encoding="utf-8")
 
 
 def front_html(figure: FrontFigure) -> str:
@@ -116,7 +117,8 @@ def write_png(figure: FrontFigure, path: Path) -> None:
     if _clouds(figure):
         drawing.legend(loc="outside lower center", ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    drawing.savefig(path, format="png")
+    with written_whole(path) as half:
+        drawing.savefig(half, format="png")
 
 
 def _draw_colors(drawing: Figure, axes: Axes, figure: FrontFigure) -> None:

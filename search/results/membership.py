@@ -11,11 +11,14 @@ from collections.abc import Iterable, Sequence
 from statistics import variance
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.results.pareto import Axis, Results
 from storage.records import TrialRecord
 
 DRAWS = 400
+
+Numbers = NDArray[np.float64]
 
 
 def on_front(results: Results) -> dict[int, float]:
@@ -35,15 +38,21 @@ def on_front(results: Results) -> dict[int, float]:
     costs = np.array([cost.sign * (one.value(cost.name) or 0) for one in compared])
     means = np.array([-value.sign * (one.value(value.name) or 0) for one in compared])
     errors = spread / np.sqrt([seeds.get(one.number, usual) for one in compared])
-    noise = np.random.default_rng(0).standard_normal((DRAWS, len(compared)))
-    drawn = means + errors * noise
-    # The best of all that cost at most as much: equal costs are compared with each other too.
-    last = np.searchsorted(costs, costs, side="right") - 1
-    best = np.maximum.accumulate(drawn, axis=1)[:, last]
-    shares = (drawn >= best).mean(axis=0)
-    members = {trial.number for trial in front.members}
-    pairs = zip(compared, shares, strict=True)
-    return {one.number: float(share) for one, share in pairs if one.number in members}
+    places = {one.number: place for place, one in enumerate(compared)}
+    members = [places[trial.number] for trial in front.members]
+    shares = _shares(costs, means, errors, members)
+    return {compared[place].number: share for place, share in zip(members, shares, strict=True)}
+
+
+def _shares(costs: Numbers, means: Numbers, errors: Numbers, members: list[int]) -> list[float]:
+    """The share of draws in which each member is the best of all that cost at most as much."""
+    rng, noise = np.random.default_rng(0), np.empty(len(means))
+    last = np.searchsorted(costs, costs[members], side="right") - 1  # equal costs count too
+    wins = np.zeros(len(members))
+    for _ in range(DRAWS):  # one at a time: thousands of plans are too much for a cache at once
+        drawn = means + errors * rng.standard_normal(out=noise)
+        wins += drawn[members] >= np.maximum.accumulate(drawn)[last]
+    return [float(share) for share in wins / DRAWS]
 
 
 def _is_noisy(axis: Axis, members: tuple[TrialRecord, ...]) -> bool:

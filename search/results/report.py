@@ -21,6 +21,7 @@ from search.results.figures import front_figure
 from search.results.pareto import Results, excluded_in_words, knee, with_unit
 from search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
 from search.results.words import counted, plan_in_short, sites_of, with_error
+from space.files import written_whole
 from space.methods import METHODS
 from storage.records import StudyRecord, TrialRecord
 
@@ -107,9 +108,8 @@ def write_report(results: Results, path: Path, trial: TrialRecord | None = None)
         typed=in_lines,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
-    temporary = Path(f"{path}.part")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path) as half:
+        half.write_text(page, encoding="utf-8")
 
 
 def brief_of(method: str, options: Mapping[str, Any]) -> str:

@@ -46,14 +46,21 @@ class Evidence:
     surrogate: Surrogate | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sample:
-    """What was measured of one plan: a mean, worth so many seeds; and what it costs."""
+    """What was measured of one plan: a mean, worth so many seeds; and what it costs.
+
+    values: of each seed, where it was trained to the end;
+    by: the surrogate that made ``believed``, mean and standard deviation, of it.
+    """
 
     plan: SharingPlan
     mean: float
     seeds: float
     cost: float
+    values: Sequence[float] = ()
+    by: Surrogate | None = None
+    believed: tuple[float, float] = (0.0, 0.0)
 
 
 class Beliefs:
@@ -77,10 +84,9 @@ class Beliefs:
         pending = [trial.plan for trial in trials if trial.state == "running"]
         if len(samples) < 2:
             return Evidence(plans, np.zeros(len(plans)), Belief(means, means), pending, None)
-        surrogate = self._surrogate(plans, means, counts)
-        belief = surrogate.seen(self._features(plans), means, counts)
+        surrogate = self._surrogate(samples, means, counts)
         costs = np.array([sample.cost for sample in samples])
-        return Evidence(plans, costs, belief, pending, surrogate)
+        return Evidence(plans, costs, self._seen(surrogate, samples), pending, surrogate)
 
     def of(self, evidence: Evidence, plans: Sequence[SharingPlan]) -> tuple[Numbers, Belief]:
         """Costs of plans that have not been measured, and what is believed of them."""
@@ -101,6 +107,18 @@ class Beliefs:
         new = evidence.surrogate.draws(self._features(plans), count, numbers)
         return np.append(costs, self._costs(plans)), np.hstack([known, new])
 
+    def _seen(self, surrogate: Surrogate, samples: Sequence[_Sample]) -> Belief:
+        """What is believed of measured plans; asked anew only where something is new."""
+        new = [sample for sample in samples if sample.by is not surrogate]
+        if new:
+            means = np.array([sample.mean for sample in new])
+            seeds = np.array([sample.seeds for sample in new])
+            belief = surrogate.seen(self._features([one.plan for one in new]), means, seeds)
+            for sample, mean, deviation in zip(new, belief.mean, belief.deviation, strict=True):
+                sample.by, sample.believed = surrogate, (mean, deviation)
+        believed = np.array([sample.believed for sample in samples])
+        return Belief(believed[:, 0], believed[:, 1])
+
     def _costs(self, plans: Sequence[SharingPlan]) -> Numbers:
         return np.array([self._cost(plan) for plan in plans])
 
@@ -109,11 +127,9 @@ class Beliefs:
         assert exact is not None, "the sampler has checked it"
         return math.log(exact(self._history.space, plan))
 
-    def _surrogate(
-        self, plans: Sequence[SharingPlan], means: Numbers, counts: Numbers
-    ) -> Surrogate:
+    def _surrogate(self, samples: Sequence[_Sample], means: Numbers, counts: Numbers) -> Surrogate:
         """Fitted to the first so many plans, so that it is the same after a resume."""
-        first = len(plans)
+        first = len(samples)
         if first > FITTED_EXACTLY:
             step = max(1, first // 100)
             first -= first % step
@@ -122,18 +138,13 @@ class Beliefs:
             chosen = list(range(first))
             if first > MOST_FITTED:
                 chosen = random.Random(first).sample(chosen, MOST_FITTED)
-            features = self._features([plans[place] for place in chosen])
-            known = self._seed_variance()
+            features = self._features([samples[place].plan for place in chosen])
+            known = pooled_variance(sample.values for sample in samples[:first])
             fitted = Surrogate(
                 features, self._features.weights, means[chosen], counts[chosen], known
             )
             self._fitted = (key, fitted)
         return self._fitted[1]
-
-    def _seed_variance(self) -> tuple[float, float]:
-        """Pooled over the plans that have several seeds, and from how many differences."""
-        finished = (t for t in self._history.trials.values() if t.state == "finished")
-        return pooled_variance(trial.samples(self._axis.name) for trial in finished)
 
     def _samples(self, trials: Collection[TrialRecord]) -> list[_Sample]:
         found = [self._sample(trial) for trial in trials if trial.state == "finished"]
@@ -146,7 +157,7 @@ class Beliefs:
         if known is None or known[0] is not trial:
             values = trial.samples(self._axis.name)
             mean = -self._axis.sign * fmean(values)
-            sample = _Sample(trial.plan, mean, len(values), self._cost(trial.plan))
+            sample = _Sample(trial.plan, mean, len(values), self._cost(trial.plan), values)
             self._known[trial.number] = known = (trial, sample)
         return known[1]
 

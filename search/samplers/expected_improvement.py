@@ -92,9 +92,6 @@ class ImprovementSampler:
     def _front(self, evidence: Evidence) -> list[SharingPlan]:
         """The measured plans that are believed to be on the front."""
         order = np.lexsort((-evidence.belief.mean, evidence.costs))
-        best, front = -math.inf, []
-        for place in order:
-            if evidence.belief.mean[place] > best:
-                best = evidence.belief.mean[place]
-                front.append(evidence.measured[place])
-        return front
+        heights = np.maximum.accumulate(evidence.belief.mean[order])
+        rises = np.diff(heights, prepend=-math.inf) > 0
+        return [evidence.measured[place] for place in order[rises]]

@@ -74,8 +74,13 @@ class Surrogate:
         return Belief(mean, np.sqrt(variance + self.of_plan))
 
     def seen(self, features: Numbers, means: Numbers, counts: Numbers) -> Belief:
-        """Of measured plans: between what was measured and what the features say."""
-        mean, variance = self._regression(features)
+        """Of measured plans: between what was measured and what the features say.
+
+        Row by row: among other rows one would be rounded differently, and a search that is resumed
+        must believe the same of each plan as one that believed it step by step.
+        """
+        each = [self._regression(features[place : place + 1]) for place in range(len(features))]
+        mean, variance = np.concatenate(each, axis=1)
         before = variance + self.of_plan
         trust = before / (before + self.luck / counts)
         return Belief(mean + trust * (means - mean), np.sqrt((1 - trust) * before))
