@@ -74,7 +74,7 @@ def test_an_archive_goes_into_a_database_that_is_not_there_yet(
     assert said == "restored study 'again': look at it with 'run_search.py pareto again'"
     assert other.trials("again") == store.trials("study")
     assert replace(other.study("again"), name="study") == store.study("study")
-    with pytest.raises(IsoshareError, match="a study name has letters .* got ''; --as NAME"):
+    with pytest.raises(IsoshareError, match=r"a study name has letters .* got ''; --as NAME"):
         carry_out(Request(restore=archive, name=""), other, Path())
     other.close()
 
