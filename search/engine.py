@@ -62,8 +62,8 @@ class Engine:
         self._proposer = Proposer(space, config, self.ledger)
         trials = self.ledger.trials.values()
         self._waiting = deque(trial.number for trial in trials if trial.state == "running")
-        self._is_over = False
         self._remaining = self._proposer.remaining()
+        self._is_over = self._remaining is not None and self._remaining < (config.stop_at or 0)
         self._running: dict[int, Job] = {}
         self._tests: deque[Job] | None = None
         self._tests_total = 0

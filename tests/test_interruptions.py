@@ -1,7 +1,8 @@
 """Whatever happens to a search, in any order: nothing is lost, nothing counts twice.
 
-A state machine asks, tells, fails, loses workers, kills the driver and resumes; after each step the
-database is compared with what was told.
+A state machine asks, tells, stops at rungs, takes up again, repeats, fails, loses workers, kills
+the driver, resumes and is taken over by another one; after each step the database is compared with
+what was told.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from search.engine import ATTEMPTS, Engine
 from search.inline_driver import run_inline
 from search.jobs import Job
 from search.samplers import SAMPLERS
+from storage.database import LeaseLostError, StoreError
 from storage.records import TrialRecord
 from storage.store import Store
 from tests.fakes import FakeMeasure, create_study, space_of
+from tests.test_lease import silent
 
-SITES, SEEDS = 4, 2
+SITES, SEEDS, EPOCHS = 4, 2, 4
 """Four sites have 15 plans: a budget may be larger."""
 SPACE = space_of(SITES)
 
@@ -43,21 +46,42 @@ def measured(job: Job) -> list[Measured]:
 
 
 class Search(RuleBasedStateMachine):
-    """A study, the engine of its driver, and the jobs that its workers have."""
+    """A study, the engine of its driver, and the jobs that its workers have.
+
+    told: every value that the engine took, by trial, split, seed and epochs; ended: the states of
+    trials that have ended; steps: what the worker of each job will measure next.
+    """
 
     @initialize(
-        trials=st.integers(1, 6), sampler=st.sampled_from(["random", "tpe"]), seed=st.integers(0, 9)
+        trials=st.integers(1, 6),
+        sampler=st.sampled_from(["random", "tpe", "ehvi"]),
+        seed=st.integers(0, 9),
+        rungs=st.sampled_from([(), (1,), (1, 2)]),
+        repeats=st.sampled_from([0.0, 0.4]),
+        stop_at=st.sampled_from([None, 0.9]),
     )
-    def launch(self, trials: int, sampler: str, seed: int) -> None:
+    def launch(  # noqa: PLR0917
+        self,
+        trials: int,
+        sampler: str,
+        seed: int,
+        rungs: tuple[int, ...],
+        repeats: float,
+        stop_at: float | None,
+    ) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.store = Store(f"sqlite:///{self.folder.name}/test.db")
+        self.stores = [self.store]
+        ends = {"stop_at": stop_at} if sampler == "ehvi" and stop_at else {}
         self.options = {"replicates": SEEDS, "workers": 1, "sampler": sampler, "seed": seed}
+        self.options |= {"epochs": EPOCHS, "rungs": rungs, "repeats": repeats, **ends}
         self.trials = trials
         create_study(self.store, SPACE, make_config({**self.options, "trials": trials}))
-        self.told: dict[tuple[int, str, int], float] = {}
+        self.told: dict[tuple[int, str, int, int], float] = {}
         self.ended: dict[int, str] = {}
         self.deaths: dict[int, int] = {}
         self.starts: dict[int, int] = {}
+        self.store.take_lease("study")
         self.resume()
 
     def resume(self) -> None:
@@ -65,6 +89,12 @@ class Search(RuleBasedStateMachine):
         self.store.set_budget("study", self.trials)
         self.engine = Engine(self.store, self.store.study("study"), config, SPACE)
         self.jobs: dict[int, Job] = {}
+        self.steps: dict[int, list[list[Measured]]] = {}
+
+    def hand_over(self, job: Job) -> None:
+        """A worker has a job."""
+        self.jobs[job.number] = job
+        self.steps[job.number] = list(FakeMeasure()(job.plan, job.seeds, job.split, job.rungs))
 
     def take(self, data: st.DataObject) -> Job:
         """The job of one of the workers."""
@@ -73,28 +103,30 @@ class Search(RuleBasedStateMachine):
     @rule()
     def ask(self) -> None:
         job = self.engine.ask()
-        if job is not None:
-            assert job.number not in self.jobs
-            assert not {(job.number, job.split, seed) for seed in job.seeds} & set(self.told)
-            self.jobs[job.number] = job
-            if job.split == "validation":
-                self.starts[job.number] = self.starts.get(job.number, 0) + 1
+        if job is None:
+            return
+        assert job.number not in self.jobs
+        asked = {(job.number, job.split, seed, EPOCHS) for seed in job.seeds}
+        assert job.seeds
+        assert not asked & set(self.told)
+        self.hand_over(job)
+        if self.ended.get(job.number) == "stopped":
+            del self.ended[job.number]  # it is taken up again
+        if job.split == "validation" and job.number not in self.ended:
+            self.starts[job.number] = self.starts.get(job.number, 0) + 1
 
     @precondition(lambda self: self.jobs)
-    @rule(data=st.data(), one=st.booleans())
-    def tell(self, data: st.DataObject, one: bool) -> None:
+    @rule(data=st.data())
+    def tell(self, data: st.DataObject) -> None:
         job = self.take(data)
-        results = [
-            result
-            for result in measured(job)
-            if (job.number, job.split, result.seed) not in self.told
-        ]
-        finished = self.engine.tell(job.number, results[:1] if one else results)
-        for result in results[:1] if one else results:
-            self.told[job.number, job.split, result.seed] = result.values["accuracy"]
-        assert finished == (not one or len(results) == 1)
-        if finished:
-            self.end(job, "finished")
+        results = self.steps[job.number].pop(0)
+        over = self.engine.tell(job.number, results)
+        for one in results:
+            key = (job.number, job.split, one.seed, one.epochs or EPOCHS)
+            self.told[key] = one.values["accuracy"]
+        assert over or self.steps[job.number]
+        if over:
+            self.end(job, "stopped" if self.steps[job.number] else "finished")
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -107,17 +139,20 @@ class Search(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose_a_worker(self, data: st.DataObject) -> None:
         job = self.take(data)
-        self.deaths[job.number] = self.deaths.get(job.number, 0) + 1
         again = self.engine.lost(job.number)
         if again is None:
             self.end(job, "failed")
-        else:
-            assert (again.number, again.plan, again.split) == (job.number, job.plan, job.split)
-            self.starts[job.number] = self.starts.get(job.number, 0) + 1
+            return
+        assert (again.number, again.plan, again.split) == (job.number, job.plan, job.split)
+        self.deaths[job.number] = self.deaths.get(job.number, 0) + 1
+        self.starts[job.number] = self.starts.get(job.number, 0) + 1
+        self.hand_over(again)
 
     def end(self, job: Job, state: str) -> None:
-        del self.jobs[job.number]
-        if job.split == "validation":
+        """A job is over; one that measures a finished trial again leaves it finished."""
+        del self.jobs[job.number], self.steps[job.number]
+        if self.ended.get(job.number) != "finished":
+            assert job.split == "validation"
             assert job.number not in self.ended
             self.ended[job.number] = state
 
@@ -126,13 +161,29 @@ class Search(RuleBasedStateMachine):
         self.trials += more if self.trials < 12 else 0
         self.resume()
 
+    @rule()
+    def be_taken_over(self) -> None:
+        """Another driver takes the study; what the first one's workers bring is not written."""
+        before, engine, steps = self.store, self.engine, self.steps
+        self.store = Store(str(before._database.url))
+        self.stores.append(self.store)
+        with pytest.raises(StoreError, match="is being run"):
+            self.store.take_lease("study")
+        silent(before, 3600)
+        self.store.take_lease("study")
+        self.resume()
+        for number, measured in steps.items():
+            with pytest.raises(LeaseLostError):
+                engine.tell(number, measured[0])
+
     @invariant()
     def the_database_is_what_was_told(self) -> None:
         trials = self.store.trials("study")
         assert [trial.number for trial in trials] == list(range(len(trials)))
-        assert len({trial.plan.fingerprint for trial in trials}) == len(trials) <= self.trials
+        assert len({trial.plan.fingerprint for trial in trials}) == len(trials)
+        assert self.spent(trials) <= self.trials
         stored = {
-            (trial.number, m.split, m.seed): m.values["accuracy"]
+            (trial.number, m.split, m.seed, m.fidelity["epochs"]): m.values["accuracy"]
             for trial in trials
             for m in trial.measurements
         }
@@ -147,6 +198,11 @@ class Search(RuleBasedStateMachine):
             assert self.deaths.get(trial.number, 0) <= ATTEMPTS
             assert trial.attempts == self.starts.get(trial.number, 1)
 
+    def spent(self, trials: list[TrialRecord]) -> int:
+        """Trials, and full measurements of finished ones beyond the first."""
+        finished = [len(t.samples("accuracy")) for t in trials if t.state == "finished"]
+        return len(trials) + sum(count // SEEDS - 1 for count in finished)
+
     def teardown(self) -> None:
         """In the end the search is finished by somebody, with exactly its budget."""
         if not hasattr(self, "store"):
@@ -155,21 +211,26 @@ class Search(RuleBasedStateMachine):
         run_inline(self.engine, FakeMeasure())
         assert self.engine.done
         trials = self.store.trials("study")
-        assert len(trials) == min(self.trials, SPACE.count())
+        if "stop_at" not in self.options:
+            repeated = self.spent(trials) - len(trials)
+            assert self.spent(trials) == min(self.trials, SPACE.count() + repeated)
         assert all(map(complete, trials))
-        self.store.close()
+        self.resume()
+        assert self.engine.done, "a search that has ended stays so"
+        for store in self.stores:
+            store.close()
         self.folder.cleanup()
 
 
 def complete(trial: TrialRecord) -> bool:
     """Whether a trial has ended, with all its seeds if it finished."""
     seeds = len(trial.samples("accuracy"))
-    return trial.state == "failed" or (trial.state, seeds) == ("finished", SEEDS)
+    return trial.state in ("failed", "stopped") or (trial.state == "finished" and seeds >= SEEDS)
 
 
 def test_nothing_is_lost_and_nothing_counts_twice() -> None:
     run_state_machine_as_test(
-        Search, settings=settings(max_examples=25, stateful_step_count=20, deadline=None)
+        Search, settings=settings(max_examples=6, stateful_step_count=12, deadline=None)
     )
 
 
