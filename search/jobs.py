@@ -12,6 +12,10 @@ SEARCHED = ("sampler", "random", "walk")
 """Origins of trials that may be stopped early; the others are warm starts."""
 
 
+class DriverError(Exception):
+    """The workers cannot do their work: nothing is wrong with the request or with a plan."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One plan for a worker: train it once for each seed, and measure on ``split``; rungs: epochs

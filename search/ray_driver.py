@@ -46,7 +46,7 @@ from ray.tune.experiment import Trial
 from evaluators.evaluate import Measure
 from search.engine import Engine
 from search.interruption import Interruption, interruption
-from search.jobs import Job
+from search.jobs import DriverError, Job
 from search.ray_worker import Crew, Worker
 from search.shares import Share, has_room, share_of
 from search.versions import versions
@@ -58,10 +58,6 @@ DEATHS_IN_A_ROW = 20
 
 Warn = Callable[[str], object]
 """Takes a sentence for the user."""
-
-
-class DriverError(Exception):
-    """The workers cannot do their work: nothing is wrong with the request or with a plan."""
 
 
 class _Dispatcher(tune.Callback):

@@ -23,6 +23,8 @@ from search.terminal import (
 )
 
 if TYPE_CHECKING:
+    from evaluators.evaluate import Measure
+    from search.engine import Engine
     from search.full_training import FullTraining
     from search.prepared import Prepared
     from search.results.pareto import Results
@@ -32,43 +34,60 @@ if TYPE_CHECKING:
 
 def search_on_terminal(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
-    from search.heartbeat import heartbeat, waits_told
-    from search.ray_driver import DriverError, ray_cluster, run_on_ray
+    from search.jobs import DriverError
     from search.results.pareto import load_results
     from search.results.summary import trust
-    from search.runner import start
-    from search.shipping import code_for
-    from search.simulated_driver import run_simulated
     from search.view import headline, open_view
     from storage.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
-    again = name + trust(config.backbone)
+    resume = f"{program()} resume {name}{trust(config.backbone)}"
     for warning in prepared.warnings:
         warn(warning)
-    _warm_up(prepared)
-    run: Callable[..., object] = run_simulated
     with ExitStack() as stack:
-        if config.driver == "ray":
-            share = (config.cpus_per_trial, config.gpus_per_trial)
-            code = code_for(config.backbone)
-            cluster = ray_cluster(config.workers, config.ray_address, *share, code)
-            taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
-            run = partial(run_on_ray, share=taken, warn=warn)
-        engine = start(prepared, store)  # the study is stored when nothing can be wrong any more
-        stack.enter_context(heartbeat(store, name))
-        stack.enter_context(waits_told(store, warn))
+        # A new study is stored when nothing can be wrong any more, an old one may be at its end.
+        engine = None if prepared.is_new else _begin(prepared, store, stack)
+        run = None if engine is not None and engine.done else _driver(prepared, stack)
+        engine = engine or _begin(prepared, store, stack)
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))
         engine.on_change = lambda: view.update(engine.progress())
         try:
-            if not engine.done:
+            if run is not None:
                 run(engine, prepared.measure, config.workers)
         except (DriverError, WriteError) as error:
-            fail(f"{error}; go on with: {program()} resume {again}", FAILED)
+            fail(f"{error}; go on with: {resume}", FAILED)
     if not engine.done:
-        fail(f"interrupted; go on with: {program()} resume {again}", INTERRUPTED)
+        fail(f"interrupted; go on with: {resume}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
+
+
+def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:
+    """The engine of a study that this process now runs."""
+    from search.heartbeat import heartbeat, waits_told
+    from search.runner import start
+
+    engine = start(prepared, store)
+    stack.enter_context(heartbeat(store, prepared.study.name))
+    stack.enter_context(waits_told(store, warn))
+    return engine
+
+
+def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Measure, int], object]:
+    """What runs the jobs of an engine, ready to be called."""
+    from search.simulated_driver import run_simulated
+
+    config = prepared.config
+    _warm_up(prepared)
+    if config.driver != "ray":
+        return run_simulated
+    from search.ray_driver import ray_cluster, run_on_ray
+    from search.shipping import code_for
+
+    share = (config.cpus_per_trial, config.gpus_per_trial)
+    cluster = ray_cluster(config.workers, config.ray_address, *share, code_for(config.backbone))
+    taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+    return partial(run_on_ray, share=taken, warn=warn)
 
 
 def _warm_up(prepared: Prepared) -> None:
