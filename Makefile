@@ -23,6 +23,7 @@ unit: $(VENV)/installed-dev  ## two files at a time, each whole in one process
 chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, databases away for 30 s, eight writers: an hour
 	ISOSHARE_KILLS=120 ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/chaos tests/test_writers.py
 	ISOSHARE_AWAY_SECONDS=30 $(BIN)/python -m pytest -s tests/test_outage.py
+	ISOSHARE_EXAMPLES=400 $(BIN)/python -m pytest tests/test_interruptions.py
 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
