@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -56,6 +57,7 @@ ELSEWHERE = (
     *("docker", "kubectl"),
 )
 """Other programs, which nothing here depends on."""
+OWN = ("my_net", "my_package", "my_package.my_module")
 MY_MODULE = """
 from space.backbones.resnet_cifar import resnet_cifar
 
@@ -88,8 +90,12 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a page is typed: beside the first search and some pictures."""
+def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a page is typed: beside the first search and some pictures. Modules of the user's own
+    are imported from there, whatever other tests have called theirs.
+    """
+    for name in OWN:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     shutil.copy(searched, tmp_path)
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "my_module.py").write_text(MY_MODULE)
@@ -98,7 +104,9 @@ def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("ISOSHARE_STORAGE", raising=False)
-    return tmp_path
+    yield tmp_path
+    for name in OWN:
+        sys.modules.pop(name, None)
 
 
 def parsed(command: str, words: list[str]) -> dict[str, Any]:
