@@ -62,8 +62,8 @@ class Engine:
         self._proposer = Proposer(space, config, self.ledger)
         trials = self.ledger.trials.values()
         self._waiting = deque(trial.number for trial in trials if trial.state == "running")
-        self._remaining = self._proposer.remaining()
-        self._is_over = self._remaining is not None and self._remaining < (config.stop_at or 0)
+        self._is_over = False
+        self._look_ahead()
         self._running: dict[int, Job] = {}
         self._tests: deque[Job] | None = None
         self._tests_total = 0
@@ -251,6 +251,12 @@ class Engine:
         self.ledger.put(trial)
         return self._job(trial)
 
+    def _look_ahead(self) -> None:
+        """What may still be gained; the search is over when that is too little."""
+        self._remaining = self._proposer.remaining()
+        if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
+            self._is_over = True
+
     def _end(self, job: Job, state: TrialState) -> None:
         del self._running[job.number]
         if job.split == "test":
@@ -260,9 +266,7 @@ class Engine:
         self.ledger.end(trial)
         if before.state != "finished":
             self._proposer.tell(trial)
-        self._remaining = self._proposer.remaining()
-        if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
-            self._is_over = True
+        self._look_ahead()
 
     def _is_to_be_stopped(self, job: Job) -> bool:
         """Whether a training has come to a rung and is not among the best there."""

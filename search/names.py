@@ -14,9 +14,14 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 """Names that mean the same in an address, on a command line and as the name of a file."""
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name means the same everywhere."""
+    return re.fullmatch(NAME, name) is not None
+
+
 def check_name(name: str) -> str:
     """The name, if a new study may have it. Raises IsoshareError."""
-    if len(name) > LONGEST or not re.fullmatch(NAME, name):
+    if len(name) > LONGEST or not is_plain(name):
         raise IsoshareError(
             "a study name has letters (A-Z, a-z), digits, '_', '.' and '-', begins with a letter "
             f"or digit, and has at most {LONGEST} characters, got {name[: LONGEST + 1]!r}"

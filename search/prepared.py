@@ -36,10 +36,15 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-def new_study(config: SearchConfig, store: Store, context: dict[str, Any]) -> StudyRecord:
-    """A study that is not stored yet. Raises IsoshareError if its name is wrong or taken."""
+def check_study(config: SearchConfig, store: Store) -> None:
+    """Raise IsoshareError if the name that a new study shall have is wrong or taken."""
     if config.study is not None:
         store.check_free(check_name(config.study))
+
+
+def new_study(config: SearchConfig, store: Store, context: dict[str, Any]) -> StudyRecord:
+    """A study that is not stored yet. Raises IsoshareError if its name is wrong or taken."""
+    check_study(config, store)
     name = config.study or free_name({known.name for known in store.studies()}, config)
     return StudyRecord(name, datetime.now(UTC), config.document(), context)
 

@@ -1,4 +1,4 @@
-"""Run jobs on Ray Tune workers, on one machine or a cluster. Ray has its only home here.
+"""Run jobs on Ray Tune workers, on one machine or a cluster. Only here and in ray_worker.py is Ray.
 
 Each Tune trial is a *worker* that lives as long as the search and is handed one job after another:
 a job costs a message, not a process. (One Tune trial a plan costs a process start each, or with
@@ -64,10 +64,10 @@ class _Dispatcher(tune.Callback):
     """Carries jobs from the engine to the workers and their results back, in the driver."""
 
     def __init__(
-        self, engine: Engine, crew: Crew, share: Share, warn: Warn, interruption: Interruption
+        self, engine: Engine, crew: Crew, share: Share, warn: Warn, asked: Interruption
     ) -> None:
         self._engine, self._crew, self._share, self._warn = engine, crew, share, warn
-        self._interruption = interruption
+        self._interruption = asked
         self._jobs: dict[str, Job] = {}
         self._again: deque[Job] = deque()
         self._deaths = 0

@@ -16,8 +16,7 @@ from search.config import SearchConfig, make_config
 from search.constraints import check_possible, exact_limits
 from search.engine import Engine
 from search.measuring import conditions_of, evaluator_of
-from search.names import check_name
-from search.prepared import Prepared, new_study, study_context
+from search.prepared import Prepared, check_study, new_study, study_context
 from search.results.words import sites_of
 from search.samplers import sampler_row
 from search.tabular_search import prepare_tabular, prepare_tabular_resume
@@ -39,8 +38,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     sampler_row(config.sampler)
     if config.table is not None:
         return prepare_tabular(config, store)
-    if config.study is not None:
-        store.check_free(check_name(config.study))
+    check_study(config, store)
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = with_arguments(config, dataset)
     space = _space(config, dataset)

@@ -85,7 +85,8 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Measure, 
     from search.shipping import code_for
 
     share = (config.cpus_per_trial, config.gpus_per_trial)
-    cluster = ray_cluster(config.workers, config.ray_address, *share, code_for(config.backbone))
+    code = code_for(config.backbone) if config.ray_address else ()
+    cluster = ray_cluster(config.workers, config.ray_address, *share, code)
     taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
     return partial(run_on_ray, share=taken, warn=warn)
 

@@ -19,8 +19,10 @@ def code_for(backbone: str) -> list[Path]:
     """
     here = Path(__file__).resolve().parent.parent
     ours = [here / name for name in OUR_PACKAGES]
+    if not is_own(backbone):
+        return ours
     place = _place(find_spec(backbone.partition(":")[0].partition(".")[0]))
-    if not is_own(backbone) or place is None or set(INSTALLED) & set(place.parts):
+    if place is None or set(INSTALLED) & set(place.parts):
         return ours
     loaded = [module.__spec__ for name, module in sys.modules.items() if "." not in name]
     beside = {found for found in map(_place, loaded) if found and found.parent == place.parent}

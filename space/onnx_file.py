@@ -19,6 +19,7 @@ import torch
 
 from space.apply import bake as bake_sites
 from space.errors import IsoshareError
+from space.files import written_whole
 from space.plan import PlanFile
 from space.weights import PLAN_KEY
 
@@ -62,15 +63,12 @@ def save_onnx(
     was_training = network.training
     whole = bake_sites(network, plan.plan) if bake else network.eval()
     images = torch.randn(FEW_IMAGES, *image, generator=torch.Generator().manual_seed(0))
-    temporary = Path(f"{path}.part")
     try:
-        _write(_graph(whole, images[:2]), temporary, plan)
-        difference = _difference(whole, temporary, images)
-        temporary.replace(path)
+        with written_whole(path) as half:
+            _write(_graph(whole, images[:2]), half, plan)
+            return _difference(whole, half, images)
     finally:
-        temporary.unlink(missing_ok=True)
         network.train(was_training)
-    return difference
 
 
 def _graph(network: nn.Module, images: Tensor) -> Any:

@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from storage.store import Store
+
+PROGRAM = Path(__file__).parent.parent / "run_search.py"
+
+
+def wait_until(true: Callable[[], bool], driver: subprocess.Popen[str], seconds: float) -> None:
+    """Until something holds, which the driver must live to see."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline, "the search did not get anywhere"
+        time.sleep(0.05)
+
+
+def finished(store: Store) -> int:
+    """How many trials of all studies have finished."""
+    return sum(study.finished for study in store.studies())
 
 
 def ray_workers(ancestor: int) -> list[int]:

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from storage.records import TrialRecord
 from storage.store import Store
 from tests.fake_data import write_folder
 from tests.fakes import Command
-from tests.processes import ray_workers
+from tests.processes import PROGRAM, finished, ray_workers, wait_until
 
 PATIENCE = 500
 """Seconds after which something hangs: starting Ray takes minutes on a very busy machine."""
-PROGRAM = Path(__file__).parent.parent / "run_search.py"
 COMMANDS = (
     "launch",
     "resume",
@@ -235,17 +233,9 @@ def test_a_killed_worker_costs_neither_a_trial_nor_a_line(tmp_path: Path) -> Non
 
 def _wait_for_trials(store: Store, driver: subprocess.Popen[str], more: int) -> set[int]:
     """The trials that have finished when there are so many more than now."""
-    before, deadline = _finished(store), time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert driver.poll() is None, driver.communicate()
-        if _finished(store) >= before + more:
-            return {trial.number for trial in store.trials("s") if trial.state == "finished"}
-        time.sleep(0.1)
-    raise AssertionError("the search did not get anywhere")
-
-
-def _finished(store: Store) -> int:
-    return sum(study.finished for study in store.studies())
+    before = finished(store)
+    wait_until(lambda: finished(store) >= before + more, driver, PATIENCE)
+    return {trial.number for trial in store.trials("s") if trial.state == "finished"}
 
 
 def plan_file(**changes: Any) -> str:

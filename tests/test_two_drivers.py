@@ -20,9 +20,10 @@ from search.runner import prepare_resume, start
 from storage.database import StoreError
 from storage.store import Store
 from tests.postgresql import Server
+from tests.processes import PROGRAM, finished, wait_until
 from tests.test_lease import silent
 
-PROGRAM = Path(__file__).parent.parent / "run_search.py"
+PATIENCE = 120
 TABLE = ("--driver", "simulate", "--table", "sharebench-digits")
 TINY = ("--backbone", "resnet_cifar", "--backbone-arg", "depth=8", "--replicates", "1")
 WITHIN = 10
@@ -51,18 +52,6 @@ def resumed(folder: Path, url: str, *arguments: object) -> subprocess.CompletedP
     return subprocess.run(
         [*command, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False
     )
-
-
-def wait_until(true: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def finished(store: Store) -> int:
-    return sum(study.finished for study in store.studies())
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
@@ -97,7 +86,7 @@ def test_a_driver_outlives_its_server_keeps_others_out_and_is_replaced_once_it_i
     store: Store, url: str, tmp_path: Path, postgresql: Server
 ) -> None:
     with launched(tmp_path, *TABLE, "--trials", 1600, "--storage", url) as driver:
-        wait_until(lambda: finished(store) >= 5, driver)
+        wait_until(lambda: finished(store) >= 5, driver, PATIENCE)
         refused = resumed(tmp_path, url)
         assert refused.returncode == 2
         assert "study 's' is being run since 2" in refused.stderr
@@ -107,7 +96,7 @@ def test_a_driver_outlives_its_server_keeps_others_out_and_is_replaced_once_it_i
         time.sleep(4)
         postgresql.start()
         before = finished(store)
-        wait_until(lambda: finished(store) > before, driver)
+        wait_until(lambda: finished(store) > before, driver, PATIENCE)
         driver.send_signal(signal.SIGKILL)
         _, said = driver.communicate()
     assert said.startswith("warning: the database does not answer: waiting for it; ")
@@ -127,7 +116,7 @@ def test_a_driver_that_was_taken_over_stops_with_a_sentence(
 ) -> None:
     search = ("--trials", 4, "--epochs", 4, "--workers", 1, "--sampler", "random")
     with launched(tmp_path, *TINY, *search, "--storage", url) as driver:
-        wait_until(lambda: finished(store) >= 1, driver)
+        wait_until(lambda: finished(store) >= 1, driver, PATIENCE)
         silent(store, 3600)
         successor = start(prepared := prepare_resume("s", store, {}), store)
         _, said = driver.communicate(timeout=60)
@@ -154,7 +143,7 @@ def test_a_search_in_the_middle_of_long_epochs_ends_within_seconds(
 ) -> None:
     two = ("--trials", 6, "--workers", 2, "--backbone", "resnet_cifar", "--replicates", 1)
     with launched(tmp_path, *LONG, *two, "--storage", url) as driver:
-        wait_until(lambda: bool(store.studies()) and len(store.trials("s")) == 2, driver)
+        wait_until(lambda: bool(store.studies()) and len(store.trials("s")) == 2, driver, PATIENCE)
         time.sleep(1)
         told = time.monotonic()
         driver.send_signal(signal.SIGTERM)

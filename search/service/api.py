@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,7 +9,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from search.names import NAME
+from search.names import is_plain
 from search.results.export import Best
 from search.results.figures import front_figure
 from search.results.plan_picture import plan_picture
@@ -252,6 +251,6 @@ async def _events(request: Request, topic: str) -> AsyncIterator[ServerSentEvent
 
 def plan_answer(file: PlanFile, name: str) -> Response:
     """A plan file as a download; older studies may have names that a header cannot hold."""
-    plain = f'filename="{name}"' if re.fullmatch(NAME, name) else f"filename*=utf-8''{quote(name)}"
+    plain = f'filename="{name}"' if is_plain(name) else f"filename*=utf-8''{quote(name)}"
     headers = {"Content-Disposition": f"attachment; {plain}"}
     return Response(file.text, media_type="application/json", headers=headers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
-from search.names import NAME
+from search.names import is_plain
 from search.service.errors import Problem
+from space.files import written_whole
 
 PROGRAM = Path(__file__).resolve().parents[2] / "run_search.py"
 
@@ -87,7 +87,7 @@ class Drivers:
                     f"{self._most}: wait for one to end, or stop one",
                 )
             self._folder.mkdir(parents=True, exist_ok=True)
-            out = self._folder / "results" / (study if re.fullmatch(NAME, study) else _safe(study))
+            out = self._folder / "results" / (study if is_plain(study) else _safe(study))
             line = [sys.executable, str(PROGRAM), command, f"--out={out}", *arguments]
             with self._log(study).open("wb") as log:
                 child = subprocess.Popen(
@@ -135,9 +135,8 @@ class Drivers:
 
     def _write(self, driver: Driver) -> Driver:
         self._notes[driver.study] = driver
-        temporary = self._file(driver.study).with_suffix(".part")
-        temporary.write_text(json.dumps(asdict(driver)))
-        temporary.replace(self._file(driver.study))
+        with written_whole(self._file(driver.study)) as half:
+            half.write_text(json.dumps(asdict(driver)))
         return driver
 
     def _file(self, study: str) -> Path:

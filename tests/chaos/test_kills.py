@@ -29,10 +29,8 @@ from storage.records import TrialRecord
 from storage.store import Store
 from tests.chaos.nodes import NODES, OTHER_TORCH
 from tests.postgresql import Server
-from tests.processes import ray_workers
+from tests.processes import PROGRAM, ray_workers
 
-ROOT = Path(__file__).parent.parent.parent
-PROGRAM = str(ROOT / "run_search.py")
 KILLS = int(os.environ.get("ISOSHARE_KILLS", "4"))
 KINDS = ("node", "driver", "worker")
 SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 300
@@ -90,7 +88,7 @@ class Search:
         """A new driver."""
         with (self.folder / "log").open("a") as log:
             self.driver = subprocess.Popen(
-                [sys.executable, PROGRAM, *command, *self._where()],
+                [sys.executable, str(PROGRAM), *command, *self._where()],
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
