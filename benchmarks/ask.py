@@ -23,18 +23,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from search.config import make_config
-from search.ledger import Ledger
-from search.prepared import study_context
-from search.proposer import Proposer
-from search.results.pareto import hypervolume, nondominated
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.methods import METHODS
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.search.config import make_config
+from isoshare.search.pareto import hypervolume, nondominated
+from isoshare.search.proposer import Proposer
+from isoshare.search.search_state import SearchState
+from isoshare.search.workflows.prepared import study_context
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
 
 
 def main() -> None:
@@ -62,12 +62,14 @@ def measure(space: SearchSpace, sampler: str, trials: int, asks: int) -> dict[st
     rng = random.Random(0)
     config = make_config({"backbone": "resnet_cifar", "sampler": sampler, "trials": 10**6})
     context = study_context(config, space, {})
-    ledger = Ledger(StudyRecord("s", datetime.now(UTC), config.document(), context), config)
+    search_state = SearchState(
+        StudyRecord("s", datetime.now(UTC), config.document(), context), config
+    )
     plans: dict[SharingPlan, None] = {}
     while len(plans) < trials:
         plans[space.random_plan(rng)] = None
-    ledger.fill([finished(space, number, plan, rng) for number, plan in enumerate(plans)])
-    proposer = Proposer(space, config, ledger)
+    search_state.fill([finished(space, number, plan, rng) for number, plan in enumerate(plans)])
+    proposer = Proposer(space, config, search_state)
     asked, told = [], []
     for number in range(trials, trials + asks):
         started = time.perf_counter()
@@ -75,9 +77,9 @@ def measure(space: SearchSpace, sampler: str, trials: int, asks: int) -> dict[st
         assert proposal is not None, "the space has no end"
         asked.append(time.perf_counter() - started)
         trial = finished(space, number, proposal.plan, rng)
-        ledger.put(replace(trial, state="running", measurements=()))
+        search_state.put(replace(trial, state="running", measurements=()))
         started = time.perf_counter()
-        ledger.end(trial)
+        search_state.end(trial)
         proposer.tell(trial)
         told.append(time.perf_counter() - started)
     asked = asked[2:]  # the first ones meet every plan for the first time

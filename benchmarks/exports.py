@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from space import apply_plan, count_parameters, find_sites
-from space.backbones import build_backbone
-from space.methods import METHODS
-from space.onnx_file import save_onnx
-from space.plan import PlanFile, SharingPlan
-from space.search_space import SearchSpace
-from space.weights import load_weights, save_weights
+from isoshare import apply_plan, count_parameters, find_sites
+from isoshare.space.backbones import build_backbone
+from isoshare.space.exports.onnx_file import save_onnx
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import PlanFile, SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.weights import load_weights, save_weights
 
 BACKBONES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnet_cifar": ({"depth": 20}, (3, 32, 32)),

@@ -30,16 +30,16 @@ import numpy as np
 import ray
 import torch
 
-from evaluators.data_cache import cache_folder
-from evaluators.datasets import PARTS, Dataset, load_dataset
-from evaluators.decoding import decode
-from evaluators.image_folder import list_folder
-from evaluators.parts import Part
-from evaluators.training import use_threads
+from isoshare.evaluators.data.data_cache import cache_folder
+from isoshare.evaluators.data.datasets import PARTS, Dataset, load_dataset
+from isoshare.evaluators.data.decoding import decode
+from isoshare.evaluators.data.image_folder import list_folder
+from isoshare.evaluators.data.splits import Part
+from isoshare.evaluators.training.trainer import use_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 512
-LOAD = """import sys, time; from evaluators.datasets import load_dataset
+LOAD = """import sys, time; from isoshare.evaluators.data.datasets import load_dataset
 start = time.perf_counter(); load_dataset(sys.argv[1], 0.2); print(time.perf_counter() - start)"""
 
 

@@ -24,12 +24,12 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from space.apply import apply_plan, count_parameters, extra_loss, plan_macs
-from space.backbones import build_backbone
-from space.forward_pass import network_costs
-from space.patterns import Pattern, basis, generator, kernels
-from space.plan import SharingPlan
-from space.sites import find_sites
+from isoshare.space.apply import apply_plan, count_parameters, extra_loss, plan_macs
+from isoshare.space.backbones import build_backbone
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.patterns import Pattern, basis, generator, kernels
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import find_sites
 
 PATTERNS: dict[str, Pattern] = {
     "kernel": kernels(),

@@ -37,22 +37,22 @@ import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from evaluators.evaluate import Measure, Measured, Split
-from search.config import make_config
-from search.engine import Engine
-from search.prepared import study_context
-from search.ray_driver import ray_cluster, run_on_ray
-from search.samplers import optuna_sampler
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
-from storage.records import StudyRecord
-from storage.store import Store
+from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.search.config import make_config
+from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+from isoshare.search.engine import Engine
+from isoshare.search.samplers import optuna_sampler
+from isoshare.search.workflows.prepared import study_context
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 
 
-class Immediate(Measure):
+class Immediate(Evaluator):
     """An evaluator without training; it tells which process it ran in."""
 
     def __call__(

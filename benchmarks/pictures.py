@@ -17,18 +17,19 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from search.config import make_config
-from search.results.drawing import BLUE, GREY, INK
-from search.results.figures import axis_title, front_figure
-from search.results.pareto import Results, knee, load_results, values_of
-from search.results.plan_picture import draw_svg, plan_picture
-from search.results.words import sites_of
-from search.runner import prepare, start
-from search.simulated_driver import run_simulated
-from space import count_parameters, find_sites
-from space.backbones import build_backbone
-from space.patterns import kernels
-from storage.store import Store
+from isoshare import count_parameters, find_sites
+from isoshare.search.config import make_config
+from isoshare.search.drivers.simulated import run_simulated
+from isoshare.search.pareto import knee, values_of
+from isoshare.search.results.drawing import BLUE, GREY, INK
+from isoshare.search.results.figures import axis_title, front_figure
+from isoshare.search.results.plan_picture import draw_svg, plan_picture
+from isoshare.search.results.study_results import Results, load_results
+from isoshare.search.workflows.launch import prepare, start
+from isoshare.space.backbones import build_backbone
+from isoshare.space.patterns import kernels
+from isoshare.storage.records import sites_of
+from isoshare.storage.store import Store
 
 SEARCH = {"driver": "simulate", "table": "sharebench-digits", "trials": 100, "workers": 1}
 

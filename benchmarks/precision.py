@@ -26,12 +26,23 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.datasets import DataOptions, load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.stacking import Precision, Stack, computes_bfloat16, worth_stacking
-from evaluators.training import TrainingSettings, accuracy, device, train, use_threads
-from space.backbones import build_backbone
-from space.plan import SharingPlan
+from isoshare.evaluators.data.datasets import DataOptions, load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.training.trainer import (
+    TrainingSettings,
+    accuracy,
+    device,
+    train,
+    use_threads,
+)
+from isoshare.evaluators.training.vmap_ensemble import (
+    Precision,
+    Stack,
+    computes_bfloat16,
+    worth_stacking,
+)
+from isoshare.space.backbones import build_backbone
+from isoshare.space.plan import SharingPlan
 
 CASES = (  # width, pixels a side, batch; around the rule's border and far from it
     *((2, 8, 32), (16, 8, 128), (8, 16, 64), (8, 16, 256), (16, 16, 128), (8, 32, 64)),
@@ -102,7 +113,7 @@ def speed(width: int, side: int, batch: int, rounds: int, seconds: float) -> dic
     return {**shape, **gains, "rounds": len(plain)}
 
 
-def trained(evaluator: Evaluator, seeds: int) -> tuple[list[float], list[float]]:
+def trained(evaluator: TrainingEvaluator, seeds: int) -> tuple[list[float], list[float]]:
     """Of each seed the accuracy, and the loss of the last epoch."""
     losses: list[float] = []
 
@@ -126,7 +137,7 @@ def accuracies(dataset: str, seeds: int, epochs: int) -> dict[str, object]:
     found: dict[str, object] = {"images": len(data.train), "width": 8, "epochs": epochs}
     for precision in ("float32", "bfloat16"):
         settings = TrainingSettings(epochs, 128, 0.2, precision=precision)
-        evaluator = Evaluator("resnet_cifar", arguments, data, settings)
+        evaluator = TrainingEvaluator("resnet_cifar", arguments, data, settings)
         values, losses = trained(evaluator, seeds)
         found[precision] = {
             "accuracy": [round(value, 4) for value in values],

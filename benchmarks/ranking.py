@@ -32,19 +32,19 @@ from scipy.stats import rankdata
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.batches import Batches
-from evaluators.datasets import DataOptions, Dataset, load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.inherit import InheritingEvaluator
-from evaluators.training import TrainingSettings, train, use_threads
-from evaluators.training import accuracy as right
-from evaluators.zero_cost import SCORES, Known, score
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.methods import METHODS
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
+from isoshare.evaluators.data.datasets import DataOptions, Dataset, load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.training.batches import Batches
+from isoshare.evaluators.training.trainer import TrainingSettings, train, use_threads
+from isoshare.evaluators.training.trainer import accuracy as right
+from isoshare.evaluators.zero_cost import SCORES, Known, score
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
 
 BACKBONE = "resnet_cifar"
 Scores = dict[str, float]
@@ -79,7 +79,9 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {"depth": options.depth, "width": options.width}
 
 
-def evaluator(options: argparse.Namespace, epochs: int, inherits: bool = False) -> Evaluator:
+def evaluator(
+    options: argparse.Namespace, epochs: int, inherits: bool = False
+) -> TrainingEvaluator:
     """Trains for so many epochs, from scratch or from the unshared network."""
     data = dataset(options.dataset, options.subset, options.resolution)
     settings = TrainingSettings(epochs, batch_size=64, learning_rate=0.1)
@@ -87,7 +89,7 @@ def evaluator(options: argparse.Namespace, epochs: int, inherits: bool = False) 
         return InheritingEvaluator(
             *(BACKBONE, arguments(options), data, settings), pretrain_epochs=options.pretrain
         )
-    return Evaluator(BACKBONE, arguments(options), data, settings)
+    return TrainingEvaluator(BACKBONE, arguments(options), data, settings)
 
 
 def plans(options: argparse.Namespace) -> list[SharingPlan]:
@@ -139,7 +141,7 @@ def trained(
     return right(forward, 1, made.held_out["validation"])[0], losses
 
 
-def accuracy(measure: Evaluator, plan: SharingPlan, seed: int) -> float:
+def accuracy(measure: TrainingEvaluator, plan: SharingPlan, seed: int) -> float:
     """Of one training."""
     (batch,) = measure(plan, [seed], "validation")
     return batch[0].values["accuracy"]

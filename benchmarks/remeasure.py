@@ -24,15 +24,15 @@ from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.datasets import load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.training import TrainingSettings, use_threads
-from search.config import make_config
-from search.results.pareto import load_results
-from space.plan import SharingPlan
-from storage.database import default_url
-from storage.records import StudyRecord
-from storage.store import Store
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.training.trainer import TrainingSettings, use_threads
+from isoshare.search.config import make_config
+from isoshare.search.results.study_results import load_results
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.database import default_url
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 
 FRESH = 1_000_000  # far from the seeds of any search
 
@@ -64,7 +64,7 @@ def main() -> None:
 def measure(study: StudyRecord, seeds: range, plan: SharingPlan) -> float:
     """The mean validation accuracy of a plan over fresh seeds."""
     config = make_config(study.config)
-    evaluator = Evaluator(
+    evaluator = TrainingEvaluator(
         config.backbone,
         config.backbone_arg,
         load_dataset(config.dataset, config.validation, config.data_options),

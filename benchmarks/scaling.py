@@ -37,21 +37,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from evaluators.evaluate import Measure, Measured, Split
-from search.config import make_config
-from search.engine import Engine
-from search.prepared import study_context
-from search.ray_driver import ray_cluster, run_on_ray
-from search.runner import prepare, start
-from search.simulated_driver import run_simulated
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.methods import METHODS
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
-from storage.records import StudyRecord
-from storage.store import Store
+from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.search.config import make_config
+from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+from isoshare.search.drivers.simulated import run_simulated
+from isoshare.search.engine import Engine
+from isoshare.search.workflows.launch import prepare, start
+from isoshare.search.workflows.prepared import study_context
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 
 SMALL: dict[str, Any] = {
     "backbone": "resnet_cifar",
@@ -95,7 +95,7 @@ class Watch:
 
     def changed(self) -> None:
         """Called by the engine after each change."""
-        finished = self.engine.ledger.count("finished")
+        finished = self.engine.search_state.count("finished")
         if finished and finished in (1, self.trials) and finished > self._last:
             self.looks.append((finished, time.perf_counter(), processor_seconds()))
 
@@ -145,7 +145,7 @@ def compare_workers(asked: argparse.Namespace) -> dict[str, Any]:
     return {"medians": medians, "rounds": rounds}
 
 
-class Made(Measure):
+class Made(Evaluator):
     """An evaluator that makes up an accuracy, and seconds that it would have taken."""
 
     def __init__(self, space: SearchSpace) -> None:
@@ -198,7 +198,7 @@ class Growth:
 
     def changed(self) -> None:
         """Called by the engine after each change."""
-        finished = self._engine.ledger.count("finished")
+        finished = self._engine.search_state.count("finished")
         if finished >= self._segment * (len(self.rows) + 1):
             spent, processor = self._watch.seconds, time.process_time()
             per_trial = {name: 1000 * seconds / self._segment for name, seconds in spent.items()}

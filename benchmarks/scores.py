@@ -22,15 +22,15 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.batches import Batches, normalised, use_threads
-from evaluators.datasets import load_dataset
-from evaluators.zero_cost import SCORES, Known, score
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.methods import METHODS
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.training.batches import Batches, normalised, use_threads
+from isoshare.evaluators.zero_cost import SCORES, Known, score
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
 
 
 def milliseconds(name: str, plans: list[SharingPlan], known: Known) -> dict[str, float]:

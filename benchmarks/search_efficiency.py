@@ -32,16 +32,16 @@ from scipy.stats import wilcoxon
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.sharebench import Table
-from evaluators.training import use_threads
-from search.config import make_config
-from search.engine import Engine
-from search.results.pareto import hypervolume
-from search.runner import prepare, start
-from search.simulated_driver import run_simulated
-from search.tabular_search import table_space
-from storage.records import TrialRecord
-from storage.store import Store
+from isoshare.evaluators.sharebench import Table
+from isoshare.evaluators.training.trainer import use_threads
+from isoshare.search.config import make_config
+from isoshare.search.drivers.simulated import run_simulated
+from isoshare.search.engine import Engine
+from isoshare.search.pareto import hypervolume
+from isoshare.search.workflows.launch import prepare, start
+from isoshare.search.workflows.tabular import table_space
+from isoshare.storage.records import TrialRecord
+from isoshare.storage.store import Store
 
 Numbers = NDArray[np.float64]
 Point = tuple[float, float]
@@ -130,7 +130,7 @@ class Watch:
         progress = self._engine.progress()
         done = progress.finished + progress.failed + progress.stopped + progress.repeats
         for _ in range(done - len(self.seen["found"])):
-            front, trials = progress.front.members, self._engine.ledger.trials.values()
+            front, trials = progress.front.members, self._engine.search_state.trials.values()
             ended = [trial for trial in trials if trial.state in ("finished", "stopped")]
             measured = [(fmean(one.samples("accuracy")), one.exact["parameters"]) for one in front]
             self.seen["found"].append(self._score(ended))

@@ -40,17 +40,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.evaluate import Measured
-from search.config import SearchConfig, make_config
-from search.engine import Engine
-from search.heartbeat import heartbeat
-from search.prepared import study_context
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.search_space import SearchSpace
-from space.sites import find_sites
-from storage.records import StudyRecord
-from storage.store import Store
+from isoshare.evaluators.evaluator import Measured
+from isoshare.search.config import SearchConfig, make_config
+from isoshare.search.drivers.heartbeat import heartbeat
+from isoshare.search.engine import Engine
+from isoshare.search.workflows.prepared import study_context
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = (

@@ -29,23 +29,23 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.datasets import DataOptions, load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.inherit import InheritingEvaluator
-from evaluators.parts import stratified_subset, take
-from evaluators.sharebench import FOLDER, PARTS, Part, Table
-from evaluators.training import TrainingSettings, accuracy, epochs, use_threads
-from search.config import make_config
-from search.prepared import study_context
-from search.results.pareto import nondominated
-from search.tabular_search import table_space
-from space.apply import count_parameters
-from space.backbones import Argument, build_backbone
-from space.forward_pass import network_costs
-from space.methods import METHODS
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
+from isoshare.evaluators.data.datasets import DataOptions, load_dataset
+from isoshare.evaluators.data.splits import stratified_subset, take
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.sharebench import FOLDER, PARTS, Part, Table
+from isoshare.evaluators.training.trainer import TrainingSettings, accuracy, epochs, use_threads
+from isoshare.search.config import make_config
+from isoshare.search.pareto import nondominated
+from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.tabular import table_space
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import Argument, build_backbone
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
 
 Document = dict[str, Any]
 
@@ -144,7 +144,7 @@ def space(recipe: Recipe) -> SearchSpace:
 
 
 @cache
-def evaluator(table: str, dataset: str | None) -> Evaluator:
+def evaluator(table: str, dataset: str | None) -> TrainingEvaluator:
     """What trains the plans, once a process."""
     recipe = RECIPES[table]
     data = load_dataset(dataset or recipe.dataset, recipe.validation, recipe.options)
@@ -153,7 +153,7 @@ def evaluator(table: str, dataset: str | None) -> Evaluator:
         data = replace(data, test=take(data.test, some))
     asked = (recipe.backbone, recipe.arguments, data, recipe.settings)
     if recipe.pretrain_epochs is None:
-        return Evaluator(*asked)
+        return TrainingEvaluator(*asked)
     return InheritingEvaluator(*asked, pretrain_epochs=recipe.pretrain_epochs)
 
 

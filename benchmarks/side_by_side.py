@@ -25,15 +25,21 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.datasets import DataOptions, load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.side_by_side import train_plans
-from evaluators.training import TrainingSettings, accuracy, device, train, use_threads
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
+from isoshare.evaluators.data.datasets import DataOptions, load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.training.trainer import (
+    TrainingSettings,
+    accuracy,
+    device,
+    train,
+    use_threads,
+)
+from isoshare.evaluators.training.vmap_plans import train_plans
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
 
 METHODS = ("kernel", "slice_generator")
 
@@ -52,17 +58,17 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def evaluator_of(options: argparse.Namespace, width: int) -> Evaluator:
+def evaluator_of(options: argparse.Namespace, width: int) -> TrainingEvaluator:
     """In float32, so that both ways compute the same."""
     wanted = DataOptions(subset=options.subset, resolution=options.resolution)
     data = load_dataset(options.dataset, 0.2, wanted)
     arguments = {"depth": 20, "width": width, "classes": data.classes}
     arguments["in_channels"] = data.in_channels
     settings = TrainingSettings(options.epochs, options.batch, 0.05, precision="float32")
-    return Evaluator("resnet_cifar", arguments, data, settings)
+    return TrainingEvaluator("resnet_cifar", arguments, data, settings)
 
 
-def random_plans(evaluator: Evaluator, count: int) -> list[SharingPlan]:
+def random_plans(evaluator: TrainingEvaluator, count: int) -> list[SharingPlan]:
     """Distinct ones."""
     backbone = build_backbone(evaluator.backbone, evaluator.arguments)
     space = SearchSpace(find_sites(backbone), count_parameters(backbone), METHODS)
@@ -72,7 +78,7 @@ def random_plans(evaluator: Evaluator, count: int) -> list[SharingPlan]:
     return list(found)
 
 
-def one_after_another(evaluator: Evaluator, plans: list[SharingPlan]) -> list[float]:
+def one_after_another(evaluator: TrainingEvaluator, plans: list[SharingPlan]) -> list[float]:
     """Accuracies."""
     found = []
     for plan in plans:
@@ -82,7 +88,7 @@ def one_after_another(evaluator: Evaluator, plans: list[SharingPlan]) -> list[fl
     return found
 
 
-def side_by_side(evaluator: Evaluator, plans: list[SharingPlan]) -> list[float]:
+def side_by_side(evaluator: TrainingEvaluator, plans: list[SharingPlan]) -> list[float]:
     """Accuracies."""
     networks = {plan: evaluator.network(plan, 0) for plan in plans}
     backbone = build_backbone(evaluator.backbone, evaluator.arguments).to(device())
@@ -94,7 +100,7 @@ def measure(options: argparse.Namespace, width: int) -> dict[str, object]:
     """Both ways in turn."""
     evaluator = evaluator_of(options, width)
     plans = random_plans(evaluator, options.plans)
-    ways: list[Callable[[Evaluator, list[SharingPlan]], list[float]]]
+    ways: list[Callable[[TrainingEvaluator, list[SharingPlan]], list[float]]]
     ways = [one_after_another, side_by_side]
     times: list[list[float]] = [[], []]
     clock = time.process_time if device().type == "cpu" else time.perf_counter

@@ -28,16 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from evaluators import EVALUATORS
-from evaluators.datasets import Dataset, load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.parts import DataOptions
-from evaluators.spiking import score, train_by_proxy
-from evaluators.spiking_network import SpikingTwin
-from evaluators.training import Batches, TrainingSettings, normalised, use_threads
-from space.apply import count_parameters
-from space.backbones import Argument, build_backbone
-from space.plan import SharingPlan
+from isoshare.evaluators import EVALUATORS
+from isoshare.evaluators.data.datasets import Dataset, load_dataset
+from isoshare.evaluators.data.splits import DataOptions
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.spiking import score, train_by_proxy
+from isoshare.evaluators.spiking_network import SpikingTwin
+from isoshare.evaluators.training.trainer import Batches, TrainingSettings, normalised, use_threads
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import Argument, build_backbone
+from isoshare.space.plan import SharingPlan
 
 TABLE = ("spiking network", "its ANN, same weights", "ANN by short training")
 
@@ -83,7 +83,9 @@ def measure(options: argparse.Namespace, seed: int) -> dict[str, float]:
     train_by_proxy(network, twin, train, settings(options), seed)
     seconds = time.perf_counter() - started
     spiking = score(twin, test)
-    usual = Evaluator("resnet_cifar", arguments, dataset, TrainingSettings(options.epochs, 64, 0.1))
+    usual = TrainingEvaluator(
+        "resnet_cifar", arguments, dataset, TrainingSettings(options.epochs, 64, 0.1)
+    )
     ((measured,),) = usual(SharingPlan(), (seed,), "test")
     accuracies = (spiking["accuracy"], correct(network, test), measured.values["accuracy"])
     return {

@@ -21,19 +21,19 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators import stacking
-from evaluators.datasets import load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.training import TrainingSettings, use_threads
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.plan import SharingPlan
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.training import vmap_ensemble as stacking
+from isoshare.evaluators.training.trainer import TrainingSettings, use_threads
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.plan import SharingPlan
 
 RULE = stacking.STACKABLE_WORK
 CASES = [(width, batch) for batch in (32, 128) for width in (1, 2, 4, 8, 16)]
 
 
-def seconds(evaluator: Evaluator, seeds: int, stacked: bool) -> float:
+def seconds(evaluator: TrainingEvaluator, seeds: int, stacked: bool) -> float:
     """The time of one training of each seed."""
     stacking.STACKABLE_WORK = math.inf if stacked else 0
     started = time.perf_counter()
@@ -46,7 +46,7 @@ def measure(width: int, batch: int, seeds: int, rounds: int) -> dict[str, object
     """Both ways in turn."""
     arguments = {"depth": 20, "width": width, "in_channels": 1}
     settings = TrainingSettings(epochs=1, batch_size=batch, learning_rate=0.05)
-    evaluator = Evaluator("resnet_cifar", arguments, load_dataset("digits", 0.2), settings)
+    evaluator = TrainingEvaluator("resnet_cifar", arguments, load_dataset("digits", 0.2), settings)
     pairs = [
         (seconds(evaluator, seeds, stacked=True), seconds(evaluator, seeds, stacked=False))
         for _ in range(rounds)

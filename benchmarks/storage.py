@@ -33,16 +33,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from search.config import make_config
-from search.prepared import study_context
-from search.results.pareto import axes_of, load_results, pareto_front, with_all_values
-from space.apply import count_parameters
-from space.backbones import build_backbone
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from storage.store import Store
+from isoshare.search.config import make_config
+from isoshare.search.pareto import axes_of, pareto_front, with_all_values
+from isoshare.search.results.study_results import load_results
+from isoshare.search.workflows.prepared import study_context
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.store import Store
 
 PROGRAM = Path(__file__).resolve().parent.parent / "run_search.py"
 CONDITIONS = {

@@ -29,10 +29,10 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Ma
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators.sharebench import Table
-from search.samplers.plan_features import PlanFeatures
-from search.samplers.surrogate import Surrogate
-from search.tabular_search import table_space
+from isoshare.evaluators.sharebench import Table
+from isoshare.search.samplers.plan_features import PlanFeatures
+from isoshare.search.samplers.surrogate import Surrogate
+from isoshare.search.workflows.tabular import table_space
 
 Numbers = NDArray[np.float64]
 Foresee = Callable[[Numbers, Numbers, Numbers], Numbers]

@@ -34,12 +34,18 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluators import datasets
-from evaluators.batches import normalised
-from evaluators.parts import DataOptions, Part
-from evaluators.training import TrainingSettings, accuracy, device, train, use_threads
-from space.backbones import build_backbone
-from space.backbones.torchvision_operators import declare_missing
+from isoshare.evaluators.data import datasets
+from isoshare.evaluators.data.splits import DataOptions, Part
+from isoshare.evaluators.training.batches import normalised
+from isoshare.evaluators.training.trainer import (
+    TrainingSettings,
+    accuracy,
+    device,
+    train,
+    use_threads,
+)
+from isoshare.space.backbones import build_backbone
+from isoshare.space.backbones.torchvision_operators import declare_missing
 
 declare_missing()
 from torchvision import transforms  # noqa: E402  its operators are declared first

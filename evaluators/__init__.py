@@ -1,7 +1,7 @@
 """How good a plan is: data sets, training and the objectives that are measured.
 
 EVALUATORS, one row each, is read without torch. One more evaluator is one module with a class that
-is a ``Measure`` (evaluators/evaluate.py) and one row here.
+is a ``Evaluator`` (evaluators/evaluator.py) and one row here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from evaluators.evaluate import Measure
+    from isoshare.evaluators.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,18 @@ class EvaluatorRow:
     least_epochs: int = 1
 
     @property
-    def make(self) -> Callable[..., Measure]:
+    def make(self) -> Callable[..., Evaluator]:
         """The class itself (imports torch)."""
         module, _, name = self.constructor.partition(":")
-        return cast("Callable[..., Measure]", getattr(import_module(module), name))
+        return cast("Callable[..., Evaluator]", getattr(import_module(module), name))
 
 
 EVALUATORS: dict[str, EvaluatorRow] = {
-    "train": EvaluatorRow("evaluators.evaluate:Evaluator", "short training from scratch"),
+    "train": EvaluatorRow(
+        "isoshare.evaluators.evaluator:TrainingEvaluator", "short training from scratch"
+    ),
     "inherit": EvaluatorRow(
-        "evaluators.inherit:InheritingEvaluator",
+        "isoshare.evaluators.inheriting_evaluator:InheritingEvaluator",
         "from the trained unshared network",
         options=("pretrain_epochs", "weights"),
         instead={"weights": "pretrain_epochs"},
@@ -58,7 +60,7 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         least_epochs=0,
     ),
     "spiking": EvaluatorRow(
-        "evaluators.spiking:SpikingEvaluator",
+        "isoshare.evaluators.spiking:SpikingEvaluator",
         "a spiking network, trained through the plan's network",
         measures=("accuracy", "spikes"),
         options=("time_steps",),

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
 
 Direction = Literal["maximize", "minimize"]
 Cost = Callable[[SearchSpace, SharingPlan], float]

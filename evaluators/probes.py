@@ -13,10 +13,10 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from evaluators.evaluate import Measure, Measured, Split
-from space.apply import apply_plan
-from space.backbones import Argument, build_backbone
-from space.plan import SharingPlan
+from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.space.apply import apply_plan
+from isoshare.space.backbones import Argument, build_backbone
+from isoshare.space.plan import SharingPlan
 
 WARM_UP = 3
 LEAST, MOST = 11, 101
@@ -57,7 +57,7 @@ class Probed:
     image_shape: (channels, height, width).
     """
 
-    measure: Measure
+    measure: Evaluator
     names: tuple[str, ...]
     backbone: str
     arguments: Mapping[str, Argument]

@@ -18,8 +18,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from space.errors import IsoshareError, one_of
-from space.plan import SharingPlan
+from isoshare.space.errors import IsoshareError, one_of
+from isoshare.space.plan import SharingPlan
 
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")

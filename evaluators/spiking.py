@@ -29,11 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
-from evaluators.checkpoints import Checkpoint
-from evaluators.evaluate import Evaluator, Split, Values
-from evaluators.spiking_network import SpikingTwin, batch_norms
-from evaluators.stacking import TrainedAsOne
-from evaluators.training import (
+from isoshare.evaluators.evaluator import Split, TrainingEvaluator, Values
+from isoshare.evaluators.spiking_network import SpikingTwin, batch_norms
+from isoshare.evaluators.training.checkpoints import Checkpoint
+from isoshare.evaluators.training.trainer import (
     Batches,
     Epoch,
     EvaluationError,
@@ -42,9 +41,10 @@ from evaluators.training import (
     TrainingSettings,
     follow,
 )
-from space.apply import extra_loss
-from space.backbones import build_backbone
-from space.errors import BackboneError
+from isoshare.evaluators.training.vmap_ensemble import TrainedAsOne
+from isoshare.space.apply import extra_loss
+from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import BackboneError
 
 KEEPING_RATE = 1e-4
 """The learning rate from which on statistics are kept, but never in the first epoch."""
@@ -55,7 +55,7 @@ they must not remember what they were initialised to, however short the first ep
 
 
 @dataclass(frozen=True)
-class SpikingEvaluator(Evaluator):
+class SpikingEvaluator(TrainingEvaluator):
     """Accuracy and spikes of the plan's spiking network after a training by proxy.
 
     target_spikes: of the right class; without a number those of a logit of 1, T / θ.

@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluators.evaluate import Measure, Measured, Split
-from evaluators.sharebench import Table, TableError
-from space.plan import SharingPlan
+from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.sharebench import Table, TableError
+from isoshare.space.plan import SharingPlan
 
 
 @dataclass(frozen=True)
-class TabularEvaluator(Measure):
+class TabularEvaluator(Evaluator):
     """Answers from a table, with one of its seeds a seed, in microseconds.
 
     first_seed: that of the search. Which seeds of the table stand for it and the next ones is drawn

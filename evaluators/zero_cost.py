@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from evaluators.batches import Batches
-from evaluators.inheritance import inherit
-from space.apply import apply_plan
-from space.errors import IsoshareError, one_of
-from space.plan import SharingPlan
-from space.sites import find_sites
+from isoshare.evaluators.training.batches import Batches
+from isoshare.evaluators.weight_projection import inherit
+from isoshare.space.apply import apply_plan
+from isoshare.space.errors import IsoshareError, one_of
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import find_sites
 
 FreshScore = Callable[[nn.Module, Batches], float]
 
@@ -78,7 +78,7 @@ class Known:
 
     backbone: the unshared network as it is built. data: one batch, of the training images.
     trained: the same network after training, with how much its loss depends on each element
-    (``evaluators.inheritance.fisher``), or None where all count alike.
+    (``isoshare.evaluators.weight_projection.fisher``), or None where all count alike.
     """
 
     backbone: nn.Module

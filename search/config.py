@@ -22,14 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from evaluators import EVALUATORS, users
-from evaluators.datasets import DATASETS, DataOptions, full_name, row_name
-from evaluators.objectives import OBJECTIVES
-from evaluators.sharebench import Table
-from space.errors import IsoshareError, one_of
-from space.methods import METHODS
-from space.plan import first_problem
-from storage.database import default_url
+from isoshare.evaluators import EVALUATORS, users
+from isoshare.evaluators.data.datasets import DATASETS, DataOptions, full_name, row_name
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.sharebench import Table
+from isoshare.space.errors import IsoshareError, one_of
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import first_problem
+from isoshare.storage.database import default_url
 
 FIRST_SEARCH: dict[str, Any] = {
     "backbone_arg": {"depth": 20, "width": 2},

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evaluators.objectives import OBJECTIVES
-from space.errors import IsoshareError
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from storage.records import Compared
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.records import HasObjectives
 
 Bound = Literal["at most", "at least"]
 
@@ -28,7 +28,7 @@ CONSTRAINTS: dict[str, tuple[str, Bound]] = {
 
 
 @dataclass(frozen=True)
-class Limit:
+class Constraint:
     """A constraint with the value that a user gave it."""
 
     option: str
@@ -56,37 +56,37 @@ class Limit:
         assert exact is not None, "only exact limits are asked before a plan is measured"
         return exact(space, plan)
 
-    def keeps(self, trial: Compared) -> bool:
+    def keeps(self, trial: HasObjectives) -> bool:
         """Whether a finished trial keeps the limit; one without a value does not."""
         value = trial.value(self.objective)
         return value is not None and self.excess(value) <= 0
 
 
-def limits_of(options: Mapping[str, Any]) -> tuple[Limit, ...]:
+def limits_of(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
     """The constraints among the options of a search."""
     return tuple(
-        Limit(option, objective, bound, options[option])
+        Constraint(option, objective, bound, options[option])
         for option, (objective, bound) in CONSTRAINTS.items()
         if options.get(option) is not None
     )
 
 
-def exact_limits(options: Mapping[str, Any]) -> tuple[Limit, ...]:
+def exact_limits(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
     """Those that are known before anything is trained."""
     return tuple(limit for limit in limits_of(options) if limit.is_exact)
 
 
-def measured_limits(options: Mapping[str, Any]) -> tuple[Limit, ...]:
+def measured_limits(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
     """Those that are known when a trial has ended."""
     return tuple(limit for limit in limits_of(options) if not limit.is_exact)
 
 
-def fits(limits: Sequence[Limit], space: SearchSpace, plan: SharingPlan) -> bool:
+def fits(limits: Sequence[Constraint], space: SearchSpace, plan: SharingPlan) -> bool:
     """Whether a plan keeps all of these exact limits."""
     return all(limit.excess(limit.cost(space, plan)) <= 0 for limit in limits)
 
 
-def nearest_plan(limits: Sequence[Limit], space: SearchSpace) -> SharingPlan:
+def nearest_plan(limits: Sequence[Constraint], space: SearchSpace) -> SharingPlan:
     """A plan that keeps all exact limits, or else the one found that comes nearest to it: chosen
     group by group, then step by step downhill.
     """
@@ -103,7 +103,7 @@ def nearest_plan(limits: Sequence[Limit], space: SearchSpace) -> SharingPlan:
     return plan
 
 
-def check_possible(limits: Sequence[Limit], space: SearchSpace) -> None:
+def check_possible(limits: Sequence[Constraint], space: SearchSpace) -> None:
     """Raise IsoshareError if no plan is found that keeps these exact limits."""
     for limit in limits:
         least = limit.cost(space, nearest_plan([limit], space))

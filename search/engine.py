@@ -17,16 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluators.evaluate import Measured, Split
-from evaluators.objectives import exact_values
-from search.config import SearchConfig
-from search.constraints import exact_limits
-from search.jobs import SEARCHED, Job, Progress
-from search.ledger import Ledger
-from search.proposer import Proposer
-from space.search_space import SearchSpace
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
-from storage.store import Store
+from isoshare.evaluators.evaluator import Measured, Split
+from isoshare.evaluators.objectives import exact_values
+from isoshare.search.config import SearchConfig
+from isoshare.search.constraints import exact_limits
+from isoshare.search.jobs import SEARCHED, Job, Progress
+from isoshare.search.proposer import Proposer
+from isoshare.search.search_state import SearchState
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
+from isoshare.storage.store import Store
 
 ATTEMPTS = 3
 """So many workers may die on a plan before it counts as failed."""
@@ -57,10 +57,10 @@ class Engine:
         # Parameters are recorded whatever is searched for: plan files and exports need them.
         bounded = (limit.objective for limit in exact_limits(config.document()))
         self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
-        self.ledger = Ledger(study, config)
-        self.ledger.fill(store.trials(study.name))
-        self._proposer = Proposer(space, config, self.ledger)
-        trials = self.ledger.trials.values()
+        self.search_state = SearchState(study, config)
+        self.search_state.fill(store.trials(study.name))
+        self._proposer = Proposer(space, config, self.search_state)
+        trials = self.search_state.trials.values()
         self._waiting = deque(trial.number for trial in trials if trial.state == "running")
         self._is_over = False
         self._look_ahead()
@@ -73,7 +73,7 @@ class Engine:
         """How many trials the search is to have: fewer than asked for if there are no more."""
         if self._is_over:
             return self._spent
-        return min(self._config.trials, self._space.count() + self.ledger.repeats.done)
+        return min(self._config.trials, self._space.count() + self.search_state.repeats.done)
 
     @property
     def done(self) -> bool:
@@ -85,13 +85,13 @@ class Engine:
         left = len(self._tests or ()) + sum(job.split == "test" for job in self._running.values())
         return Progress(
             budget=self.budget,
-            finished=self.ledger.count("finished"),
-            failed=self.ledger.count("failed"),
-            stopped=self.ledger.count("stopped"),
-            repeats=self.ledger.repeats.done,
+            finished=self.search_state.count("finished"),
+            failed=self.search_state.count("failed"),
+            stopped=self.search_state.count("stopped"),
+            repeats=self.search_state.repeats.done,
             running=len(self._running),
             remaining=self._remaining,
-            front=self.ledger.front,
+            front=self.search_state.front,
             tests=self._tests_total,
             tests_done=self._tests_total - left,
         )
@@ -111,9 +111,9 @@ class Engine:
         ended = {one.seed for one in measured if one.epochs is None}
         left = tuple(seed for seed in job.seeds if seed not in ended)
         self._store.add_measurements(self._study.name, number, records, finished=not left)
-        trial = self.ledger.trials[number]
+        trial = self.search_state.trials[number]
         new = tuple(record for record in records if record not in trial.measurements)
-        self.ledger.put(replace(trial, measurements=trial.measurements + new))
+        self.search_state.put(replace(trial, measurements=trial.measurements + new))
         self._running[number] = job = replace(job, seeds=left)
         stopped = bool(left) and self._is_to_be_stopped(job)
         if stopped:
@@ -129,19 +129,19 @@ class Engine:
         A plan that was measured before keeps what was measured.
         """
         job = self._running[number]
-        trial = self.ledger.trials[number]
+        trial = self.search_state.trials[number]
         if trial.state == "running":
             self._store.fail_trial(self._study.name, number, reason)
-            self.ledger.put(replace(trial, error=reason))
+            self.search_state.put(replace(trial, error=reason))
             self._end(job, "failed")
         else:
-            self.ledger.repeats.give_up(number)
+            self.search_state.repeats.give_up(number)
             self._end(job, trial.state)
         self.on_change()
 
     def lost(self, number: int) -> Job | None:
         """A worker died. The job to do again, less the seeds it had done; None if it failed."""
-        attempts = self.ledger.trials[number].attempts
+        attempts = self.search_state.trials[number].attempts
         if attempts >= ATTEMPTS:
             self.fail(number, f"its worker or its driver died {attempts} times")
             return None
@@ -151,26 +151,26 @@ class Engine:
     @property
     def _unfinished(self) -> int:
         """What is still to be started in the first phase."""
-        recalled = self.ledger.recalled() is not None
+        recalled = self.search_state.recalled() is not None
         return len(self._waiting) + recalled + max(0, self.budget - self._spent)
 
     @property
     def _spent(self) -> int:
         """So much of the budget is used or being used."""
-        return len(self.ledger) + self.ledger.repeats.done + self._repeating
+        return len(self.search_state) + self.search_state.repeats.done + self._repeating
 
     @property
     def _repeating(self) -> int:
         """Repeats that are running."""
         jobs = (job for job in self._running.values() if job.split == "validation")
-        return sum(self.ledger.trials[job.number].state == "finished" for job in jobs)
+        return sum(self.search_state.trials[job.number].state == "finished" for job in jobs)
 
     def _next_job(self) -> Job | None:
         if self._waiting:
             number = self._waiting.popleft()
             self._count_attempt(number)
-            return self._job(self.ledger.trials[number])
-        recalled = self.ledger.recalled()
+            return self._job(self.search_state.trials[number])
+        recalled = self.search_state.recalled()
         if recalled is not None:
             return self._recall(recalled)
         if self._spent < self.budget:
@@ -184,26 +184,26 @@ class Engine:
         return queue.popleft() if queue else None
 
     def _recall(self, number: int) -> Job:
-        attempts = self.ledger.trials[number].attempts + 1
+        attempts = self.search_state.trials[number].attempts + 1
         self._store.recall_trial(self._study.name, number, attempts)
-        trial = replace(self.ledger.trials[number], state="running", attempts=attempts)
-        self.ledger.put(trial)
+        trial = replace(self.search_state.trials[number], state="running", attempts=attempts)
+        self.search_state.put(trial)
         return self._job(trial)
 
     def _repeat(self) -> Job | None:
         """A plan of the front with new seeds, if it is time for one."""
-        repeats = self.ledger.repeats
+        repeats = self.search_state.repeats
         if not repeats.are_due(self._spent, self._repeating):
             return None
-        trial = repeats.next(self.ledger.front, self._running)
+        trial = repeats.next(self.search_state.front, self._running)
         if trial is None:
             return None
         return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
 
     def _count_attempt(self, number: int) -> None:
-        attempts = self.ledger.trials[number].attempts + 1
+        attempts = self.search_state.trials[number].attempts + 1
         self._store.set_attempts(self._study.name, number, attempts)
-        self.ledger.put(replace(self.ledger.trials[number], attempts=attempts))
+        self.search_state.put(replace(self.search_state.trials[number], attempts=attempts))
 
     def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:
         full = self._config.epochs
@@ -227,14 +227,14 @@ class Engine:
     def _test_queue(self) -> deque[Job]:
         """The second phase; it is planned once, when the front stands."""
         if self._tests is None:
-            jobs = (self._job(trial, "test") for trial in self.ledger.front.members)
+            jobs = (self._job(trial, "test") for trial in self.search_state.front.members)
             self._tests = deque(job for job in jobs if job.seeds)
             self._tests_total = len(self._tests)
         return self._tests
 
     def _propose(self) -> Job | None:
         """A plan that the study does not have, stored as running; None if there is none left."""
-        number = len(self.ledger)
+        number = len(self.search_state)
         proposal = self._proposer.propose(number)
         if proposal is None:
             return None
@@ -248,7 +248,7 @@ class Engine:
             attempts=1,
         )
         self._store.add_trial(self._study.name, trial)
-        self.ledger.put(trial)
+        self.search_state.put(trial)
         return self._job(trial)
 
     def _look_ahead(self) -> None:
@@ -261,18 +261,18 @@ class Engine:
         del self._running[job.number]
         if job.split == "test":
             return
-        before = self.ledger.trials[job.number]
+        before = self.search_state.trials[job.number]
         trial = replace(before, state=state)
-        self.ledger.end(trial)
+        self.search_state.end(trial)
         if before.state != "finished":
             self._proposer.tell(trial)
         self._look_ahead()
 
     def _is_to_be_stopped(self, job: Job) -> bool:
         """Whether a training has come to a rung and is not among the best there."""
-        trial = self.ledger.trials[job.number]
+        trial = self.search_state.trials[job.number]
         if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
             return False  # what others are compared with is trained to its end
-        halving = self.ledger.halving
+        halving = self.search_state.halving
         reached = halving.last(job.number)
         return reached in job.rungs and not halving.goes_on(job.number, reached)

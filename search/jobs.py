@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.results.pareto import Front
-from space.plan import SharingPlan
-from storage.records import Split
+from isoshare.search.pareto import Front
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.records import Split
 
 SEARCHED = ("sampler", "random", "walk")
 """Origins of trials that may be stopped early; the others are warm starts."""

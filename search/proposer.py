@@ -18,14 +18,14 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial, TrialState
 
-from search.config import SearchConfig
-from search.constraints import exact_limits, fits, nearest_plan
-from search.ledger import Ledger
-from search.samplers import optuna_sampler, reseed, sampler_row
-from search.samplers.history import History
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from storage.records import TrialRecord
+from isoshare.search.config import SearchConfig
+from isoshare.search.constraints import exact_limits, fits, nearest_plan
+from isoshare.search.samplers import optuna_sampler, reseed, sampler_row
+from isoshare.search.samplers.history import History
+from isoshare.search.search_state import SearchState
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.records import TrialRecord
 
 REPEATS_IN_A_ROW = 8
 """So many known plans in a row, and the next plan is drawn at random instead."""
@@ -56,21 +56,23 @@ class Proposer:
         self,
         space: SearchSpace,
         config: SearchConfig,
-        ledger: Ledger,
+        search_state: SearchState,
     ) -> None:
         self._space = space
         self._config = config
         self._limits = exact_limits(config.document())
-        self._ledger = ledger
-        self._history = History(space, ledger.axes, self._fits, ledger.is_new, ledger.trials)
+        self._search_state = search_state
+        self._history = History(
+            space, search_state.axes, self._fits, search_state.is_new, search_state.trials
+        )
         row = sampler_row(config.sampler)
         self._plans = None if row.plans is None else row.plans(self._history)
         self._study = optuna.create_study(
             sampler=optuna_sampler(config.sampler, config.seed),
-            directions=[axis.direction for axis in ledger.axes],
+            directions=[axis.direction for axis in search_state.axes],
         )
         self._number_there: dict[int, int] = {}
-        for trial in ledger.trials.values():
+        for trial in search_state.trials.values():
             self._restore(trial)
 
     def propose(self, number: int) -> Proposal | None:
@@ -95,19 +97,19 @@ class Proposer:
         """A trial has ended; one that was stopped may still go on."""
         if trial.state == "stopped":
             return
-        there, values = self._number_there[trial.number], self._ledger.values(trial)
+        there, values = self._number_there[trial.number], self._search_state.values(trial)
         if values is None:
             self._study.tell(there, state=TrialState.FAIL)
             return
         frozen = self._study.get_trials(deepcopy=False)[there]
         asked = optuna.Trial(self._study, frozen._trial_id)
-        for name, much in self._ledger.excess(trial).items():
+        for name, much in self._search_state.excess(trial).items():
             asked.set_constraint(name, much)
         self._study.tell(asked, values, TrialState.COMPLETE)
 
     def _restore(self, trial: TrialRecord) -> None:
         """Take up a trial of an earlier run; one without values has failed or is under way."""
-        values = self._ledger.values(trial)
+        values = self._search_state.values(trial)
         params = trial.proposal["params"]
         try:
             self._space.suggest(fixed := FixedTrial(params))
@@ -124,7 +126,7 @@ class Proposer:
                 params=params,
                 distributions=fixed.distributions,
                 system_attrs=trial.proposal["system_attrs"],
-                constraints=None if values is None else self._ledger.excess(trial),
+                constraints=None if values is None else self._search_state.excess(trial),
             )
         )
 
@@ -190,7 +192,7 @@ class Proposer:
         return nearest_plan(self._limits, self._space)
 
     def _may_be_proposed(self, plan: SharingPlan) -> bool:
-        return self._ledger.is_new(plan) and self._fits(plan)
+        return self._search_state.is_new(plan) and self._fits(plan)
 
     def _fits(self, plan: SharingPlan) -> bool:
         """Whether the plan keeps the constraints: known before anything is trained."""

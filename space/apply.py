@@ -6,10 +6,10 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from space.errors import PlanError
-from space.methods import METHODS
-from space.plan import Bank, SharingPlan
-from space.sites import Site, find_sites, left_private
+from isoshare.space.errors import PlanError
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.sites import Site, find_sites, left_private
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

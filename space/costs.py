@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from space.apply import fit, plan_macs
-from space.methods import FLOAT_BYTES, METHODS
-from space.plan import SharingPlan
-from space.sites import Site
+from isoshare.space.apply import fit, plan_macs
+from isoshare.space.methods import FLOAT_BYTES, METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import Site
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; what lies there gets its name when all went well.
 
     Otherwise, on a full disk for one, it is removed, and ``path`` stays as it was.

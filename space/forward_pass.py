@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from space.costs import Call, NetworkCosts
-from space.sites import Site, registered_after
+from isoshare.space.costs import Call, NetworkCosts
+from isoshare.space.sites import Site, registered_after
 
 FLOPS_A_MAC = 2
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from space.plan import Bank, SharingPlan
-from space.sites import Site, isomorphic_groups
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.sites import Site, isomorphic_groups
 
 Pattern = Callable[[Sequence[Site]], SharingPlan]
 

@@ -26,9 +26,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from space.errors import PlanError, one_of, short
-from space.files import written_whole
-from space.methods import METHODS
+from isoshare.space.errors import PlanError, one_of, short
+from isoshare.space.files import atomic_write
+from isoshare.space.methods import METHODS
 
 SCHEMA = "isoshare.plan/1"
 
@@ -211,7 +211,7 @@ class PlanFile(_Document):
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
-        with written_whole(path) as half:
+        with atomic_write(path) as half:
             half.write_text(self.text)
 
     @property

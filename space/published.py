@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from space.backbones import Argument
-from space.patterns import (
+from isoshare.space.backbones import Argument
+from isoshare.space.patterns import (
     Pattern,
     basis,
     expansions,
@@ -20,8 +20,8 @@ from space.patterns import (
     mixed_regulators,
     unshared,
 )
-from space.plan import SharingPlan
-from space.sites import Site
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import Site
 
 
 @dataclass(frozen=True)

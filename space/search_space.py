@@ -20,15 +20,15 @@ from functools import cached_property
 from itertools import product
 from math import prod
 
-from space.apply import plan_parameters
-from space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
-from space.errors import IsoshareError
-from space.group_space import ALL_PRIVATE, Choice, GroupSpace
-from space.methods import METHODS
-from space.offers import Offer, Trial
-from space.plan import Bank, SharingPlan
-from space.sites import Site, isomorphic_groups, shapes
-from space.wide_space import WideSpace
+from isoshare.space.apply import plan_parameters
+from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
+from isoshare.space.choices.method_choices import MethodConfig, Trial
+from isoshare.space.choices.network_choices import WideSpace
+from isoshare.space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
+from isoshare.space.errors import IsoshareError
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.sites import Site, isomorphic_groups, shapes
 
 PRIVATE = "private"
 """What a group chooses that does not share, where there are methods to choose from."""
@@ -79,7 +79,7 @@ class SearchSpace:
         return private + sum(self._wide.count(offer) for offer in self._wide.offers)
 
     @property
-    def offers(self) -> tuple[Offer, ...]:
+    def offers(self) -> tuple[MethodConfig, ...]:
         """Every method with every set of options that some plan has."""
         own = (offer for space in self._spaces for offer in space.offers)
         return tuple(dict.fromkeys((*own, *self._wide.offers)))
@@ -261,7 +261,7 @@ class SearchSpace:
 
     def _plan(self, choices: Sequence[Choice]) -> SharingPlan:
         banks: list[Bank] = []
-        joined: dict[tuple[Offer, tuple[int, ...]], list[str]] = {}
+        joined: dict[tuple[MethodConfig, tuple[int, ...]], list[str]] = {}
         for space, choice in zip(self._spaces, choices, strict=True):
             if choice.offer is not None and self._wide.is_wide(choice):
                 key = (choice.offer, space.sites[0].kernel_size)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from space.apply import apply_plan
-from space.backbones import build_backbone, check_named
-from space.errors import IsoshareError
-from space.files import written_whole
-from space.plan import PlanFile
+from isoshare.space.apply import apply_plan
+from isoshare.space.backbones import build_backbone, check_named
+from isoshare.space.errors import IsoshareError
+from isoshare.space.files import atomic_write
+from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +30,7 @@ def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
     """Write the tensors of a shared network and its plan, the whole file or nothing."""
     from safetensors.torch import save_model
 
-    with written_whole(path) as half:
+    with atomic_write(path) as half:
         save_model(network, str(half), {PLAN_KEY: plan.text})
 
 
@@ -48,7 +48,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(
             f"{path} does not fit the network: {reason}; share the network by the plan in the file "
-            "(space.weights.read_plan) before its weights are loaded"
+            "(isoshare.space.weights.read_plan) before its weights are loaded"
         ) from error
     return network
 
@@ -77,7 +77,7 @@ def load_network(path: str | Path, backbone: str | None = None) -> nn.Module:
     if file.backbone is None:
         raise WeightsError(
             f"the plan in {path} names no backbone: build yours, share it by that plan "
-            "(space.weights.read_plan) and call load_weights"
+            "(isoshare.space.weights.read_plan) and call load_weights"
         )
     check_named(file.backbone.name, backbone, str(path))
     unshared = build_backbone(file.backbone.name, file.backbone.arguments)

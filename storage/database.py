@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError
 
 DEFAULT_URL = "sqlite:///isoshare.db"
 BUSY_SECONDS = 30

@@ -18,9 +18,9 @@ from pathlib import Path
 from sqlalchemy import DateTime, Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from storage.database import BusyStudyError, LeaseLostError
-from storage.records import RunningDriver
-from storage.tables import LeaseRow
+from isoshare.storage.database import BusyStudyError, LeaseLostError
+from isoshare.storage.records import RunningDriver
+from isoshare.storage.tables import LeaseRow
 
 BEAT_SECONDS = 5.0
 EXPIRES = timedelta(seconds=60)

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from space.plan import SharingPlan
-from storage.records import MeasurementRecord, Outcome, StudySummary, TrialRecord
-from storage.tables import MeasurementRow, StudyRow, TrialRow
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.records import MeasurementRecord, StudySummary, TrialRecord, TrialValues
+from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
 TRIAL = (
     TrialRow.id,
@@ -108,7 +108,7 @@ def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -
     ]
 
 
-def outcomes_of(session: Session, study_id: int, objectives: Sequence[str]) -> list[Outcome]:
+def outcomes_of(session: Session, study_id: int, objectives: Sequence[str]) -> list[TrialValues]:
     """What is compared of all trials of a study, without their plans."""
     exact = (TrialRow.exact[objective].as_float() for objective in objectives)
     query = select(TrialRow.number, TrialRow.state, *exact).where(_of_study(study_id))
@@ -118,7 +118,7 @@ def outcomes_of(session: Session, study_id: int, objectives: Sequence[str]) -> l
         known = {row[0]: row[place] for row in rows if row[place] is not None}
         columns[objective] = known or _means(session, study_id, objective)
     return [
-        Outcome(
+        TrialValues(
             number,
             state,
             {name: known[number] for name, known in columns.items() if number in known},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import fsum, sqrt
 from statistics import fmean
 from typing import Any, Literal, Protocol
 
-from space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import Site
 
 TrialState = Literal["running", "finished", "failed", "stopped"]
 """A stopped trial was ended early: it was measured at fewer epochs than the others."""
@@ -98,7 +100,7 @@ class TrialRecord:
         return sum(m.seconds for m in self.measurements)
 
 
-class Compared(Protocol):
+class HasObjectives(Protocol):
     """What is known of a trial when it is compared: its record, or its outcome alone."""
 
     @property
@@ -114,7 +116,7 @@ class Compared(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialValues:
     """What came of a trial, in numbers alone: enough to compare thousands without their plans.
 
     values: exact ones, and means over the seeds measured on the validation images.
@@ -149,3 +151,15 @@ class StudySummary:
     failed: int
     stopped: int = 0
     repeats: int = 0
+
+
+def sites_of(study: StudyRecord) -> tuple[Site, ...]:
+    """The sites of the backbone of a study, in module order, as the study recorded them."""
+    return recorded_sites(study.context)
+
+
+def recorded_sites(context: Mapping[str, Any]) -> tuple[Site, ...]:
+    """The sites in the context of a study."""
+    return tuple(
+        Site(**{**row, "kernel_size": tuple(row["kernel_size"])}) for row in context["sites"]
+    )

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select, text
 
-from storage.database import StoreError
-from storage.tables import Base
+from isoshare.storage.database import StoreError
+from isoshare.storage.tables import Base
 
 NEWEST = "0002"
 """The revision that this version reads and writes; revisions are counted upwards."""

@@ -13,13 +13,19 @@ from typing import TypeVar
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from storage import lease
-from storage.database import StoreError, UnknownStudyError, taken, unknown_study
-from storage.reading import outcomes_of, records_of, summaries
-from storage.records import MeasurementRecord, Outcome, StudyRecord, StudySummary, TrialRecord
-from storage.tables import StudyRow, TrialRow
-from storage.transactions import PATIENCE, Database
-from storage.writing import add_missing, insert_trials, same_study, study_row, trial_row
+from isoshare.storage import lease
+from isoshare.storage.database import StoreError, UnknownStudyError, taken, unknown_study
+from isoshare.storage.reading import outcomes_of, records_of, summaries
+from isoshare.storage.records import (
+    MeasurementRecord,
+    StudyRecord,
+    StudySummary,
+    TrialRecord,
+    TrialValues,
+)
+from isoshare.storage.tables import StudyRow, TrialRow
+from isoshare.storage.transactions import PATIENCE, Database
+from isoshare.storage.writing import add_missing, insert_trials, same_study, study_row, trial_row
 
 T = TypeVar("T")
 
@@ -151,7 +157,7 @@ class Store:
         """
         return self._database.read(lambda s: records_of(s, study_id(s, name), numbers))
 
-    def outcomes(self, name: str, objectives: Sequence[str]) -> list[Outcome]:
+    def outcomes(self, name: str, objectives: Sequence[str]) -> list[TrialValues]:
         """These objectives of all trials of a study, by number. Raises StoreError."""
         return self._database.read(lambda s: outcomes_of(s, study_id(s, name), objectives))
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from storage.records import Split, TrialState
+from isoshare.storage.records import Split, TrialState
 
 CASCADE = "all, delete-orphan"
 LARGE = BigInteger().with_variant(Integer, "sqlite")

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from storage.database import (
+from isoshare.storage.database import (
     StoreError,
     WriteError,
     cannot_open,
@@ -30,7 +30,7 @@ from storage.database import (
     reading,
     writing,
 )
-from storage.schema import check_revision, create_tables, revision_of, upgrade_tables
+from isoshare.storage.schema import check_revision, create_tables, revision_of, upgrade_tables
 
 PATIENCE = 45.0
 """Seconds for which a failed transaction is tried again: a server may be away for 30."""

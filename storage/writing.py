@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from storage.tables import MeasurementRow, StudyRow, TrialRow
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
 AT_ONCE = 500
 """So many trials are inserted by one statement when a whole study is."""

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-import run_search
-from evaluators.training import use_threads
-from search.config import make_config
-from search.engine import Engine
-from search.inline_driver import run_inline
-from search.results.pareto import Results, load_results
-from search.runner import prepare, start
-from storage.store import Store
-from tests.fakes import Command, FakeMeasure, MakeEngine, create_study, space_of
+from isoshare.evaluators.training.trainer import use_threads
+from isoshare.search.cli import main as cli
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.search.results.study_results import Results, load_results
+from isoshare.search.workflows.launch import prepare, start
+from isoshare.storage.store import Store
+from tests.fakes import Command, FakeEvaluator, MakeEngine, create_study, space_of
 from tests.postgresql import Server, running_server
 
 # Ray lowers its workers' priority: beside other work they would not get on for minutes.
@@ -89,7 +89,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["isoshare", *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         with pytest.raises(SystemExit) as ended:
-            run_search.main()
+            cli.main()
         said = capsys.readouterr()
         return int(ended.value.code or 0), said.out, said.err
 
@@ -113,5 +113,5 @@ def make_engine(store: Store) -> MakeEngine:
 @pytest.fixture
 def results(make_engine: MakeEngine, store: Store) -> Results:
     """What a finished search of five sites has found."""
-    run_inline(make_engine(), FakeMeasure())
+    run_inline(make_engine(), FakeEvaluator())
     return load_results(store, "study")

@@ -12,8 +12,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from evaluators.torchvision_sets import SETS
-from space.backbones.torchvision_operators import declare_missing
+from isoshare.evaluators.data.torchvision_sets import SETS
+from isoshare.space.backbones.torchvision_operators import declare_missing
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

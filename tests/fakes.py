@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor, nn
 
-from evaluators.evaluate import Measure, Measured, Split
-from evaluators.training import EvaluationError
-from search.config import SearchConfig
-from search.engine import Engine
-from search.prepared import study_context
-from space.apply import count_parameters
-from space.forward_pass import network_costs
-from space.plan import Bank, SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
-from storage.records import StudyRecord
-from storage.store import Store
+from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.training.trainer import EvaluationError
+from isoshare.search.config import SearchConfig
+from isoshare.search.engine import Engine
+from isoshare.search.workflows.prepared import study_context
+from isoshare.space.apply import count_parameters
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 
 MakeEngine = Callable[..., Engine]
 Command = Callable[..., tuple[int, str, str]]
@@ -45,7 +45,7 @@ class ThreeSites(nn.Module):
 
 
 @dataclass
-class FakeMeasure(Measure):
+class FakeEvaluator(Evaluator):
     """An evaluator that computes its values from the plan: less sharing is better, plus noise.
 
     latency: whether it measures that too; broken: fingerprints of plans that fail;

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from storage.store import Store
+from isoshare.storage.store import Store
 
 PROGRAM = Path(__file__).parent.parent / "run_search.py"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from search.config import make_config
-from search.engine import Engine
-from search.inline_driver import run_inline
-from search.service.app import make_app
-from search.service.settings import Settings
-from storage.watched_store import WatchedStore
-from tests.fakes import FakeMeasure, create_named_study, space_of
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.search.service.app import make_app
+from isoshare.search.service.settings import Settings
+from isoshare.storage.change_feed import WatchedStore
+from tests.fakes import FakeEvaluator, create_named_study, space_of
 
 TOKENS = ("a-token-that-reads-only", "a-token-that-launches")
 
@@ -55,14 +55,14 @@ def engine_of(store: WatchedStore, name: str, **options: Any) -> Engine:
 def searched(settings: Settings, name: str = "study", **options: Any) -> None:
     """Put a finished study into the database of a service."""
     store = WatchedStore(settings.storage)
-    run_inline(engine_of(store, name, **options), FakeMeasure())
+    run_inline(engine_of(store, name, **options), FakeEvaluator())
     store.close()
 
 
 def half_searched(settings: Settings, name: str = "half") -> None:
     """A study in which one trial finished, one failed, one was stopped and one still runs."""
     store = WatchedStore(settings.storage)
-    engine, measure = engine_of(store, name), FakeMeasure()
+    engine, measure = engine_of(store, name), FakeEvaluator()
     jobs = [job for job in (engine.ask() for _ in range(4)) if job is not None]
     for measured in measure(jobs[0].plan, jobs[0].seeds, jobs[0].split):
         engine.tell(jobs[0].number, measured)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from space import (
+from isoshare import (
     Bank,
     SearchSpace,
     SharingPlan,
@@ -21,10 +21,10 @@ from space import (
     extra_loss,
     find_sites,
 )
-from space.apply import plan_macs
-from space.forward_pass import network_costs
-from space.methods import METHODS
-from space.sites import left_private
+from isoshare.space.apply import plan_macs
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.methods import METHODS
+from isoshare.space.sites import left_private
 
 BANKS: dict[str, dict[str, Any]] = {
     "kernel": {},
@@ -204,7 +204,7 @@ import torch
 from torch import nn, distributed
 from torch.nn.parallel import DistributedDataParallel
 from tests.test_any_module import BANKS, shared_mixture, mixed_plan, images
-from space.methods import METHODS
+from isoshare.space.methods import METHODS
 
 folder, rank = sys.argv[1], int(sys.argv[2])
 distributed.init_process_group(

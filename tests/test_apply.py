@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space import (
+from isoshare import (
     Bank,
     PlanError,
     SearchSpace,
@@ -24,8 +24,8 @@ from space import (
     find_sites,
     isomorphic_groups,
 )
-from space.apply import plan_parameters
-from space.backbones import build_backbone
+from isoshare.space.apply import plan_parameters
+from isoshare.space.backbones import build_backbone
 from tests.fakes import ThreeSites, conv
 
 SMALL = {"depth": 14, "width": 4, "in_channels": 1}

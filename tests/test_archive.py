@@ -13,22 +13,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluators.data_cache import checkpoint_folder
-from search.administration import Request, carry_out
-from search.archive import ArchiveError, restore_archive, write_archive
-from search.inline_driver import run_inline
-from search.results.pareto import load_results
-from space.errors import IsoshareError
-from storage.database import StoreError
-from storage.records import StudyRecord
-from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine
+from isoshare.evaluators.data.data_cache import checkpoint_folder
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.results.study_results import load_results
+from isoshare.search.workflows.archive import ArchiveError, restore_archive, write_archive
+from isoshare.search.workflows.manage import Request, carry_out
+from isoshare.space.errors import IsoshareError
+from isoshare.storage.database import StoreError
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, MakeEngine
 
 
 @pytest.fixture
 def archive(make_engine: MakeEngine, store: Store, tmp_path: Path) -> Path:
     """A search with a failed and a running trial, in a file."""
-    measure = FakeMeasure()
+    measure = FakeEvaluator()
     engine = make_engine()
     run_inline(engine, measure)
     engine = make_engine(trials=16)
@@ -51,7 +51,7 @@ def test_a_study_comes_back_as_it_was_and_can_go_on(
     assert store.studies() == []
     assert restore_archive(store, archive) == study
     assert (store.study("study"), store.trials("study"), _front(store)) == (study, trials, front)
-    run_inline(make_engine(trials=16), FakeMeasure())
+    run_inline(make_engine(trials=16), FakeEvaluator())
     assert [t.state for t in store.trials("study")] == ["finished"] * 12 + ["failed"] + [
         "finished"
     ] * 3

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evaluators.augmentation import Augmentation
+from isoshare.evaluators.data.augmentation import Augmentation
 
 ALL = Augmentation(crop=2, flip=True, cutout=3)
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from search.full_training import prepare_training
-from search.inspection import inspect_plan
-from space.apply import apply_plan, count_parameters
-from space.backbones import BACKBONES, build_backbone, check_named, default_arguments
-from space.errors import BackboneError
-from space.plan import Bank, PlanFile, SharingPlan
-from space.sites import find_sites, isomorphic_groups
+from isoshare.search.workflows.inspect import inspect_plan
+from isoshare.search.workflows.train import prepare_training
+from isoshare.space.apply import apply_plan, count_parameters
+from isoshare.space.backbones import BACKBONES, build_backbone, check_named, default_arguments
+from isoshare.space.errors import BackboneError
+from isoshare.space.plan import Bank, PlanFile, SharingPlan
+from isoshare.space.sites import find_sites, isomorphic_groups
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_built_is_refused(name: str, arguments: dict[str, Any], s
 
 def test_torchvision_can_be_imported_after_its_operators_are_declared() -> None:
     code = (
-        "from space.backbones.torchvision_operators import declare_missing as declare\n"
+        "from isoshare.space.backbones.torchvision_operators import declare_missing as declare\n"
         "declare(); declare()\n"
         "import torchvision; print(torchvision.__version__)"
     )

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from search.results.pareto import load_results
-from space.plan import SharingPlan
-from storage.records import TrialRecord
-from storage.store import Store
+from isoshare.search.results.study_results import load_results
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.records import TrialRecord
+from isoshare.storage.store import Store
 from tests.fake_data import write_folder
 from tests.fakes import Command
 from tests.processes import PROGRAM, finished, ray_workers, wait_until
@@ -71,7 +71,7 @@ NAMED = ("--backbone", "my_net:net")
 def searched(folder: Path) -> subprocess.CompletedProcess[str]:
     """One real search of a network from a file of the user's, on digits."""
     (folder / "my_net.py").write_text(
-        "from space.backbones.resnet_cifar import resnet_cifar\n"
+        "from isoshare.space.backbones.resnet_cifar import resnet_cifar\n"
         "def net(classes, in_channels):\n"
         "    return resnet_cifar(14, 2, classes, in_channels)\n"
     )
@@ -294,7 +294,7 @@ WRONG = [
 @pytest.fixture(scope="module")
 def wrong_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an empty study "taken" and plan files that are wrong in different ways."""
-    from search.config import make_config
+    from isoshare.search.config import make_config
     from tests.fakes import create_named_study, space_of
 
     folder = tmp_path_factory.mktemp("wrong")

@@ -65,7 +65,7 @@ def test_the_shell_is_told_how(
 
 def test_names_are_completed_without_torch() -> None:
     code = (
-        "from search.completion import backbone_names, dataset_names, study_names\n"
+        "from isoshare.search.cli.completion import backbone_names, dataset_names, study_names\n"
         "backbone_names(''), dataset_names('')"
     )
     assert not modules_after(code) & {"torch", "ray"}

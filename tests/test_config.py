@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-import run_search
-from evaluators import EVALUATORS
-from evaluators.datasets import DATASETS, DataOptions
-from evaluators.objectives import OBJECTIVES
-from search.config import (
+from isoshare.evaluators import EVALUATORS
+from isoshare.evaluators.data.datasets import DATASETS, DataOptions
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.search.cli import main as cli
+from isoshare.search.config import (
     FIRST_SEARCH,
     ConfigError,
     SearchConfig,
@@ -22,17 +22,17 @@ from search.config import (
     make_config,
     parse_argument,
 )
-from search.samplers import SAMPLERS
-from space.backbones import BACKBONES
-from space.methods import METHODS
+from isoshare.search.samplers import SAMPLERS
+from isoshare.space.backbones import BACKBONES
+from isoshare.space.methods import METHODS
 
 
 def test_every_option_of_launch_is_a_key_and_its_help_tells_the_true_default() -> None:
-    options = inspect.signature(run_search.launch).parameters
+    options = inspect.signature(cli.launch).parameters
     assert set(options) - {"config"} == set(SearchConfig.model_fields)
     defaults = make_config({"backbone": "resnet_cifar"})
     for name, option in options.items():
-        shown = inspect.get_annotations(run_search.launch, eval_str=True)[name].__metadata__[0]
+        shown = inspect.get_annotations(cli.launch, eval_str=True)[name].__metadata__[0]
         value = getattr(defaults, name, None)
         if isinstance(value, int | float) and name != "workers":
             assert shown.show_default == str(value), name
@@ -89,7 +89,7 @@ def test_an_image_folder_is_remembered_by_its_whole_path(
 
 
 def test_the_help_of_launch_names_what_the_tables_hold() -> None:
-    annotations = inspect.get_annotations(run_search.launch, eval_str=True)
+    annotations = inspect.get_annotations(cli.launch, eval_str=True)
     tables: dict[str, Iterable[str]] = {
         "backbone": BACKBONES,
         "dataset": DATASETS,

@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 import pytest
 
-import search.proposer
-from evaluators.objectives import OBJECTIVES
-from search.config import SearchConfig, make_config
-from search.constraints import (
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.search import proposer
+from isoshare.search.config import SearchConfig, make_config
+from isoshare.search.constraints import (
     CONSTRAINTS,
     check_possible,
     exact_limits,
@@ -21,20 +21,20 @@ from search.constraints import (
     limits_of,
     measured_limits,
 )
-from search.engine import Engine
-from search.inline_driver import run_inline
-from search.results.drawing import write_html, write_png
-from search.results.export import choose
-from search.results.figures import front_figure
-from search.results.pareto import excluded_in_words, load_results
-from search.results.summary import why_empty
-from search.results.tables import front_json, front_table
-from search.samplers import SAMPLERS
-from space.errors import IsoshareError
-from space.methods import METHODS
-from space.search_space import SearchSpace
-from storage.store import Store
-from tests.fakes import FakeMeasure, create_study, space_with_costs
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.search.results.choose import choose
+from isoshare.search.results.drawing import write_html, write_png
+from isoshare.search.results.figures import front_figure
+from isoshare.search.results.study_results import excluded_in_words, load_results
+from isoshare.search.results.summary import why_empty
+from isoshare.search.results.tables import front_json, front_table
+from isoshare.search.samplers import SAMPLERS
+from isoshare.space.errors import IsoshareError
+from isoshare.space.methods import METHODS
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, create_study, space_with_costs
 
 
 def engine_of(store: Store, space: SearchSpace, **options: Any) -> Engine:
@@ -66,7 +66,7 @@ def test_a_plan_beyond_an_exact_limit_is_never_measured(
     sizes = sorted(cost(space, plan) for plan in space.plans())
     limit = int(sizes[len(sizes) // 2])
     engine = engine_of(store, space, sampler=sampler, **{option: limit})
-    run_inline(engine, FakeMeasure())
+    run_inline(engine, FakeEvaluator())
     found = [trial.exact[objective] for trial in store.trials("study")]
     assert len(found) == 12
     assert max(found) <= limit
@@ -76,13 +76,13 @@ def test_all_plans_within_tight_limits_are_found(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where the space is too large to be listed, so that the walk has to find them."""
-    monkeypatch.setattr(search.proposer, "WALK", 100)
+    monkeypatch.setattr(proposer, "WALK", 100)
     space = space_with_costs(5, ("kernel", "filter_basis"))
     options = {"max_macs": space.macs(space.unshared_plan()) * 2 // 3, "max_parameters": 150}
     limits = limits_of(options)
     expected = {plan.fingerprint for plan in space.plans() if fits(limits, space, plan)}
-    assert 3 < len(expected) < search.proposer.WALK < space.count()
-    run_inline(engine_of(store, space, trials=1000, **options), FakeMeasure())
+    assert 3 < len(expected) < proposer.WALK < space.count()
+    run_inline(engine_of(store, space, trials=1000, **options), FakeEvaluator())
     assert {trial.plan.fingerprint for trial in store.trials("study")} == expected
 
 
@@ -110,12 +110,12 @@ def test_limits_that_exclude_each_other_are_refused() -> None:
 
 def test_inaccurate_plans_are_kept_but_off_the_front(store: Store, tmp_path: Path) -> None:
     engine = engine_of(store, space_with_costs(5), trials=20, min_accuracy=0.82)
-    measure = FakeMeasure()
+    measure = FakeEvaluator()
     run_inline(engine, measure)
     results = load_results(store, "study")
     assert len(results.finished) == 20
     members = [trial.number for trial in results.front.members]
-    assert members == [trial.number for trial in engine.ledger.front.members]
+    assert members == [trial.number for trial in engine.search_state.front.members]
     excluded = {trial.number for trial in results.front.excluded}
     for trial in results.finished:
         value = trial.value("accuracy")
@@ -137,7 +137,7 @@ def test_inaccurate_plans_are_kept_but_off_the_front(store: Store, tmp_path: Pat
 
 
 def test_a_search_none_of_whose_plans_is_accurate_enough_says_so(store: Store) -> None:
-    run_inline(engine_of(store, space_with_costs(4), min_accuracy=1.0), FakeMeasure())
+    run_inline(engine_of(store, space_with_costs(4), min_accuracy=1.0), FakeEvaluator())
     results = load_results(store, "study")
     assert results.front.members == ()
     assert results.front.hypervolume == 0
@@ -174,7 +174,7 @@ def _run(engine: Engine, jobs: int) -> None:
     for _ in range(jobs):
         if (job := engine.ask()) is None:
             return
-        for measured in FakeMeasure()(job.plan, job.seeds, job.split):
+        for measured in FakeEvaluator()(job.plan, job.seeds, job.split):
             engine.tell(job.number, measured)
 
 
@@ -184,4 +184,4 @@ def test_a_trial_without_the_bounded_value_breaks_the_limit(store: Store) -> Non
     assert trial == []
     job = engine.ask()
     assert job is not None
-    assert engine.ledger.excess(store.trials("study")[0]) == {"min_accuracy": math.inf}
+    assert engine.search_state.excess(store.trials("study")[0]) == {"min_accuracy": math.inf}

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from evaluators.objectives import OBJECTIVES, exact_values
-from space.apply import apply_plan, count_parameters
-from space.backbones import build_backbone
-from space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
-from space.errors import IsoshareError
-from space.forward_pass import count_activations, count_bytes, count_macs, network_costs
-from space.methods import METHODS
-from space.plan import Bank, SharingPlan
-from space.search_space import SearchSpace
-from space.sites import find_sites
+from isoshare.evaluators.objectives import OBJECTIVES, exact_values
+from isoshare.space.apply import apply_plan, count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
+from isoshare.space.errors import IsoshareError
+from isoshare.space.forward_pass import count_activations, count_bytes, count_macs, network_costs
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
 from tests.fakes import ThreeSites, space_of
 from tests.test_methods import METHOD_NAMES, VARIANTS, Net, body_sites, images, plan_of
 

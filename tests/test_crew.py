@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from search.inline_driver import run_inline
-from search.ray_worker import Crew
-from tests.fakes import FakeMeasure, MakeEngine
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.drivers.ray_worker import WorkerPool
+from tests.fakes import FakeEvaluator, MakeEngine
 
 
-def started(crew: Crew) -> int:
+def started(crew: WorkerPool) -> int:
     """So many workers Tune is asked for, one after the other, until there are enough."""
     count = 0
     while crew.suggest(f"worker{count}") == {}:
@@ -16,7 +16,7 @@ def started(crew: Crew) -> int:
 
 
 def test_one_more_is_started_for_each_that_refuses(make_engine: MakeEngine) -> None:
-    crew = Crew(make_engine(), workers=2)
+    crew = WorkerPool(make_engine(), workers=2)
     assert started(crew) == 2
     crew.refusing.add("worker0")
     assert started(crew) == 1
@@ -26,7 +26,7 @@ def test_one_more_is_started_for_each_that_refuses(make_engine: MakeEngine) -> N
 def test_one_that_refused_and_came_up_elsewhere_makes_another_one_end(
     make_engine: MakeEngine,
 ) -> None:
-    crew = Crew(make_engine(), workers=2)
+    crew = WorkerPool(make_engine(), workers=2)
     started(crew)
     crew.refusing.add("worker0")
     started(crew)
@@ -37,5 +37,5 @@ def test_one_that_refused_and_came_up_elsewhere_makes_another_one_end(
 
 def test_none_is_started_when_the_search_is_over(make_engine: MakeEngine) -> None:
     engine = make_engine(trials=3)
-    run_inline(engine, FakeMeasure())
-    assert Crew(engine, workers=2).suggest("worker") == Crew.FINISHED
+    run_inline(engine, FakeEvaluator())
+    assert WorkerPool(engine, workers=2).suggest("worker") == WorkerPool.FINISHED

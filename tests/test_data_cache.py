@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluators import data_cache
-from evaluators.data_cache import cache_folder, fetch, store
-from evaluators.datasets import load_dataset
+from isoshare.evaluators.data import data_cache
+from isoshare.evaluators.data.data_cache import cache_folder, fetch, store
+from isoshare.evaluators.data.datasets import load_dataset
 from tests.fake_data import write_folder
 
 ROOT = Path(__file__).parent.parent
@@ -138,7 +138,8 @@ def test_leftovers_of_killed_processes_are_removed_after_a_day() -> None:
 def test_processes_that_prepare_the_same_images_at_once_agree(tmp_path: Path) -> None:
     name = f"folder:{write_folder(tmp_path)}"
     code = (
-        "import sys; from evaluators.datasets import load_dataset; print('ready', flush=True);"
+        "import sys; from isoshare.evaluators.data.datasets import load_dataset;"
+        "print('ready', flush=True);"
         "sys.stdin.readline(); dataset = load_dataset(sys.argv[1], 0.25);"
         "print(dataset.fingerprint, dataset.warnings)"
     )

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from evaluators.evaluate import Measured
-from search.config import make_config
-from search.engine import ATTEMPTS, Engine
-from search.inline_driver import run_inline
-from search.jobs import Job
-from search.ledger import Ledger
-from search.prepared import Prepared, study_context
-from search.proposer import Proposer
-from search.runner import start
-from search.samplers import SAMPLERS
-from storage.database import StoreError
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine, create_study, space_of
+from isoshare.evaluators.evaluator import Measured
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import ATTEMPTS, Engine
+from isoshare.search.jobs import Job
+from isoshare.search.proposer import Proposer
+from isoshare.search.samplers import SAMPLERS
+from isoshare.search.search_state import SearchState
+from isoshare.search.workflows.launch import start
+from isoshare.search.workflows.prepared import Prepared, study_context
+from isoshare.storage.database import StoreError
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, MakeEngine, create_study, space_of
 
 
 def proposals(store: Store) -> list[tuple[str, str]]:
@@ -31,7 +31,7 @@ def proposals(store: Store) -> list[tuple[str, str]]:
 
 def finish(engine: Engine, job: Job) -> None:
     """Do a job as a driver does."""
-    for measured in FakeMeasure()(job.plan, job.seeds, job.split):
+    for measured in FakeEvaluator()(job.plan, job.seeds, job.split):
         engine.tell(job.number, measured)
 
 
@@ -45,7 +45,7 @@ def ask(engine: Engine) -> Job:
 def test_a_whole_search_measures_distinct_plans_and_tests_the_front(
     make_engine: MakeEngine, store: Store, sampler: str
 ) -> None:
-    engine, measure = make_engine(sampler=sampler, trials=16), FakeMeasure()
+    engine, measure = make_engine(sampler=sampler, trials=16), FakeEvaluator()
     run_inline(engine, measure)
     assert engine.done
     trials = store.trials("study")
@@ -54,15 +54,15 @@ def test_a_whole_search_measures_distinct_plans_and_tests_the_front(
     assert [trial.origin for trial in trials[:2]] == ["unshared", "fully shared"]
     assert max(Counter(measure.measured).values()) == 1
     tested = {name for name, _, split in measure.measured if split == "test"}
-    assert tested == {trial.plan.fingerprint for trial in engine.ledger.front.members}
+    assert tested == {trial.plan.fingerprint for trial in engine.search_state.front.members}
     numbers = {trial.number for trial in trials if trial.samples("accuracy", "test")}
-    assert numbers == {trial.number for trial in engine.ledger.front.members}
+    assert numbers == {trial.number for trial in engine.search_state.front.members}
 
 
 def test_the_test_images_are_not_touched_before_the_search_has_ended(
     make_engine: MakeEngine,
 ) -> None:
-    measure = FakeMeasure()
+    measure = FakeEvaluator()
     run_inline(make_engine(), measure)
     splits = [split for _, _, split in measure.measured]
     assert splits.index("test") == splits.count("validation") == 12 * 2
@@ -75,7 +75,7 @@ def test_the_same_seed_proposes_the_same_plans_another_seed_others(
     runs = []
     for place, seed in enumerate((0, 0, 1)):
         store = Store(f"sqlite:///{tmp_path / str(place)}.db")
-        run_inline(_engine(store, sampler=sampler, seed=seed, trials=16), FakeMeasure())
+        run_inline(_engine(store, sampler=sampler, seed=seed, trials=16), FakeEvaluator())
         runs.append(proposals(store))
     assert runs[0] == runs[1] != runs[2]
 
@@ -91,7 +91,7 @@ def test_a_search_interrupted_anywhere_goes_on_as_if_it_had_not_been(
     tmp_path: Any, make_engine: MakeEngine, store: Store, sampler: str
 ) -> None:
     whole = Store(f"sqlite:///{tmp_path / 'whole.db'}")
-    run_inline(_engine(whole, sampler=sampler, trials=16), FakeMeasure())
+    run_inline(_engine(whole, sampler=sampler, trials=16), FakeEvaluator())
     measured: list[tuple[str, int, Any]] = []
     for steps in (1, 3, 0, 6, 2, 100):
         engine = make_engine(sampler=sampler, trials=16)
@@ -103,7 +103,7 @@ def test_a_search_interrupted_anywhere_goes_on_as_if_it_had_not_been(
         if not engine.done:  # and then in the middle of a trial, after one seed of two
             lost = ask(engine)
             if len(lost.seeds) > 1:
-                one = next(FakeMeasure()(lost.plan, lost.seeds, lost.split))
+                one = next(FakeEvaluator()(lost.plan, lost.seeds, lost.split))
                 assert not engine.tell(lost.number, one)
                 measured.append((lost.plan.fingerprint, one[0].seed, lost.split))
     assert engine.done
@@ -130,7 +130,7 @@ def test_running_trials_are_run_again_first(make_engine: MakeEngine, store: Stor
 
 def test_failed_plans_count_and_are_not_tried_again(make_engine: MakeEngine, store: Store) -> None:
     broken = space_of(5).fully_shared_plan().fingerprint
-    measure = FakeMeasure(broken={broken})
+    measure = FakeEvaluator(broken={broken})
     run_inline(make_engine(), measure)
     states = Counter(trial.state for trial in store.trials("study"))
     assert states == {"finished": 11, "failed": 1}
@@ -166,14 +166,14 @@ def test_a_space_smaller_than_the_budget_is_measured_whole(
     make_engine: MakeEngine, store: Store, sampler: str
 ) -> None:
     engine = make_engine(sites=4, trials=1000, sampler=sampler)
-    run_inline(engine, FakeMeasure())
+    run_inline(engine, FakeEvaluator())
     assert engine.done
     assert engine.budget == len(store.trials("study")) == 15
 
 
 def test_plans_over_the_limit_are_never_measured(make_engine: MakeEngine, store: Store) -> None:
     limit = 18 * 2 * 3 + 30
-    run_inline(make_engine(max_parameters=limit), FakeMeasure())
+    run_inline(make_engine(max_parameters=limit), FakeEvaluator())
     sizes = [trial.exact["parameters"] for trial in store.trials("study")]
     assert len(sizes) == 12
     assert max(sizes) == limit
@@ -185,7 +185,7 @@ def test_under_a_tight_limit_every_plan_that_fits_is_found(
     """Of the 877 plans of seven sites, 64 use at most two kernels."""
     limit = 18 * 2 * 2 + 30
     engine = make_engine(sites=7, trials=1000, max_parameters=limit)
-    run_inline(engine, FakeMeasure())
+    run_inline(engine, FakeEvaluator())
     assert engine.budget == len(store.trials("study")) == 2**6
 
 
@@ -205,7 +205,7 @@ def test_several_workers_never_get_the_same_plan(make_engine: MakeEngine) -> Non
 def test_progress_follows_the_search(make_engine: MakeEngine) -> None:
     engine, seen = make_engine(), []
     engine.on_change = lambda: seen.append(engine.progress())
-    run_inline(engine, FakeMeasure())
+    run_inline(engine, FakeEvaluator())
     assert [p.finished for p in seen] == sorted(p.finished for p in seen)
     assert seen[0].running == 1
     volumes = [p.front.hypervolume for p in seen]
@@ -215,8 +215,8 @@ def test_progress_follows_the_search(make_engine: MakeEngine) -> None:
 
 
 def test_a_bigger_budget_goes_on(make_engine: MakeEngine, store: Store) -> None:
-    run_inline(make_engine(trials=5), FakeMeasure())
-    run_inline(make_engine(trials=8), FakeMeasure())
+    run_inline(make_engine(trials=5), FakeEvaluator())
+    run_inline(make_engine(trials=8), FakeEvaluator())
     assert len(store.trials("study")) == 8
 
 
@@ -224,7 +224,7 @@ def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Stor
     space, config = space_of(3), make_config({"trials": 3})
     context = study_context(config, space, {"name": "fake", "fingerprint": "0" * 16})
     study = StudyRecord("study", datetime.now(UTC), config.document(), context)
-    prepared = Prepared(True, config, study, space, FakeMeasure(), None, {})
+    prepared = Prepared(True, config, study, space, FakeEvaluator(), None, {})
     start(prepared, store)
     with pytest.raises(StoreError, match="exists already"):
         start(prepared, store)
@@ -244,9 +244,11 @@ def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
     measured = MeasurementRecord(0, "validation", {"epochs": 15}, {"accuracy": 0.8}, 1.0)
     config = make_config({})
     context = study_context(config, space, {})
-    ledger = Ledger(StudyRecord("s", datetime.now(UTC), config.document(), context), config)
-    ledger.fill([replace(old, measurements=(measured,))])
-    proposer = Proposer(space, config, ledger)
+    search_state = SearchState(
+        StudyRecord("s", datetime.now(UTC), config.document(), context), config
+    )
+    search_state.fill([replace(old, measurements=(measured,))])
+    proposer = Proposer(space, config, search_state)
     (known,) = proposer._study.get_trials()
     assert known.params == space.parameters(old.plan)
     assert known.values == [0.8, 66.0]

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators import stacking
-from evaluators.datasets import load_dataset
-from evaluators.evaluate import Evaluator
-from evaluators.training import (
+from isoshare import SearchSpace, SharingPlan, count_parameters, find_sites
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.training import vmap_ensemble as stacking
+from isoshare.evaluators.training.trainer import (
     Batches,
     EvaluationError,
     TrainingSettings,
@@ -17,16 +18,15 @@ from evaluators.training import (
     normalised,
     train,
 )
-from space import SearchSpace, SharingPlan, count_parameters, find_sites
-from space.backbones import build_backbone
+from isoshare.space.backbones import build_backbone
 
 TINY = {"depth": 8, "width": 2, "classes": 10, "in_channels": 1}
 SHORT = TrainingSettings(epochs=1, batch_size=64, learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")
-def evaluator() -> Evaluator:
-    return Evaluator("resnet_cifar", TINY, load_dataset("digits", 0.5), SHORT)
+def evaluator() -> TrainingEvaluator:
+    return TrainingEvaluator("resnet_cifar", TINY, load_dataset("digits", 0.5), SHORT)
 
 
 def test_normalisation_learns_nothing_from_held_out_images() -> None:
@@ -37,14 +37,18 @@ def test_normalisation_learns_nothing_from_held_out_images() -> None:
     assert test.normalised(test.images).mean().abs() > 1e-5
 
 
-def test_the_same_seed_gives_the_same_values_another_seed_others(evaluator: Evaluator) -> None:
+def test_the_same_seed_gives_the_same_values_another_seed_others(
+    evaluator: TrainingEvaluator,
+) -> None:
     runs = [list(evaluator(SharingPlan(), seeds, "validation")) for seeds in ((0, 1), (0, 1))]
     values = [[m.values["accuracy"] for batch in run for m in batch] for run in runs]
     assert values[0] == values[1]
     assert values[0][0] != values[0][1]
 
 
-def test_measuring_leaves_the_random_state_of_the_caller_alone(evaluator: Evaluator) -> None:
+def test_measuring_leaves_the_random_state_of_the_caller_alone(
+    evaluator: TrainingEvaluator,
+) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -53,7 +57,7 @@ def test_measuring_leaves_the_random_state_of_the_caller_alone(evaluator: Evalua
 
 
 def test_seeds_side_by_side_train_as_seeds_alone(
-    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+    evaluator: TrainingEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same trained weights up to rounding, for a shared plan, with batch normalisation."""
     backbone = build_backbone("resnet_cifar", TINY)
@@ -80,7 +84,7 @@ def test_seeds_side_by_side_train_as_seeds_alone(
 def test_training_learns() -> None:
     dataset = load_dataset("digits", 0.5)
     settings = TrainingSettings(epochs=12, batch_size=32, learning_rate=0.05)
-    evaluator = Evaluator("resnet_cifar", {**TINY, "width": 8}, dataset, settings)
+    evaluator = TrainingEvaluator("resnet_cifar", {**TINY, "width": 8}, dataset, settings)
     (batch,) = evaluator(SharingPlan(), (0,), "test")
     assert batch[0].values["accuracy"] > 0.9
     assert batch[0].seconds > 0
@@ -89,7 +93,7 @@ def test_training_learns() -> None:
 def test_a_loss_that_is_no_number_is_an_error_with_its_epoch() -> None:
     dataset = load_dataset("digits", 0.5)
     settings = TrainingSettings(epochs=3, batch_size=32, learning_rate=1e30)
-    evaluator = Evaluator("resnet_cifar", TINY, dataset, settings)
+    evaluator = TrainingEvaluator("resnet_cifar", TINY, dataset, settings)
     with pytest.raises(EvaluationError, match="the loss became nan in epoch 1"):
         list(evaluator(SharingPlan(), (0, 1), "validation"))
 

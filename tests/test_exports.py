@@ -11,7 +11,7 @@ from itertools import product
 import pytest
 
 from benchmarks.exports import BACKBONES, exported
-from space.methods import METHODS
+from isoshare.space.methods import METHODS
 
 ALL = list(product(BACKBONES, METHODS))
 CASES = ALL if os.environ.get("ISOSHARE_ALL_EXPORTS") == "1" else [("resnet_cifar", "filter_basis")]

@@ -61,13 +61,13 @@ class Disk:
 
 def isoshare(*arguments: object) -> tuple[int, str]:
     """One command in this process: exit code and what it said on stderr."""
-    import run_search
+    from isoshare.search.cli import main as cli
 
     sys.argv = ["isoshare", *map(str, arguments)]
     said = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
         try:
-            run_search.main()
+            cli.main()
         except SystemExit as ended:
             return int(ended.code or 0), said.getvalue()
     raise AssertionError("a command ends with an exit code")
@@ -103,7 +103,7 @@ def scenario(kind: str, folder: Path) -> None:
 
 def trials_of(folder: Path) -> list:  # type: ignore[type-arg]
     """The trials of the study, from a database that SQLite finds in order."""
-    from storage.store import Store
+    from isoshare.storage.store import Store
 
     store = Store(f"sqlite:///{folder}/i.db")
     with store._database.engine.connect() as connection:

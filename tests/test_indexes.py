@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from storage.store import Store
-from storage.watched_store import Seen, WatchedStore
+from isoshare.storage.change_feed import Cursor, WatchedStore
+from isoshare.storage.store import Store
 from tests.test_store import STUDY, TRIAL, measurement
 
 Use = Callable[[WatchedStore], object]
@@ -25,7 +25,7 @@ HOT: dict[str, Use] = {
     "attempts": lambda store: store.set_attempts("s", 0, 2),
     "a heartbeat": lambda store: store.renew_lease("s"),
     "a lease": lambda store: store.take_lease("s"),
-    "what is new": lambda store: store.changes("s", store.changes("s", Seen()).seen),
+    "what is new": lambda store: store.changes("s", store.changes("s", Cursor()).seen),
     "deleting": lambda store: store.delete_study("s"),
 }
 

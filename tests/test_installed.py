@@ -16,9 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from space.plan import PlanFile
-from storage import schema
-from storage.database import make_engine, parse_url
+from isoshare.space.plan import PlanFile
+from isoshare.storage import schema
+from isoshare.storage.database import make_engine, parse_url
 from tests.test_migrations import migrate_to
 
 ROOT = Path(__file__).parent.parent
@@ -88,7 +88,7 @@ def isoshare(program: Path, *arguments: str, cwd: Path, code: int = 0) -> str:
 
 
 def test_a_search_is_made_and_taken_home_in_any_folder(program: Path, tmp_path: Path) -> None:
-    code = "import search, run_search; print(search.__file__, run_search.__file__)"
+    code = "import isoshare, run_search; print(isoshare.__file__, run_search.__file__)"
     python = program.parent / "python"
     used = subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True)
     assert used.count(str(program.parent.parent)) == 2  # not the files of this checkout
@@ -106,7 +106,7 @@ def test_a_search_is_made_and_taken_home_in_any_folder(program: Path, tmp_path: 
 
 def test_it_finds_a_network_in_the_folder_where_it_is_called(program: Path, tmp_path: Path) -> None:
     (tmp_path / "my_net.py").write_text(
-        "from space.backbones.resnet_cifar import resnet_cifar\n"
+        "from isoshare.space.backbones.resnet_cifar import resnet_cifar\n"
         "def net(classes, in_channels):\n"
         "    return resnet_cifar(8, 2, classes, in_channels)\n"
     )

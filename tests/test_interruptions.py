@@ -24,16 +24,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evaluators.evaluate import Measured
-from search.config import make_config
-from search.engine import ATTEMPTS, Engine
-from search.inline_driver import run_inline
-from search.jobs import Job
-from search.samplers import SAMPLERS
-from storage.database import LeaseLostError, StoreError
-from storage.records import TrialRecord
-from storage.store import Store
-from tests.fakes import FakeMeasure, create_study, space_of
+from isoshare.evaluators.evaluator import Measured
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import ATTEMPTS, Engine
+from isoshare.search.jobs import Job
+from isoshare.search.samplers import SAMPLERS
+from isoshare.storage.database import LeaseLostError, StoreError
+from isoshare.storage.records import TrialRecord
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, create_study, space_of
 from tests.test_lease import silent
 
 EXAMPLES = int(os.environ.get("ISOSHARE_EXAMPLES", "20"))
@@ -45,7 +45,7 @@ SPACE = space_of(SITES)
 
 def measured(job: Job) -> list[Measured]:
     """What a worker measures of a job."""
-    return [one for some in FakeMeasure()(job.plan, job.seeds, job.split) for one in some]
+    return [one for some in FakeEvaluator()(job.plan, job.seeds, job.split) for one in some]
 
 
 class Search(RuleBasedStateMachine):
@@ -97,7 +97,7 @@ class Search(RuleBasedStateMachine):
     def hand_over(self, job: Job) -> None:
         """A worker has a job."""
         self.jobs[job.number] = job
-        self.steps[job.number] = list(FakeMeasure()(job.plan, job.seeds, job.split, job.rungs))
+        self.steps[job.number] = list(FakeEvaluator()(job.plan, job.seeds, job.split, job.rungs))
 
     def take(self, data: st.DataObject) -> Job:
         """The job of one of the workers."""
@@ -211,7 +211,7 @@ class Search(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         self.resume()
-        run_inline(self.engine, FakeMeasure())
+        run_inline(self.engine, FakeEvaluator())
         assert self.engine.done
         trials = self.store.trials("study")
         if "stop_at" not in self.options:

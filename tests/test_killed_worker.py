@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluators import checkpoints
-from evaluators.augmentation import Augmentation
-from evaluators.data_cache import checkpoint_folder
-from evaluators.evaluate import Evaluator, Measured
-from search.config import make_config
-from search.ray_driver import ray_cluster, run_on_ray
-from search.runner import prepare, start
-from storage.store import Store
+from isoshare.evaluators.data.augmentation import Augmentation
+from isoshare.evaluators.data.data_cache import checkpoint_folder
+from isoshare.evaluators.evaluator import Measured, TrainingEvaluator
+from isoshare.evaluators.training import checkpoints
+from isoshare.search.config import make_config
+from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+from isoshare.search.workflows.launch import prepare, start
+from isoshare.storage.store import Store
 
 ROOT = Path(__file__).parent.parent
 EPOCHS, BATCHES, TRIALS = 4, 11, 2
@@ -52,7 +52,7 @@ class Deadly(Augmentation):
         return images
 
 
-class EveryEpoch(Evaluator):
+class EveryEpoch(TrainingEvaluator):
     """Keeps a checkpoint after each epoch, however short it is."""
 
     def __call__(self, *given: Any, **options: Any) -> Iterator[list[Measured]]:
@@ -61,7 +61,7 @@ class EveryEpoch(Evaluator):
         return super().__call__(*given, **options)
 
 
-def search_with_a_death(store: Store, folder: Path) -> Evaluator:
+def search_with_a_death(store: Store, folder: Path) -> TrainingEvaluator:
     """A search of digits whose first worker dies once; returns the evaluator as it was before."""
     config = make_config(
         {
@@ -77,7 +77,7 @@ def search_with_a_death(store: Store, folder: Path) -> Evaluator:
     )
     prepared = prepare(config, store)
     calm = prepared.measure
-    assert isinstance(calm, Evaluator)
+    assert isinstance(calm, TrainingEvaluator)
     parts = {field.name: getattr(calm, field.name) for field in fields(calm)}
     deadly = EveryEpoch(
         **{**parts, "dataset": replace(calm.dataset, augmentation=Deadly(folder=str(folder)))}

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from search.engine import Engine
-from search.heartbeat import heartbeat
-from search.inline_driver import run_inline
-from storage import lease
-from storage.database import LeaseLostError, StoreError
-from storage.store import Store
-from storage.tables import LeaseRow
-from tests.fakes import FakeMeasure, MakeEngine
+from isoshare.search.drivers.heartbeat import heartbeat
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.storage import lease
+from isoshare.storage.database import LeaseLostError, StoreError
+from isoshare.storage.store import Store
+from isoshare.storage.tables import LeaseRow
+from tests.fakes import FakeEvaluator, MakeEngine
 from tests.test_store import STUDY, TRIAL, measurement
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
@@ -137,10 +137,10 @@ def test_a_driver_that_is_replaced_during_a_search_stops_and_nothing_counts_twic
     silent(store, 60)
     other.take_lease("study")
     with pytest.raises(LeaseLostError):
-        run_inline(engine, FakeMeasure())
+        run_inline(engine, FakeEvaluator())
     study = other.study("study")
     successor = Engine(other, study, engine._config, engine._space)
-    run_inline(successor, FakeMeasure())
+    run_inline(successor, FakeEvaluator())
     trials = other.trials("study")
     assert [trial.state for trial in trials] == ["finished"] * 12
     assert all(len(trial.samples("accuracy")) == 2 for trial in trials)

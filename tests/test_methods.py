@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from space import (
+from isoshare import (
     Bank,
     PlanError,
     SharingPlan,
@@ -24,11 +24,11 @@ from space import (
     extra_loss,
     find_sites,
 )
-from space.apply import plan_macs, plan_parameters
-from space.forward_pass import network_costs
-from space.methods import METHODS
-from space.methods.anchored import AnchoredConv2d, RegulatedBatchNorm2d
-from space.methods.slice_generator import SliceGeneratedConv2d, reuse_generators
+from isoshare.space.apply import plan_macs, plan_parameters
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.methods import METHODS
+from isoshare.space.methods.anchored import AnchoredConv2d, RegulatedBatchNorm2d
+from isoshare.space.methods.slice_generator import SliceGeneratedConv2d, reuse_generators
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "kernel": {},

@@ -16,10 +16,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
-from storage import schema
-from storage.database import StoreError, make_engine, parse_url, writing
-from storage.store import Store
-from storage.tables import Base
+from isoshare.storage import schema
+from isoshare.storage.database import StoreError, make_engine, parse_url, writing
+from isoshare.storage.store import Store
+from isoshare.storage.tables import Base
 from tests.test_store import PLAN, STUDY, TRIAL, measurement
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluators.objectives import OBJECTIVES
-from search.config import make_config
-from search.engine import Engine
-from search.inline_driver import run_inline
-from search.results.drawing import write_html, write_png
-from search.results.export import choose, plan_file
-from search.results.figures import axis_title, front_figure
-from search.results.pareto import Results, knee, load_results, minimised
-from search.results.summary import next_commands
-from search.results.tables import front_json, front_table
-from space.plan import PlanFile
-from storage.store import Store
-from tests.fakes import FakeMeasure, create_study, space_with_costs
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.search.pareto import knee, minimised
+from isoshare.search.results.choose import choose, plan_file
+from isoshare.search.results.drawing import write_html, write_png
+from isoshare.search.results.figures import axis_title, front_figure
+from isoshare.search.results.study_results import Results, load_results
+from isoshare.search.results.summary import next_commands
+from isoshare.search.results.tables import front_json, front_table
+from isoshare.space.plan import PlanFile
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, create_study, space_with_costs
 
 CHOICES = [
     ("latency", "accuracy"),
@@ -36,7 +37,8 @@ def searched(store: Store, objectives: tuple[str, ...]) -> Results:
     space = space_with_costs(4, METHODS)
     config = make_config({"objectives": objectives, "trials": 15, "workers": 1})
     run_inline(
-        Engine(store, create_study(store, space, config), config, space), FakeMeasure(latency=True)
+        Engine(store, create_study(store, space, config), config, space),
+        FakeEvaluator(latency=True),
     )
     return load_results(store, "study")
 
@@ -86,9 +88,11 @@ def test_the_order_of_the_objectives_changes_no_front(tmp_path: Path) -> None:
         space = space_with_costs(3, METHODS)
         config = make_config({"objectives": objectives, "trials": 1000, "replicates": 1})
         engine = Engine(store, create_study(store, space, config), config, space)
-        run_inline(engine, FakeMeasure(latency=True))
-        volume = round(engine.ledger.front.hypervolume)
-        fronts.append((volume, {trial.plan.fingerprint for trial in engine.ledger.front.members}))
+        run_inline(engine, FakeEvaluator(latency=True))
+        volume = round(engine.search_state.front.hypervolume)
+        fronts.append(
+            (volume, {trial.plan.fingerprint for trial in engine.search_state.front.members})
+        )
         store.close()
     assert all(front == fronts[0] for front in fronts)
 

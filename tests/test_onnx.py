@@ -16,14 +16,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from space import Bank, SharingPlan, apply_plan, find_sites, isomorphic_groups
-from space.apply import bake
-from space.backbones import build_backbone
-from space.errors import PlanError
-from space.methods import METHODS
-from space.onnx_file import OnnxError, check_packages, save_onnx
-from space.plan import PlanFile
-from space.weights import PLAN_KEY
+from isoshare import Bank, SharingPlan, apply_plan, find_sites, isomorphic_groups
+from isoshare.space.apply import bake
+from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import PlanError
+from isoshare.space.exports.onnx_file import OnnxError, check_packages, save_onnx
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import PlanFile
+from isoshare.space.weights import PLAN_KEY
 from tests.test_methods import OPTIONS, VARIANTS, Net, images, plan_of, shared_net
 
 BACKBONES: dict[str, dict[str, Any]] = {
@@ -175,6 +175,6 @@ def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyP
     def without(name: str) -> Any:
         return None if name in {"onnxscript", "onnxruntime"} else found(name)
 
-    monkeypatch.setattr("space.onnx_file.find_spec", without)
+    monkeypatch.setattr("isoshare.space.exports.onnx_file.find_spec", without)
     with pytest.raises(OnnxError, match="pip install onnxscript onnxruntime"):
         check_packages()

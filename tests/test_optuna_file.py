@@ -8,22 +8,22 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.exporting import ExportOptions, Source
-from search.exporting import write_optuna as export_optuna
-from search.inline_driver import run_inline
-from search.optuna_file import write_optuna
-from search.results.export import Choice
-from search.results.pareto import load_results
-from space.errors import IsoshareError
-from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine, space_of
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.results.choose import Choice
+from isoshare.search.results.optuna_file import write_optuna
+from isoshare.search.results.study_results import load_results
+from isoshare.search.workflows.export import ExportOptions, Source
+from isoshare.search.workflows.export import write_optuna as export_optuna
+from isoshare.space.errors import IsoshareError
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, MakeEngine, space_of
 
 
 def test_optuna_opens_the_study_and_finds_the_same_front(
     make_engine: MakeEngine, store: Store, tmp_path: Path
 ) -> None:
     broken = space_of(5).fully_shared_plan().fingerprint
-    run_inline(make_engine(min_accuracy=0.85), FakeMeasure(broken={broken}))
+    run_inline(make_engine(min_accuracy=0.85), FakeEvaluator(broken={broken}))
     assert make_engine(trials=13, min_accuracy=0.85).ask() is not None
     results = load_results(store, "study")
     path = tmp_path / "optuna.db"
@@ -50,7 +50,7 @@ def test_optuna_opens_the_study_and_finds_the_same_front(
 def test_what_does_not_fit_the_format_is_refused(
     make_engine: MakeEngine, store: Store, tmp_path: Path
 ) -> None:
-    run_inline(make_engine(trials=3), FakeMeasure())
+    run_inline(make_engine(trials=3), FakeEvaluator())
     results = load_results(store, "study")
     with pytest.raises(IsoshareError, match="leave out what chooses a plan"):
         export_optuna(Source(results, Choice(trial=1)), tmp_path / "o.db", ExportOptions())

@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import pytest
 
-from search.heartbeat import heartbeat, waits_told
-from search.inline_driver import run_inline
-from storage.database import StoreError
-from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine
+from isoshare.search.drivers.heartbeat import heartbeat, waits_told
+from isoshare.search.drivers.inline import run_inline
+from isoshare.storage.database import StoreError
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, MakeEngine
 from tests.postgresql import Server
 from tests.test_survival import Interrupting
 
@@ -73,7 +73,7 @@ def test_a_search_waits_for_its_server_says_so_and_loses_nothing(
     rivals: list[Rival] = []
     engine = make_engine(trials=20)
     store.take_lease("study")
-    measure = Interrupting(15, away, FakeMeasure())
+    measure = Interrupting(15, away, FakeEvaluator())
     with heartbeat(store, "study"), waits_told(store, told.append, after=AWAY / 3):
         run_inline(engine, measure)
         times.append(time.monotonic())

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.results.figures import staircase
-from search.results.pareto import (
+from isoshare.search.pareto import (
     Axis,
     Front,
     hypervolume,
@@ -19,9 +18,10 @@ from search.results.pareto import (
     pareto_front,
     with_all_values,
 )
-from space.errors import IsoshareError
-from space.plan import Bank, SharingPlan
-from storage.records import MeasurementRecord, TrialRecord, TrialState
+from isoshare.search.results.figures import staircase
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.storage.records import MeasurementRecord, TrialRecord, TrialState
 
 AXES = (Axis("accuracy", "maximize", 0.0), Axis("parameters", "minimize", 10.0))
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from space.errors import PlanError
-from space.partitions import count_partitions
-from space.plan import Bank, PlanFile, SharingPlan, natural_order
+from isoshare.space.choices.partitions import count_partitions
+from isoshare.space.errors import PlanError
+from isoshare.space.plan import Bank, PlanFile, SharingPlan, natural_order
 
 SCHEMA_FILE = Path(__file__).parent.parent / "space" / "plan.schema.json"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from space.errors import PlanError
-from space.plan import PlanFile, SharingPlan
+from isoshare.space.errors import PlanError
+from isoshare.space.plan import PlanFile, SharingPlan
 
 FILES = int(os.environ.get("ISOSHARE_FUZZ", "4000"))
 PLAN: dict[str, Any] = {

@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from search.results.plan_picture import PALETTE, draw_svg, in_words, plan_picture
-from space import Bank, SharingPlan, apply_plan, count_parameters, find_sites, isomorphic_groups
-from space.backbones import build_backbone
-from space.methods import METHODS
+from isoshare import Bank, SharingPlan, apply_plan, count_parameters, find_sites, isomorphic_groups
+from isoshare.search.results.plan_picture import PALETTE, draw_svg, in_words, plan_picture
+from isoshare.space.backbones import build_backbone
+from isoshare.space.methods import METHODS
 from tests.test_methods import OPTIONS
 
 SVG = "{http://www.w3.org/2000/svg}"

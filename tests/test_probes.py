@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluators import EVALUATORS
-from evaluators.objectives import OBJECTIVES
-from evaluators.probes import LEAST, PROBES, WARM_UP, Probed, latency, probe
-from space.plan import SharingPlan
-from tests.fakes import FakeMeasure
+from isoshare.evaluators import EVALUATORS
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.probes import LEAST, PROBES, WARM_UP, Probed, latency, probe
+from isoshare.space.plan import SharingPlan
+from tests.fakes import FakeEvaluator
 
 
 class Slow(nn.Module):
@@ -43,14 +43,14 @@ def test_latency_is_that_of_a_warm_network_on_one_thread() -> None:
 
 
 def test_probes_are_added_to_what_an_evaluator_measures_for_each_seed() -> None:
-    plan, inner = SharingPlan(), FakeMeasure()
+    plan, inner = SharingPlan(), FakeEvaluator()
     arguments = {"depth": 8, "width": 2}
     probed = Probed(inner, ("latency",), "resnet_cifar", arguments, (3, 8, 8))
     before = torch.get_rng_state()
     steps = list(probed(plan, (0, 1), "validation"))
     assert torch.equal(torch.get_rng_state(), before)
     assert [one.seed for step in steps for one in step] == [0, 1]
-    for (mine,), (theirs,) in zip(steps, FakeMeasure()(plan, (0, 1), "validation"), strict=True):
+    for (mine,), (theirs,) in zip(steps, FakeEvaluator()(plan, (0, 1), "validation"), strict=True):
         assert mine.values["accuracy"] == theirs.values["accuracy"]
         assert mine.values["latency"] > 0
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from space.apply import apply_plan, count_parameters, plan_parameters
-from space.backbones import build_backbone
-from space.patterns import kernels
-from space.published import PUBLISHED, Published
-from space.sites import find_sites
+from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.patterns import kernels
+from isoshare.space.published import PUBLISHED, Published
+from isoshare.space.sites import find_sites
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row.title)

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from search.config import make_config
-from search.results.pareto import Results, knee, load_results
-from search.results.report import in_lines, launch_command, study_report, write_report
-from space.errors import IsoshareError
-from space.plan import PlanFile
-from storage.records import StudyRecord
-from storage.store import Store
+from isoshare.search.config import make_config
+from isoshare.search.pareto import knee
+from isoshare.search.results.report import in_lines, launch_command, study_report, write_report
+from isoshare.search.results.study_results import Results, load_results
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import PlanFile
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 from tests.fakes import Command, MakeEngine
 from tests.test_architecture import modules_after
 

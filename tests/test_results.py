@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from search.results.drawing import write_html, write_png
-from search.results.export import choose, plan_file, trial_by_number
-from search.results.figures import front_figure
-from search.results.pareto import Results, knee, load_results
-from search.results.tables import front_json, front_table
-from search.results.words import plan_in_short, plan_in_words, sites_of, with_error
-from space.errors import IsoshareError
-from space.plan import PlanFile, SharingPlan
-from storage.store import Store
+from isoshare.search.pareto import knee
+from isoshare.search.results.choose import choose, plan_file, trial_by_number
+from isoshare.search.results.describe import plan_in_short, plan_in_words, with_error
+from isoshare.search.results.drawing import write_html, write_png
+from isoshare.search.results.figures import front_figure
+from isoshare.search.results.study_results import Results, load_results
+from isoshare.search.results.tables import front_json, front_table
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import PlanFile, SharingPlan
+from isoshare.storage.records import sites_of
+from isoshare.storage.store import Store
 from tests.fakes import MakeEngine, space_of
 
 

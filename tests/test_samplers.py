@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.config import make_config
-from search.engine import Engine
-from search.inline_driver import run_inline
-from search.jobs import Job
-from search.results.history import history_of
-from search.results.pareto import axes_of, hypervolume
-from search.results.plotly_json import history_plot
-from search.samplers import SAMPLERS, candidates
-from search.samplers.improvement import Staircase, hypervolumes
-from search.samplers.plan_features import PlanFeatures
-from search.samplers.surrogate import Surrogate
-from space.errors import IsoshareError
-from space.methods import METHODS
-from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine, create_study, space_with_costs
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.search.jobs import Job
+from isoshare.search.pareto import axes_of, hypervolume
+from isoshare.search.results.hypervolume_history import history_of
+from isoshare.search.results.plotly_figure import history_plot
+from isoshare.search.samplers import SAMPLERS, candidates
+from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
+from isoshare.search.samplers.plan_features import PlanFeatures
+from isoshare.search.samplers.surrogate import Surrogate
+from isoshare.space.errors import IsoshareError
+from isoshare.space.methods import METHODS
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, MakeEngine, create_study, space_with_costs
 
 REFERENCE = (2.0, 0.0)
 COSTS = st.floats(-1, 3)
@@ -32,9 +32,9 @@ VALUES = st.floats(-0.2, 1)
 POINTS = st.lists(st.tuples(COSTS, VALUES), max_size=6)
 
 
-def stairs_of(points: list[tuple[float, float]]) -> Staircase:
+def stairs_of(points: list[tuple[float, float]]) -> ParetoFront2D:
     costs, values = np.array(points).reshape(-1, 2).T
-    return Staircase.of(costs, values, REFERENCE)
+    return ParetoFront2D.of(costs, values, REFERENCE)
 
 
 def exact(points: list[tuple[float, float]]) -> float:
@@ -103,9 +103,9 @@ def test_crossings_and_candidates_are_plans_of_the_space(
         one, other = space.random_plan(rng), space.random_plan(rng)
         assert space.crossing(one, other, rng) in space
     monkeypatch.setattr(candidates, "SMALL", 0)  # as in a space too large to be listed
-    engine, measure = make_engine(sampler="ehvi", trials=20), FakeMeasure()
+    engine, measure = make_engine(sampler="ehvi", trials=20), FakeEvaluator()
     run_inline(engine, measure)
-    origins = [trial.origin for trial in engine.ledger.trials.values()]
+    origins = [trial.origin for trial in engine.search_state.trials.values()]
     assert origins.count("sampler") >= 10
     assert engine.progress().remaining is None
 
@@ -115,7 +115,7 @@ def test_the_default_sampler_finds_the_front_of_a_space_it_can_learn(
 ) -> None:
     """It finds plans that are as accurate as they are small, and says what is left."""
     engine = make_engine(sampler="ehvi", trials=30)
-    run_inline(engine, FakeMeasure())
+    run_inline(engine, FakeEvaluator())
     remaining = engine.progress().remaining
     assert remaining is not None
     assert 0 <= remaining < 0.1
@@ -123,7 +123,7 @@ def test_the_default_sampler_finds_the_front_of_a_space_it_can_learn(
 
 def test_a_search_ends_when_little_is_left_to_gain(make_engine: MakeEngine) -> None:
     engine = make_engine(sampler="ehvi", trials=50, stop_at=0.2)
-    run_inline(engine, FakeMeasure())
+    run_inline(engine, FakeEvaluator())
     assert engine.done
     assert engine.budget < 50
     assert (engine.progress().remaining or 0) < 0.2
@@ -142,7 +142,7 @@ def test_no_equivalent_plan_is_proposed_twice_by_eight_workers(
 ) -> None:
     engine = make_engine(sampler=sampler, trials=50, replicates=1)
     running: list[Job] = []
-    measure = FakeMeasure()
+    measure = FakeEvaluator()
     while True:
         while len(running) < 8 and (job := engine.ask()) is not None:
             running.append(job)
@@ -164,7 +164,7 @@ def test_a_sampler_refuses_objectives_it_cannot_trade(store: Store) -> None:
 
 
 def test_what_is_left_to_gain_is_kept_and_drawn(make_engine: MakeEngine, store: Store) -> None:
-    run_inline(make_engine(sampler="ehvi", trials=30), FakeMeasure())
+    run_inline(make_engine(sampler="ehvi", trials=30), FakeEvaluator())
     study, trials = store.study("study"), store.trials("study")
     history = history_of(study, axes_of(study), trials)
     told = [moment.remaining for moment in history.moments if moment.remaining is not None]

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from space.apply import apply_plan, count_parameters
-from space.backbones import build_backbone
-from space.methods import METHODS
-from space.partitions import count_partitions, mapping_of, partitions, spread
-from space.plan import Bank, SharingPlan
-from space.published import PUBLISHED, Published, references
-from space.search_space import SearchSpace
-from space.sites import Site, find_sites
+from isoshare.space.apply import apply_plan, count_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.choices.partitions import count_partitions, mapping_of, partitions, spread
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.published import PUBLISHED, Published, references
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import Site, find_sites
 
 
 def space(*sizes: int) -> SearchSpace:

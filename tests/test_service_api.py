@@ -10,16 +10,16 @@ from urllib.parse import quote
 import pytest
 from fastapi.testclient import TestClient
 
-import run_search
-from search.archive import restore_archive, write_archive
-from search.inspection import inspect_backbone
-from search.results.pareto import load_results
-from search.results.tables import front_json
-from search.service.app import make_app
-from search.service.launching import CAN_LAUNCH, THE_SERVERS, command_line, help_of
-from search.service.settings import Settings
-from storage.store import Store
-from storage.watched_store import WatchedStore
+from isoshare.search.cli import main as cli
+from isoshare.search.results.study_results import load_results
+from isoshare.search.results.tables import front_json
+from isoshare.search.service.app import make_app
+from isoshare.search.service.launching import CAN_LAUNCH, THE_SERVERS, command_line, help_of
+from isoshare.search.service.settings import Settings
+from isoshare.search.workflows.archive import restore_archive, write_archive
+from isoshare.search.workflows.inspect import inspect_backbone
+from isoshare.storage.change_feed import WatchedStore
+from isoshare.storage.store import Store
 from tests.postgresql import Server
 from tests.service_fakes import (
     client_of,
@@ -113,7 +113,7 @@ def test_an_exported_plan_is_the_one_of_the_command_line(
     def exported(*chosen: str) -> dict[str, object]:
         file = tmp_path / "plan.json"
         line = ["export", "study", "--storage", settings.storage, "-o", str(file), *chosen]
-        run_search.app(line, standalone_mode=False)
+        cli.app(line, standalone_mode=False)
         return without_time(json.loads(file.read_text()))
 
     number = client.get(f"{V1}/studies/study").json()["best"]["trial"]
@@ -223,7 +223,7 @@ def test_a_launch_is_refused_with_its_reason(
 
 
 def test_options_are_those_of_the_command_line_with_its_help() -> None:
-    (launch,) = (i for i in run_search.app.registered_commands if i.callback is run_search.launch)
+    (launch,) = (i for i in cli.app.registered_commands if i.callback is cli.launch)
     assert launch.callback is not None
     given = {key for key in launch.callback.__annotations__ if key not in ("config", "return")}
     assert given == {*CAN_LAUNCH, *THE_SERVERS}

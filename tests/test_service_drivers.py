@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from search.service.drivers import Driver, Drivers, is_alive
-from search.service.studies import Studies
+from isoshare.search.service.processes import Driver, Drivers, is_alive
+from isoshare.search.service.studies import Studies
 from tests.service_fakes import client_of, half_searched, settings_of
 
 V1 = "/api/v1"

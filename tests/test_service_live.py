@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from search.inline_driver import run_inline
-from search.results.pareto import load_results
-from search.service.settings import Settings
-from storage.watched_store import WatchedStore
-from tests.fakes import FakeMeasure
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.results.study_results import load_results
+from isoshare.search.service.settings import Settings
+from isoshare.storage.change_feed import WatchedStore
+from tests.fakes import FakeEvaluator
 from tests.service_fakes import client_of, engine_of, half_searched, settings_of
 
 V1 = "/api/v1"
@@ -46,7 +46,7 @@ def test_readers_see_whole_states_while_a_search_writes(
 ) -> None:
     engine = engine_of(other, "live", trials=40)
     other.take_lease("live")
-    search = threading.Thread(target=run_inline, args=(engine, FakeMeasure()))
+    search = threading.Thread(target=run_inline, args=(engine, FakeEvaluator()))
     seen: list[dict[str, Any]] = []
 
     def get(path: str) -> Any:

@@ -18,10 +18,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from search.service.drivers import Driver, is_alive
-from search.service.settings import Settings
-from storage.watched_store import WatchedStore
-from tests.fakes import FakeMeasure
+from isoshare.search.service.processes import Driver, is_alive
+from isoshare.search.service.settings import Settings
+from isoshare.storage.change_feed import WatchedStore
+from tests.fakes import FakeEvaluator
 from tests.service_fakes import engine_of, settings_of, two_studies, without_time
 from tests.test_architecture import ROOT
 
@@ -146,7 +146,7 @@ def plan_of_command(settings: Settings, study: str, folder: Path) -> dict[str, o
 def test_a_new_point_arrives_soon_and_the_zoom_stays(
     settings: Settings, address: str, browser: Browser
 ) -> None:
-    store, measure = WatchedStore(settings.storage), FakeMeasure()
+    store, measure = WatchedStore(settings.storage), FakeEvaluator()
     engine = engine_of(store, "live")
     with watched_page(browser) as page:
         for expected in (1, 2):

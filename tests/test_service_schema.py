@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from search.service.app import make_app
+from isoshare.search.service.app import make_app
 from tests.service_fakes import two_studies
 
 CHECKS = (

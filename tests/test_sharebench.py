@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluators.sharebench import PARTS, TABLES, Table, TableError
-from evaluators.tabular import TabularEvaluator
-from search.config import make_config
-from search.runner import prepare, prepare_resume, start
-from search.simulated_driver import run_simulated
-from search.tabular_search import table_space
-from space.errors import IsoshareError
-from space.plan import Bank, SharingPlan
-from storage.store import Store
+from isoshare.evaluators.sharebench import PARTS, TABLES, Table, TableError
+from isoshare.evaluators.tabular import TabularEvaluator
+from isoshare.search.config import make_config
+from isoshare.search.drivers.simulated import run_simulated
+from isoshare.search.workflows.launch import prepare, prepare_resume, start
+from isoshare.search.workflows.tabular import table_space
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.storage.store import Store
 
 
 @pytest.fixture(scope="module")

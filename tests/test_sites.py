@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from space.backbones import build_backbone
-from space.sites import Site, describe, find_sites, isomorphic_groups, left_private
+from isoshare.space.backbones import build_backbone
+from isoshare.space.sites import Site, describe, find_sites, isomorphic_groups, left_private
 
 
 def names(sites: tuple[Site, ...]) -> list[str]:

@@ -27,14 +27,14 @@ import pytest
 import typer
 import yaml  # type: ignore[import-untyped]  # which Ray brings
 
-import run_search
-from search.config import load_config
-from search.heartbeat import heartbeat
-from search.inline_driver import run_inline
-from search.prepared import Prepared
-from search.runner import start
-from search.service.app import make_app
-from storage.store import Store
+from isoshare.search.cli import main as cli
+from isoshare.search.config import load_config
+from isoshare.search.drivers.heartbeat import heartbeat
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.service.app import make_app
+from isoshare.search.workflows.launch import start
+from isoshare.search.workflows.prepared import Prepared
+from isoshare.storage.store import Store
 from tests.fake_data import write_classes
 from tests.service_fakes import settings_of
 
@@ -59,7 +59,7 @@ ELSEWHERE = (
 """Other programs, which nothing here depends on."""
 OWN = ("my_net", "my_package", "my_package.my_module")
 MY_MODULE = """
-from space.backbones.resnet_cifar import resnet_cifar
+from isoshare.space.backbones.resnet_cifar import resnet_cifar
 
 def my_network(classes, in_channels):
     return resnet_cifar(8, 2, classes, in_channels)
@@ -111,7 +111,7 @@ def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 def parsed(command: str, words: list[str]) -> dict[str, Any]:
     """The options of a command as they were given; what it does not know is an error."""
-    program: Any = typer.main.get_command(run_search.app)
+    program: Any = typer.main.get_command(cli.app)
     given = program.commands[command].make_context(command, list(words)).params
     return {name: value for name, value in given.items() if value is not None}
 
@@ -127,7 +127,7 @@ def launch(words: list[str], store: Store | None = None) -> None:
         load_config(file, {key: given[key] for key in given if key != "backbone_arg"})
         return
     small = SMALL | {name: less for name, less in ONLY_WHERE_GIVEN.items() if name in given}
-    prepared, own = run_search._prepare_launch(file, {**given, **small, "workers": 1})
+    prepared, own = cli._prepare_launch(file, {**given, **small, "workers": 1})
     run(prepared, store or own)
 
 
@@ -136,7 +136,7 @@ def resume(words: list[str]) -> None:
     given = parsed("resume", words)
     more = {"trials": SMALL["trials"] + 1} if "trials" in given else {}
     name, storage = given.pop("name"), given.pop("storage", None)
-    run(*run_search._prepare_resume(name, storage, {**given, **more}))
+    run(*cli._prepare_resume(name, storage, {**given, **more}))
 
 
 def run(prepared: Prepared, store: Store) -> None:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evaluators import EVALUATORS
-from evaluators.augmentation import Augmentation
-from evaluators.datasets import load_dataset
-from evaluators.objectives import OBJECTIVES
-from evaluators.spiking import (
+from isoshare import Bank, SharingPlan, apply_plan, count_parameters
+from isoshare.evaluators import EVALUATORS
+from isoshare.evaluators.data.augmentation import Augmentation
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.spiking import (
     KEEPING_RATE,
     Proxy,
     SpikingEvaluator,
@@ -25,13 +26,17 @@ from evaluators.spiking import (
     score,
     train_by_proxy,
 )
-from evaluators.spiking_network import SpikingTwin, batch_norms, integrate_and_fire
-from evaluators.training import Batches, EvaluationError, TrainingSettings, normalised
-from space import Bank, SharingPlan, apply_plan, count_parameters
-from space.apply import extra_loss
-from space.backbones import build_backbone
-from space.errors import BackboneError
-from space.methods.slice_generator import SliceGeneratedConv2d
+from isoshare.evaluators.spiking_network import SpikingTwin, batch_norms, integrate_and_fire
+from isoshare.evaluators.training.trainer import (
+    Batches,
+    EvaluationError,
+    TrainingSettings,
+    normalised,
+)
+from isoshare.space.apply import extra_loss
+from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import BackboneError
+from isoshare.space.methods.slice_generator import SliceGeneratedConv2d
 
 SHORT = TrainingSettings(epochs=1, batch_size=8, learning_rate=0.01, optimizer="adamw")
 SITES = {

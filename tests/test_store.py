@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from space.plan import Bank, SharingPlan
-from storage.database import StoreError
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from storage.store import Store
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.storage.database import StoreError
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.store import Store
 
 on_both_databases = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 STUDY = StudyRecord("s", datetime(2030, 1, 2, tzinfo=UTC), {"trials": 3}, {"unshared": 7})

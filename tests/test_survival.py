@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from evaluators.evaluate import Measure, Measured, Split
-from search.engine import Engine
-from search.inline_driver import run_inline
-from space.plan import SharingPlan
-from storage.database import StoreError, WriteError
-from storage.records import TrialRecord
-from storage.store import Store
-from tests.fakes import FakeMeasure, MakeEngine
+from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.engine import Engine
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.database import StoreError, WriteError
+from isoshare.storage.records import TrialRecord
+from isoshare.storage.store import Store
+from tests.fakes import FakeEvaluator, MakeEngine
 from tests.postgresql import Server
 from tests.test_store import PLAN, STUDY, TRIAL, measurement
 
@@ -102,13 +102,13 @@ def test_a_full_disk_stops_the_search_with_a_sentence_and_it_can_go_on(
     with pytest.raises(
         WriteError, match=r"failed: database or disk is full; what it holds is whole"
     ):
-        run_inline(engine, FakeMeasure())
+        run_inline(engine, FakeEvaluator())
     assert time.monotonic() - start < 30  # it does not wait for room
     before = Store(url).trials("study")
     assert 0 < len(before) < 40
     assert all(len(t.samples("accuracy")) == 2 for t in before if t.state == "finished")
     limit_pages(store, None)
-    measure = FakeMeasure()
+    measure = FakeEvaluator()
     run_inline(make_engine(trials=40, sites=8, sampler="random"), measure)
     after = store.trials("study")
     assert [trial.state for trial in after] == ["finished"] * 40
@@ -119,12 +119,12 @@ def test_a_full_disk_stops_the_search_with_a_sentence_and_it_can_go_on(
 
 
 @dataclass
-class Interrupting(Measure):
+class Interrupting(Evaluator):
     """Measures like the fake, and does something before the n-th training."""
 
     at: int
     act: Callable[[], None]
-    inner: FakeMeasure
+    inner: FakeEvaluator
     trainings: int = 0
 
     def __call__(
@@ -144,7 +144,7 @@ def test_a_server_that_stays_away_ends_the_search_with_a_sentence_and_it_can_be_
     first = make_engine(trials=20)
     impatient = Store(url, patience=1)
     engine = Engine(impatient, store.study("study"), first._config, first._space)
-    measure = Interrupting(15, postgresql.kill, FakeMeasure())
+    measure = Interrupting(15, postgresql.kill, FakeEvaluator())
     try:
         with pytest.raises(WriteError, match=r"the database postgresql\+psycopg://.* failed: "):
             run_inline(engine, measure)

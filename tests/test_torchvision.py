@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from space import SearchSpace, SharingPlan, apply_plan, count_parameters, find_sites
-from space.backbones import torchvision_operators
-from space.methods import METHODS
-from space.sites import left_private
+from isoshare import SearchSpace, SharingPlan, apply_plan, count_parameters, find_sites
+from isoshare.space.backbones import torchvision_operators
+from isoshare.space.methods import METHODS
+from isoshare.space.sites import left_private
 
 torchvision_operators.declare_missing()
 

@@ -10,12 +10,12 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from evaluators import torchvision_sets
-from evaluators.data_cache import cache_folder
-from evaluators.datasets import DatasetError, load_dataset
-from evaluators.parts import DataOptions
-from evaluators.torchvision_sets import SETS, torchvision_source
-from space.backbones.torchvision_operators import declare_missing
+from isoshare.evaluators.data import torchvision_sets
+from isoshare.evaluators.data.data_cache import cache_folder
+from isoshare.evaluators.data.datasets import DatasetError, load_dataset
+from isoshare.evaluators.data.splits import DataOptions
+from isoshare.evaluators.data.torchvision_sets import SETS, torchvision_source
+from isoshare.space.backbones.torchvision_operators import declare_missing
 from tests.fake_data import TEST, TRAIN, labels, noise, write_torchvision
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from search.inline_driver import run_inline
-from search.runner import prepare_resume, start
-from storage.database import StoreError
-from storage.store import Store
+from isoshare.search.drivers.inline import run_inline
+from isoshare.search.workflows.launch import prepare_resume, start
+from isoshare.storage.database import StoreError
+from isoshare.storage.store import Store
 from tests.postgresql import Server
 from tests.processes import PROGRAM, finished, wait_until
 from tests.test_lease import silent

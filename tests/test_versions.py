@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from search.versions import other_versions, versions
+from isoshare.search.drivers.versions import other_versions, versions
 
 
 def test_the_same_builds_are_no_difference() -> None:

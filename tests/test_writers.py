@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from search.results.pareto import load_results
-from storage.store import Store
+from isoshare.search.results.study_results import load_results
+from isoshare.storage.store import Store
 
 SECONDS = float(os.environ.get("ISOSHARE_WRITE_SECONDS", "4"))
 WRITERS = 8
@@ -26,9 +26,9 @@ CONTEXT = {
 WRITER = f"""
 import sys, time
 from datetime import UTC, datetime
-from space.plan import Bank, SharingPlan
-from storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from storage.store import Store
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.store import Store
 
 url, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 store = Store(url)

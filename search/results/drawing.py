@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.results.figures import FrontFigure, Point, axis_title
-from search.results.pareto import Axis
-from space.files import written_whole
+from isoshare.search.pareto import Axis
+from isoshare.search.results.figures import FrontFigure, Point, axis_title
+from isoshare.space.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ class _Cloud:
 def write_html(figure: FrontFigure, path: Path) -> None:
     """Draw an interactive page: one file that works offline."""
     page = _draw_interactive(figure).to_html(include_plotlyjs=True, full_html=True, config=BUTTONS)
-    with written_whole(path) as half:
+    with atomic_write(path) as half:
         half.write_text(page, encoding="utf-8")
 
 
@@ -117,7 +117,7 @@ def write_png(figure: FrontFigure, path: Path) -> None:
     if _clouds(figure):
         drawing.legend(loc="outside lower center", ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    with written_whole(path) as half:
+    with atomic_write(path) as half:
         drawing.savefig(half, format="png")
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from search.results.pareto import Axis, Results, with_unit
-from search.results.words import plan_in_words, sites_of, with_error
-from space.plan import SharingPlan
-from space.sites import Site
-from storage.records import StudyRecord, TrialRecord
+from isoshare.search.pareto import Axis, with_unit
+from isoshare.search.results.describe import plan_in_words, with_error
+from isoshare.search.results.study_results import Results
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import Site
+from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
 
 FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""

@@ -8,7 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from storage.records import StudySummary
+from isoshare.storage.records import StudySummary
 
 
 def studies_table(studies: Sequence[StudySummary]) -> Table:

@@ -14,10 +14,10 @@ from itertools import groupby
 from math import log2
 from typing import Any
 
-from search.results.words import counted
-from space.methods import METHODS
-from space.plan import Bank, SharingPlan
-from space.sites import Site, describe_signature
+from isoshare.search.results.describe import counted
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.sites import Site, describe_signature
 
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 DARK = ("#0072b2", "#d55e00", "#009e73")

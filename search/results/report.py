@@ -13,17 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search.config import SearchConfig
-from search.constraints import exact_limits, measured_limits
-from search.results.drawing import front_html
-from search.results.export import plan_file
-from search.results.figures import front_figure
-from search.results.pareto import Results, excluded_in_words, knee, with_unit
-from search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
-from search.results.words import counted, plan_in_short, sites_of, with_error
-from space.files import written_whole
-from space.methods import METHODS
-from storage.records import StudyRecord, TrialRecord
+from isoshare.search.config import SearchConfig
+from isoshare.search.constraints import exact_limits, measured_limits
+from isoshare.search.pareto import knee, with_unit
+from isoshare.search.results.choose import plan_file
+from isoshare.search.results.describe import counted, plan_in_short, with_error
+from isoshare.search.results.drawing import front_html
+from isoshare.search.results.figures import front_figure
+from isoshare.search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
+from isoshare.search.results.study_results import Results, excluded_in_words
+from isoshare.space.files import atomic_write
+from isoshare.space.methods import METHODS
+from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
 
 NO_OPTION = {"workers", "out", "ray_address", "backbone_arg", "study", "storage"}
 """Options of a search that do not change its outcome, or are written in their own way."""
@@ -93,7 +94,7 @@ def write_report(results: Results, path: Path, trial: TrialRecord | None = None)
 
     report = study_report(results, trial)
     environment = Environment(
-        loader=PackageLoader("search.results", "."),
+        loader=PackageLoader("isoshare.search.results", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -108,7 +109,7 @@ def write_report(results: Results, path: Path, trial: TrialRecord | None = None)
         typed=in_lines,
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
-    with written_whole(path) as half:
+    with atomic_write(path) as half:
         half.write_text(page, encoding="utf-8")
 
 

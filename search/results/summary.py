@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.results.drawing import write_html
-from search.results.export import plan_file
-from search.results.figures import front_figure
-from search.results.pareto import Results, excluded_in_words, knee
-from space.backbones import is_own
+from isoshare.search.pareto import knee
+from isoshare.search.results.choose import plan_file
+from isoshare.search.results.drawing import write_html
+from isoshare.search.results.figures import front_figure
+from isoshare.search.results.study_results import Results, excluded_in_words
+from isoshare.space.backbones import is_own
 
 
 def write_results(results: Results, folder: Path) -> None:

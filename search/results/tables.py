@@ -9,11 +9,12 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from search.results.membership import on_front
-from search.results.pareto import Front, Results, excluded_in_words, knee, with_unit
-from search.results.words import plan_in_short, sites_of, with_error
-from space.plan import SCHEMA
-from storage.records import StudyRecord, TrialRecord
+from isoshare.search.pareto import Front, knee, with_unit
+from isoshare.search.results.describe import plan_in_short, with_error
+from isoshare.search.results.front_probability import on_front
+from isoshare.search.results.study_results import Results, excluded_in_words
+from isoshare.space.plan import SCHEMA
+from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
 
 
 def front_table(results: Results) -> Table:
@@ -121,7 +122,7 @@ def trained_view(done: Mapping[str, Any]) -> str:
     return (
         f"{done['test_accuracy']:.4f} of the test images are right; wrote "
         f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {done['weights']}\n\n"
-        f"in Python\n  from space.weights import load_network\n"
+        f"in Python\n  from isoshare.space.weights import load_network\n"
         f"  network = load_network({done['weights']!r})"
     )
 

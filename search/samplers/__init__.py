@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 
-from search.samplers.expected_improvement import ImprovementSampler
-from search.samplers.history import History, PlanSampler
-from search.samplers.local_search import LocalSampler
-from search.samplers.random_plans import RandomSampler
-from space.errors import IsoshareError, one_of
+from isoshare.search.samplers.expected_improvement import ImprovementSampler
+from isoshare.search.samplers.history import History, PlanSampler
+from isoshare.search.samplers.local_search import LocalSampler
+from isoshare.search.samplers.random_plans import RandomSampler
+from isoshare.space.errors import IsoshareError, one_of
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from search.samplers.history import History
-from space.plan import SharingPlan
+from isoshare.search.samplers.history import History
+from isoshare.space.plan import SharingPlan
 
 SMALL = 5_000
 """Plans of a space that are all looked at."""

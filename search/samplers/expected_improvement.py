@@ -2,7 +2,7 @@
 
 One objective is measured, the other known beforehand. A surrogate that sees the partition says what
 accuracy to expect of a plan and how sure that is; the expected improvement is exact
-(search/samplers/improvement.py). The front is that of the beliefs, not of the bare measurements, so
+(search/samplers/ehvi.py). The front is that of the beliefs, not of the bare measurements, so
 that luck does not count; running trials count with what is expected of them.
 """
 
@@ -13,14 +13,14 @@ import random
 
 import numpy as np
 
-from evaluators.objectives import OBJECTIVES
-from search.samplers.beliefs import Beliefs, Evidence
-from search.samplers.candidates import Candidates
-from search.samplers.history import History
-from search.samplers.improvement import Staircase, hypervolumes
-from search.samplers.local_search import LocalSampler
-from space.errors import IsoshareError
-from space.plan import SharingPlan
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.search.samplers.candidates import Candidates
+from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
+from isoshare.search.samplers.history import History
+from isoshare.search.samplers.local_search import LocalSampler
+from isoshare.search.samplers.posterior import Observations, Posterior
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import SharingPlan
 
 START = 12
 """Measured plans before the surrogate is asked; until then it goes by steps from the front, which
@@ -45,7 +45,7 @@ class ImprovementSampler:
         self._history = history
         self._candidates = Candidates(history)
         self._steps = LocalSampler(history)
-        self._beliefs = Beliefs(history, measured[0], exact[0])
+        self._beliefs = Posterior(history, measured[0], exact[0])
         self._reference = (
             math.log(exact[0].reference),
             -measured[0].sign * measured[0].reference,
@@ -82,14 +82,14 @@ class ImprovementSampler:
         possible = np.quantile(hypervolumes(costs, values, self._reference), COVERAGE)
         return max(0.0, float(possible) / there - 1) if there > 0 else None
 
-    def _staircase(self, evidence: Evidence, pending: bool = True) -> Staircase:
+    def _staircase(self, evidence: Observations, pending: bool = True) -> ParetoFront2D:
         costs, values = evidence.costs, evidence.belief.mean
         if pending and evidence.pending:
             more, expected = self._beliefs.of(evidence, evidence.pending)
             costs, values = np.append(costs, more), np.append(values, expected.mean)
-        return Staircase.of(costs, values, self._reference)
+        return ParetoFront2D.of(costs, values, self._reference)
 
-    def _front(self, evidence: Evidence) -> list[SharingPlan]:
+    def _front(self, evidence: Observations) -> list[SharingPlan]:
         """The measured plans that are believed to be on the front."""
         order = np.lexsort((-evidence.belief.mean, evidence.costs))
         heights = np.maximum.accumulate(evidence.belief.mean[order])

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from search.results.pareto import Axis, minimised, nondominated, values_of
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
-from storage.records import TrialRecord
+from isoshare.search.pareto import Axis, minimised, nondominated, values_of
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.records import TrialRecord
 
 
 @dataclass

@@ -15,8 +15,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from space.plan import SharingPlan
-from space.search_space import SearchSpace
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
 
 Features = NDArray[np.float64]
 

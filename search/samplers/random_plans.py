@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from search.samplers.history import History
-from space.plan import SharingPlan
+from isoshare.search.samplers.history import History
+from isoshare.space.plan import SharingPlan
 
 
 class RandomSampler:

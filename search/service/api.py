@@ -9,21 +9,22 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from search.names import is_plain
-from search.results.export import Best
-from search.results.figures import front_figure
-from search.results.plan_picture import plan_picture
-from search.results.plotly_json import compare_plot
-from search.service import heavy, models, trials
-from search.service.errors import Problem, documented
-from search.service.hub import Hub
-from search.service.launching import LaunchOptions, ResumeOptions, check_allowed
-from search.service.mirror import Snapshot
-from search.service.security import launcher, reader
-from search.service.settings import Settings
-from search.service.studies import Studies
-from space.plan import PlanFile
-from storage.records import TrialState
+from isoshare.search.results.choose import Best
+from isoshare.search.results.figures import front_figure
+from isoshare.search.results.plan_picture import plan_picture
+from isoshare.search.results.plotly_figure import compare_plot
+from isoshare.search.service import inspect_process as heavy
+from isoshare.search.service import models, trials
+from isoshare.search.service.errors import Problem, documented
+from isoshare.search.service.events import Hub
+from isoshare.search.service.launching import LaunchOptions, ResumeOptions, check_allowed
+from isoshare.search.service.security import launcher, reader
+from isoshare.search.service.settings import Settings
+from isoshare.search.service.studies import Studies
+from isoshare.search.service.study_cache import Snapshot
+from isoshare.search.study_names import is_plain
+from isoshare.space.plan import PlanFile
+from isoshare.storage.records import TrialState
 
 ALWAYS = documented(
     "wrong_request", "not_logged_in", "too_many_requests", "database_unavailable", "invalid"
@@ -32,7 +33,7 @@ CHANGES = documented("not_allowed", "conflict", "too_large")
 Name = Annotated[str, Path(min_length=1, max_length=100, examples=["digits-resnet_cifar-1"])]
 Number = Annotated[int, Path(ge=0, le=2**31, description="Counts the trials from 0.")]
 Offset = Annotated[int, Query(ge=0, le=2**31, description="So many are skipped.")]
-Limit = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
+Constraint = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
 
 public = APIRouter(prefix="/api/v1", tags=["service"], responses=documented("too_many_requests"))
 reads = APIRouter(prefix="/api/v1", tags=["read"], dependencies=[Depends(reader)], responses=ALWAYS)
@@ -79,7 +80,7 @@ def allowed(request: Request) -> models.Allowed:
 
 
 @reads.get("/studies")
-def list_studies(studies: All, offset: Offset = 0, limit: Limit = 50) -> models.StudyPage:
+def list_studies(studies: All, offset: Offset = 0, limit: Constraint = 50) -> models.StudyPage:
     """The studies, the newest first."""
     names = studies.names()
     items = [studies.summary(name) for name in names[offset : offset + limit]]
@@ -128,7 +129,7 @@ def resume(name: Name, studies: All, options: ResumeOptions | None = None) -> mo
 def list_trials(
     study: One,
     offset: Offset = 0,
-    limit: Limit = 50,
+    limit: Constraint = 50,
     state: TrialState | None = None,
     method: Annotated[str | None, Query(description="How the plan shares.")] = None,
     on_front: Annotated[bool, Query(description="Only those on the front.")] = False,

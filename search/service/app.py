@@ -16,15 +16,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from search.service import api, doors, pages
-from search.service.errors import CODES, Detail, Problem, code_of
-from search.service.hub import Hub, State
-from search.service.rendering import problem_page
-from search.service.security import HEADERS, Guard, Sessions
-from search.service.settings import Settings
-from search.service.studies import Studies
-from space.errors import IsoshareError
-from storage.database import StoreError
+from isoshare.search.service import api
+from isoshare.search.service.errors import CODES, Detail, Problem, code_of
+from isoshare.search.service.events import Hub, State
+from isoshare.search.service.pages import login as doors
+from isoshare.search.service.pages import routes as pages
+from isoshare.search.service.pages.rendering import problem_page
+from isoshare.search.service.security import HEADERS, Guard, Sessions
+from isoshare.search.service.settings import Settings
+from isoshare.search.service.studies import Studies
+from isoshare.space.errors import IsoshareError
+from isoshare.storage.database import StoreError
 
 HERE = Path(__file__).parent
 ABOUT = (
@@ -52,7 +54,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.hub = Hub(lambda topic: _look(studies, topic))
     for router in (api.public, api.reads, api.launches, doors.router, pages.router):
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.mount("/static", StaticFiles(directory=HERE / "pages" / "static"), name="static")
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.body_bytes)
     app.add_middleware(Guard, settings=settings)  # the last one is the outermost
     for kind, handler in HANDLERS.items():

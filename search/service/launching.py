@@ -11,12 +11,12 @@ from typing import Any, Optional, get_args
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from search import options
-from search.config import SearchConfig, make_config
-from search.names import check_name, free_name
-from search.service.errors import Problem
-from search.service.settings import Settings
-from space.errors import IsoshareError
+from isoshare.search.cli import options
+from isoshare.search.config import SearchConfig, make_config
+from isoshare.search.service.errors import Problem
+from isoshare.search.service.settings import Settings
+from isoshare.search.study_names import check_name, free_name
+from isoshare.space.errors import IsoshareError
 
 THE_SERVERS = ("storage", "out", "weights", "data_folder", "ray_address")
 """Options that no client may set: they name files, folders and machines."""
@@ -82,7 +82,7 @@ class ResumeOptions(BaseModel):
 
 def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]) -> SearchConfig:
     """The search that is asked for, with a name. Raises Problem."""
-    from search.samplers import sampler_row  # takes Optuna's time of import
+    from isoshare.search.samplers import sampler_row  # takes Optuna's time of import
 
     given = {key: value for key, value in asked.items() if value is not None}
     _check_arguments(given.get("backbone_arg", {}))

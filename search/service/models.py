@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from search.results.history import Moment
-from storage.records import Split, TrialState
+from isoshare.search.results.hypervolume_history import Moment
+from isoshare.storage.records import Split, TrialState
 
 State = Literal["starting", "running", "interrupted", "finished", "failed"]
 """Of a study. starting: its driver prepares it, nothing is stored yet. interrupted: it is not done

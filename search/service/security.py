@@ -20,9 +20,9 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.results.plan_picture import STYLE
-from search.service.errors import Problem
-from search.service.settings import LOOPBACK, Role, Settings, Tokens
+from isoshare.search.results.plan_picture import STYLE
+from isoshare.search.service.errors import Problem
+from isoshare.search.service.settings import LOOPBACK, Role, Settings, Tokens
 
 COOKIE = "isoshare"
 SESSION_SECONDS = 12 * 3600

@@ -9,9 +9,9 @@ from types import FrameType
 
 import uvicorn
 
-from search.service.app import make_app
-from search.service.settings import Settings
-from space.errors import IsoshareError
+from isoshare.search.service.app import make_app
+from isoshare.search.service.settings import Settings
+from isoshare.space.errors import IsoshareError
 
 HOLDING_ON_SECONDS = 5
 """So long may requests take to end when the service stops."""

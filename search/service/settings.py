@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluators.datasets import DATASETS, full_name, row_name
-from space.backbones import BACKBONES
-from space.errors import IsoshareError, one_of
-from storage.database import default_url
+from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
+from isoshare.space.backbones import BACKBONES
+from isoshare.space.errors import IsoshareError, one_of
+from isoshare.storage.database import default_url
 
 Role = Literal["read", "launch"]
 ROLES: tuple[Role, ...] = ("read", "launch")

@@ -8,15 +8,15 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from search.results.pareto import knee
-from search.service.drivers import Driver, Drivers, is_alive
-from search.service.errors import Problem
-from search.service.launching import check_allowed, checked, command_line
-from search.service.mirror import Mirror, Snapshot
-from search.service.models import BestPlan, State, StudyDetail, StudySummary
-from search.service.settings import Settings
-from storage.records import RunningDriver
-from storage.watched_store import Glance, Overview, WatchedStore
+from isoshare.search.pareto import knee
+from isoshare.search.service.errors import Problem
+from isoshare.search.service.launching import check_allowed, checked, command_line
+from isoshare.search.service.models import BestPlan, State, StudyDetail, StudySummary
+from isoshare.search.service.processes import Driver, Drivers, is_alive
+from isoshare.search.service.settings import Settings
+from isoshare.search.service.study_cache import Mirror, Snapshot
+from isoshare.storage.change_feed import Overview, StudyVersion, WatchedStore
+from isoshare.storage.records import RunningDriver
 
 LOST = "its driver ended without a word: it was killed, or the machine went down"
 
@@ -44,7 +44,7 @@ class Studies:
         waiting = [one.study for one in self._drivers.all() if one.study not in stored]
         return [*reversed(waiting), *reversed(list(stored))]
 
-    def stored(self) -> Mapping[str, Glance]:
+    def stored(self) -> Mapping[str, StudyVersion]:
         """Those that are in the database, the newest last, as they were at the last look."""
         with self._looking:
             if time.monotonic() - self._looked_at > self._settings.max_age:
@@ -160,7 +160,7 @@ class Studies:
 _ONLY_DETAIL = set(StudyDetail.model_fields) - set(StudySummary.model_fields)
 
 
-def _other(driver: Driver | None, glance: Glance | None) -> RunningDriver | None:
+def _other(driver: Driver | None, glance: StudyVersion | None) -> RunningDriver | None:
     """Who runs a study, if it is no driver of this service."""
     ours = driver is not None and is_alive(driver)
     return None if ours or glance is None else glance.driver

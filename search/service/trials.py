@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from search.repeats import times_measured
-from search.results.export import Best, choose, plan_file, trial_by_number
-from search.results.figures import method_of
-from search.service.errors import Problem
-from search.service.mirror import Snapshot
-from search.service.models import Measurement, Trial, TrialDetail
-from space.errors import IsoshareError
-from space.plan import PlanFile
-from storage.records import TrialRecord, TrialState
+from isoshare.search.replication import times_measured
+from isoshare.search.results.choose import Best, choose, plan_file, trial_by_number
+from isoshare.search.results.figures import method_of
+from isoshare.search.service.errors import Problem
+from isoshare.search.service.models import Measurement, Trial, TrialDetail
+from isoshare.search.service.study_cache import Snapshot
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import PlanFile
+from isoshare.storage.records import TrialRecord, TrialState
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from space.errors import BackboneError, one_of
+from isoshare.space.errors import BackboneError, one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 Argument = bool | int | float | str
 
 BACKBONES: dict[str, str] = {
-    "convmixer": "space.backbones.convmixer:convmixer",
-    "dacnn_mix": "space.backbones.dacnn:dacnn_mix",
-    "dacnn_plain": "space.backbones.dacnn:dacnn_plain",
-    "densenet121": "space.backbones.torchvision_networks:densenet121",
-    "densenet_bc": "space.backbones.densenet_bc:densenet_bc",
-    "fashion_cnn": "space.backbones.fashion_cnn:fashion_cnn",
-    "mobilenet_v2": "space.backbones.torchvision_networks:mobilenet_v2",
-    "mobilenet_v2_expanded": "space.backbones.mobilenet_v2_expanded:mobilenet_v2_expanded",
-    "resnet101": "space.backbones.torchvision_networks:resnet101",
-    "resnet18": "space.backbones.torchvision_networks:resnet18",
-    "resnet34": "space.backbones.torchvision_networks:resnet34",
-    "resnet50": "space.backbones.torchvision_networks:resnet50",
-    "resnet_cifar": "space.backbones.resnet_cifar:resnet_cifar",
-    "resnet_small_images": "space.backbones.resnet_small_images:resnet_small_images",
-    "resnext50": "space.backbones.torchvision_networks:resnext50",
-    "se_resnet": "space.backbones.se_resnet:se_resnet",
-    "shufflenet_v2": "space.backbones.torchvision_networks:shufflenet_v2",
+    "convmixer": "isoshare.space.backbones.convmixer:convmixer",
+    "dacnn_mix": "isoshare.space.backbones.dacnn:dacnn_mix",
+    "dacnn_plain": "isoshare.space.backbones.dacnn:dacnn_plain",
+    "densenet121": "isoshare.space.backbones.torchvision_networks:densenet121",
+    "densenet_bc": "isoshare.space.backbones.densenet_bc:densenet_bc",
+    "fashion_cnn": "isoshare.space.backbones.fashion_cnn:fashion_cnn",
+    "mobilenet_v2": "isoshare.space.backbones.torchvision_networks:mobilenet_v2",
+    "mobilenet_v2_expanded": "isoshare.space.backbones.mobilenet_v2_expanded:mobilenet_v2_expanded",
+    "resnet101": "isoshare.space.backbones.torchvision_networks:resnet101",
+    "resnet18": "isoshare.space.backbones.torchvision_networks:resnet18",
+    "resnet34": "isoshare.space.backbones.torchvision_networks:resnet34",
+    "resnet50": "isoshare.space.backbones.torchvision_networks:resnet50",
+    "resnet_cifar": "isoshare.space.backbones.resnet_cifar:resnet_cifar",
+    "resnet_small_images": "isoshare.space.backbones.resnet_small_images:resnet_small_images",
+    "resnext50": "isoshare.space.backbones.torchvision_networks:resnext50",
+    "se_resnet": "isoshare.space.backbones.se_resnet:se_resnet",
+    "shufflenet_v2": "isoshare.space.backbones.torchvision_networks:shufflenet_v2",
 }
 
 
@@ -113,7 +113,7 @@ def _factory(name: str) -> Callable[..., object]:
             one_of("backbone", name, BACKBONES) + ", or give package.module:function of your own"
         )
     if module.split(".")[0] == "torchvision":
-        from space.backbones import torchvision_operators
+        from isoshare.space.backbones import torchvision_operators
 
         torchvision_operators.declare_missing()
     try:

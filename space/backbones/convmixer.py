@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.errors import BackboneError
+from isoshare.space.errors import BackboneError
 
 
 class MixerBlock(nn.Module):

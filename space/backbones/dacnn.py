@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.errors import BackboneError
+from isoshare.space.errors import BackboneError
 
 VGG_DEPTH, VGG_LAYERS, VGG_POOLED = 14, 13, (2, 4, 7, 10, 13)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.errors import BackboneError
+from isoshare.space.errors import BackboneError
 
 STAGES = 3
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from space.errors import BackboneError
+from isoshare.space.errors import BackboneError
 
 HIDDEN = (2560, 1152, 256)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from space.backbones import torchvision_operators
+from isoshare.space.backbones import torchvision_operators
 
 if TYPE_CHECKING:
     from torchvision.models import MobileNetV2

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.errors import BackboneError, one_of
+from isoshare.space.errors import BackboneError, one_of
 
 SHORTCUTS = ("append", "pad")
 

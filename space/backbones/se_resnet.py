@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.errors import BackboneError
+from isoshare.space.errors import BackboneError
 
 STEM, STAGES, REDUCTION = 16, (64, 128, 256), 16
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from space.backbones import torchvision_operators
+from isoshare.space.backbones import torchvision_operators
 
 
 def network(name: str, classes: int = 1000, in_channels: int = 3) -> nn.Module:

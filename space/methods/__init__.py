@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from space.methods import counts
+from isoshare.space.methods import counts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from space.sites import Site
+    from isoshare.space.sites import Site
 
 
 class Options(BaseModel):
@@ -186,7 +186,7 @@ class MethodRow:
 
 METHODS: dict[str, MethodRow] = {
     "kernel": MethodRow(
-        "space.methods.kernel",
+        "isoshare.space.methods.kernel",
         KernelOptions,
         counts.kernel,
         "one kernel for several sites",
@@ -194,21 +194,21 @@ METHODS: dict[str, MethodRow] = {
         trivial_alone=True,
     ),
     "anchored": MethodRow(
-        "space.methods.anchored",
+        "isoshare.space.methods.anchored",
         AnchoredOptions,
         counts.anchored,
         "one kernel, then private 1x1 convolutions",
         "anchored 1/{every}",
     ),
     "filter_basis": MethodRow(
-        "space.methods.filter_basis",
+        "isoshare.space.methods.filter_basis",
         FilterBasisOptions,
         counts.filter_basis,
         "shared filters, private 1x1 coefficients",
         "basis S{shared_rank}U{unique_rank}",
     ),
     "slice_generator": MethodRow(
-        "space.methods.slice_generator",
+        "isoshare.space.methods.slice_generator",
         SliceGeneratorOptions,
         counts.slice_generator,
         "kernels generated from private codes",

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.errors import PlanError
-from space.methods import FLOAT_BYTES, Live, counts, kernel
-from space.methods.refusals import check_isomorphic, check_plain
-from space.sites import Site, registered_after
+from isoshare.space.errors import PlanError
+from isoshare.space.methods import FLOAT_BYTES, Live, counts, kernel
+from isoshare.space.methods.checks import check_isomorphic, check_plain
+from isoshare.space.sites import Site, registered_after
 
 
 class AnchoredConv2d(nn.Conv2d):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil, prod
 from typing import Any
 
-from space.sites import Site
+from isoshare.space.sites import Site
 
 
 def kernel(sites: Sequence[Site], options: Mapping[str, Any]) -> int:

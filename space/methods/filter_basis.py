@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import FLOAT_BYTES, Live, counts, orthogonality
-from space.methods.refusals import check_isomorphic, check_plain, check_ungrouped
-from space.sites import Site, describe_signature
+from isoshare.space.methods import FLOAT_BYTES, Live, counts, orthogonality
+from isoshare.space.methods.checks import check_isomorphic, check_plain, check_ungrouped
+from isoshare.space.sites import Site, describe_signature
 
 COUNTER_BYTES = 8
 """A batch normalisation counts its batches in one int64."""

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from space.methods import FLOAT_BYTES, Live, counts, orthogonality
-from space.methods.refusals import check_isomorphic
-from space.sites import Site
+from isoshare.space.methods import FLOAT_BYTES, Live, counts, orthogonality
+from isoshare.space.methods.checks import check_isomorphic
+from isoshare.space.sites import Site
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:

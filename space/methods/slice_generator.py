@@ -24,10 +24,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from space.errors import PlanError
-from space.methods import FLOAT_BYTES, Live, counts
-from space.methods.refusals import check_kernel_size, check_plain
-from space.sites import Site
+from isoshare.space.errors import PlanError
+from isoshare.space.methods import FLOAT_BYTES, Live, counts
+from isoshare.space.methods.checks import check_kernel_size, check_plain
+from isoshare.space.sites import Site
 
 
 class SliceGeneratedConv2d(nn.Conv2d):

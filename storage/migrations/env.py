@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from storage.schema import VERSION_TABLE
-from storage.tables import Base
+from isoshare.storage.schema import VERSION_TABLE
+from isoshare.storage.tables import Base
 
 asked = context.config.attributes
 context.configure(

@@ -22,11 +22,11 @@ from statistics import median
 
 import pytest
 
-from search.engine import ATTEMPTS
-from search.terminal import FAILED
-from search.versions import versions
-from storage.records import TrialRecord
-from storage.store import Store
+from isoshare.search.cli.terminal import FAILED
+from isoshare.search.drivers.versions import versions
+from isoshare.search.engine import ATTEMPTS
+from isoshare.storage.records import TrialRecord
+from isoshare.storage.store import Store
 from tests.chaos.nodes import NODES, OTHER_TORCH
 from tests.postgresql import Server
 from tests.processes import PROGRAM, ray_workers

@@ -1,0 +1,185 @@
+"""Measure a plan by inheritance: start from the trained unshared network in place of fresh weights.
+
+The unshared network is trained once for a search (or comes from the user's own file); a plan takes
+its weights over by projection and is fine-tuned for a few epochs, or none.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoshare.evaluators.data.data_cache import checkpoint_folder
+from isoshare.evaluators.evaluator import Measured, Split, TrainingEvaluator
+from isoshare.evaluators.training.batches import device
+from isoshare.evaluators.training.checkpoints import Checkpoint
+from isoshare.evaluators.training.trainer import Report, TrainingSettings, train
+from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
+from isoshare.space.plan import SharingPlan
+from isoshare.space.weights import WeightsError
+
+FINE_TUNING_RATE = 0.2
+"""The peak of the learning rate in fine-tuning, as a part of that in training from scratch."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights of the unshared network and how much its loss depends on each kernel."""
+
+    state: dict[str, Tensor]
+    importance: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class InheritingEvaluator(TrainingEvaluator):
+    """Projection of a trained network, then ``settings.epochs`` of fine-tuning.
+
+    pretrain_epochs: how long the unshared network is trained; weights: a file with its weights
+    instead, a ``state_dict`` as written by ``torch.save`` or safetensors.
+    """
+
+    pretrain_epochs: int = 30
+    weights: str | None = None
+
+    def __call__(
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
+    ) -> Iterator[list[Measured]]:
+        """Fine-tune once for each seed: seeds differ in the order of the images alone.
+
+        Without fine-tuning all seeds are the same, and one measurement stands for all of them.
+        """
+        if self.settings.epochs:
+            yield from super().__call__(plan, seeds, split, rungs)
+            return
+        for batch in super().__call__(plan, seeds[:1], split):
+            first = batch[0]
+            yield [replace(first, seed=seed) for seed in seeds]
+
+    def prepare(self, report: Report | None = None) -> None:
+        """Train the unshared network, or read it, so that it travels with the evaluator.
+
+        Raises WeightsError or EvaluationError.
+        """
+        self.__dict__["trained"] = self._obtain(report)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The unshared network; trained now if ``prepare`` was not called."""
+        return self._obtain(None)
+
+    @property
+    def training_settings(self) -> TrainingSettings:
+        """Fine-tuning is shorter and gentler than training from scratch."""
+        rate = self.settings.learning_rate * FINE_TUNING_RATE
+        return replace(self.settings, learning_rate=rate)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """How the unshared network came to its weights."""
+        return {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
+
+    def network(self, plan: SharingPlan, seed: int) -> nn.Module:
+        """The network of ``plan`` with the weights it inherits.
+
+        It is made once for all seeds, unless something in it is left to chance.
+        """
+        kept: tuple[str, nn.Module] | None = self.__dict__.get(LAST)
+        if kept is not None and kept[0] == plan.fingerprint:
+            return copy.deepcopy(kept[1])
+        network = self._inherited(plan, seed)
+        if not is_left_to_chance(network):
+            self.__dict__[LAST] = plan.fingerprint, copy.deepcopy(network)
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__getstate__().items() if key != LAST}
+
+    def _inherited(self, plan: SharingPlan, seed: int) -> nn.Module:
+        source = self._backbone()
+        source.load_state_dict(self.trained.state)
+        with torch.random.fork_rng():  # for generators that stay random
+            torch.manual_seed(seed)
+            network, _ = inherit(source.eval(), plan, self.trained.importance)
+        self._check_size(network, source, plan)
+        network.to(device())
+        calibrate(network, self.train_batches)
+        return network
+
+    def _backbone(self) -> nn.Module:
+        return super().network(SharingPlan(), PRETRAINING_SEED).cpu()
+
+    def _obtain(self, report: Report | None) -> Trained:
+        return self._read(Path(self.weights)) if self.weights else self._pretrain(report)
+
+    def _pretrain(self, report: Report | None) -> Trained:
+        settings = replace(self.settings, epochs=self.pretrain_epochs)
+        folder = checkpoint_folder("unshared")
+        name = self.file_name(SharingPlan(), [PRETRAINING_SEED], settings)
+        done = Checkpoint(folder and folder / f"trained-{name}")
+        if (kept := done.load()) is not None:
+            return Trained(**kept)
+        network = super().network(SharingPlan(), PRETRAINING_SEED)
+        under_way = folder and folder / name
+        train(
+            [network],
+            self.train_batches,
+            settings,
+            [PRETRAINING_SEED],
+            report=report,
+            checkpoint=under_way,
+        )
+        found = self._trained(network)
+        done.save(vars(found))
+        Checkpoint(under_way).remove()
+        return found
+
+    def _read(self, path: Path) -> Trained:
+        network = self._backbone()
+        try:
+            state = read_weights(path)
+            network.load_state_dict(state)
+        except Exception as error:  # torch raises whatever the bytes of a file lead it to
+            reason = " ".join(str(error).split())[:300]
+            raise WeightsError(
+                f"{path} has no weights for backbone {self.backbone!r}: {reason}; it must "
+                "be a state_dict, as torch.save or safetensors write it"
+            ) from error
+        return self._trained(network.to(device()))
+
+    def _trained(self, network: nn.Module) -> Trained:
+        importance = fisher(network.eval(), self.train_batches)
+        state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+        return Trained(state, {name: tensor.cpu() for name, tensor in importance.items()})
+
+
+PRETRAINING_SEED = 0
+
+
+LAST = "last network"
+"""Where an evaluator keeps the network that it has projected last."""
+
+
+def is_left_to_chance(network: nn.Module) -> bool:
+    """Whether an inherited network depends on its seed: all that is trained has been projected,
+    what is frozen is as it was drawn (or as the trained network had it, which does no harm).
+    """
+    return not all(tensor.requires_grad for tensor in network.parameters())
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """A ``state_dict`` from a file; nothing in it is executed."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}")
+    return found

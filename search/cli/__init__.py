@@ -1,0 +1,1 @@
+"""The command line: options, completion, progress, and what is printed."""

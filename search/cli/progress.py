@@ -1,0 +1,178 @@
+"""Show a running search: one live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from isoshare.search.jobs import Progress
+from isoshare.search.results.describe import counted
+from isoshare.storage.records import StudyRecord
+
+
+def headline(study: StudyRecord, trials: int) -> str:
+    """What is searched, in the markup of rich."""
+    config = study.config
+    return (
+        f"study [bold]{study.name}[/]: {int(study.context['plans']):,} plans of "
+        f"{config['backbone']} on {escape(config['dataset'])}, {counted(trials, 'trial')} of "
+        f"{counted(config['epochs'], 'epoch')} and {counted(config['replicates'], 'seed')}"
+    )
+
+
+class View(Protocol):
+    """What shows a running search."""
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed."""
+
+
+@contextmanager
+def open_view(console: Console) -> Iterator[View]:
+    """The view that fits the console; it is closed at the end, whatever happens."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            yield LiveView(bar)
+    else:
+        yield PlainView(console)
+
+
+@contextmanager
+def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """Shows the epochs of one training: a bar on a terminal, a line for each epoch elsewhere."""
+    if not console.is_terminal:
+        yield lambda epoch, epochs, values: console.print(
+            f"epoch {epoch}/{epochs}, {_first(values)}", highlight=False
+        )
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("epoch {task.completed}/{task.total}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[value]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, value="")
+
+        def report(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
+            bar.update(task, completed=epoch, total=epochs, value=_first(values))
+
+        yield report
+
+
+def _first(values: Mapping[str, float]) -> str:
+    """The first of the values of an epoch, with its name."""
+    name, value = next(iter(values.items()))
+    return f"{name} {value:.4f}"
+
+
+class Clock:
+    """Estimates the end from what this run has done so far."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._at_start: int | None = None
+
+    def left(self, progress: Progress) -> str:
+        """The time left as ``1:05``, or ``?`` while nothing is done yet."""
+        done = _done(progress) + progress.tests_done
+        if self._at_start is None:
+            self._at_start = done
+        here = done - self._at_start
+        if not here:
+            return "?"
+        tests = progress.tests or len(progress.front.members)
+        pace = (time.monotonic() - self._started) / here
+        seconds = round(pace * max(0, progress.budget + tests - done))
+        return f"{seconds // 60}:{seconds % 60:02}"
+
+
+class LiveView:
+    """A bar over the budget with what is worth knowing beside it."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._clock = Clock()
+        self._task = bar.add_task("starting workers", total=None, count="", facts="")
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed."""
+        testing = progress.tests > 0
+        facts = "  ".join([*_facts(progress), f"{self._clock.left(progress)} left"])
+        done, total = _done(progress), progress.budget
+        if testing:
+            done, total = progress.tests_done, progress.tests
+        self._bar.update(
+            self._task,
+            description="testing the front" if testing else "searching",
+            completed=done,
+            total=total,
+            count=f"{done}/{total}",
+            facts=facts,
+        )
+
+
+class PlainView:
+    """One line for each trial that ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._clock = Clock()
+        self._seen: tuple[int, int] | None = None
+        self._shown: tuple[int, int] | None = None
+
+    def update(self, progress: Progress) -> None:
+        """Something has changed; what has ended is shown one change later, when others run."""
+        left = self._clock.left(progress)
+        state = (_done(progress), progress.tests_done)
+        if self._seen is None:
+            self._shown = state
+        if state != self._seen or state == self._shown:
+            self._seen = state
+            return
+        self._shown = state
+        if progress.tests_done:
+            text = f"tested {progress.tests_done}/{progress.tests} of the front, {left} left"
+        else:
+            facts = ", ".join(_facts(progress))
+            text = f"trials {state[0]}/{progress.budget}, {facts}, {left} left"
+        self._console.print(text, highlight=False)
+
+
+def _done(progress: Progress) -> int:
+    """How much of the budget has been measured."""
+    return progress.finished + progress.failed + progress.stopped + progress.repeats
+
+
+def _facts(progress: Progress) -> list[str]:
+    """What is worth knowing beside how far the search is."""
+    some = {"stopped early": progress.stopped, "repeats": progress.repeats}
+    gain = [] if progress.remaining is None else [f"at most {progress.remaining:.1%} to gain"]
+    return [
+        f"{progress.running} running",
+        f"{progress.failed} failed",
+        *(f"{count} {name}" for name, count in some.items() if count),
+        f"front {len(progress.front.members)}",
+        f"hypervolume {progress.front.hypervolume:,.5g}",
+        *gain,
+    ]
+
+
+def _bar(console: Console) -> Bar:
+    return Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        transient=True,
+    )

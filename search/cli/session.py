@@ -1,0 +1,144 @@
+"""What launch, resume and train do on a terminal: run, show how far it is, say what is next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoshare.search.cli.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    fail,
+    open_console,
+    print_json,
+    program,
+    warn,
+    with_epochs,
+    with_spinner,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from isoshare.evaluators.evaluator import Evaluator
+    from isoshare.search.engine import Engine
+    from isoshare.search.results.study_results import Results
+    from isoshare.search.workflows.prepared import Prepared
+    from isoshare.search.workflows.train import FullTraining
+    from isoshare.space.plan import PlanFile
+    from isoshare.storage.store import Store
+
+
+def search_on_terminal(prepared: Prepared, store: Store) -> int:
+    """Run a prepared search to its end and show what it found; returns the exit code."""
+    from isoshare.search.cli.progress import headline, open_view
+    from isoshare.search.jobs import DriverError
+    from isoshare.search.results.study_results import load_results
+    from isoshare.search.results.summary import trust
+    from isoshare.storage.database import WriteError
+
+    config, name, console = prepared.config, prepared.study.name, open_console()
+    resume = f"{program()} resume {name}{trust(config.backbone)}"
+    for warning in prepared.warnings:
+        warn(warning)
+    with ExitStack() as stack:
+        # A new study is stored when nothing can be wrong any more, an old one may be at its end.
+        engine = None if prepared.is_new else _begin(prepared, store, stack)
+        run = None if engine is not None and engine.done else _driver(prepared, stack)
+        engine = engine or _begin(prepared, store, stack)
+        console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
+        view = stack.enter_context(open_view(console))
+        engine.on_change = lambda: view.update(engine.progress())
+        try:
+            if run is not None:
+                run(engine, prepared.measure, config.workers)
+        except (DriverError, WriteError) as error:
+            fail(f"{error}; go on with: {resume}", FAILED)
+    if not engine.done:
+        fail(f"interrupted; go on with: {resume}", INTERRUPTED)
+    return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
+
+
+def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:
+    """The engine of a study that this process now runs."""
+    from isoshare.search.drivers.heartbeat import heartbeat, waits_told
+    from isoshare.search.workflows.launch import start
+
+    engine = start(prepared, store)
+    stack.enter_context(heartbeat(store, prepared.study.name))
+    stack.enter_context(waits_told(store, warn))
+    return engine
+
+
+def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator, int], object]:
+    """What runs the jobs of an engine, ready to be called."""
+    from isoshare.search.drivers.simulated import run_simulated
+
+    config = prepared.config
+    _warm_up(prepared)
+    if config.driver != "ray":
+        return run_simulated
+    from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+    from isoshare.search.drivers.runtime_env import code_for
+
+    share = (config.cpus_per_trial, config.gpus_per_trial)
+    code = code_for(config.backbone) if config.ray_address else ()
+    cluster = ray_cluster(config.workers, config.ray_address, *share, code)
+    taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+    return partial(run_on_ray, share=taken, warn=warn)
+
+
+def _warm_up(prepared: Prepared) -> None:
+    """What the evaluator needs once for a search, with a bar over its epochs."""
+    if prepared.prepare is not None:
+        with_epochs(prepared.prepare, "the unshared network cannot be trained: {}")
+
+
+def train_on_terminal(
+    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
+) -> int:
+    """Train a plan with a bar over its epochs; returns the exit code."""
+    from isoshare.search.results.tables import trained_view
+
+    def prepare() -> FullTraining:
+        from isoshare.search.workflows.train import prepare_training
+
+        return prepare_training(plan, output, init, given)
+
+    training = with_spinner("preparing", prepare)
+    for warning in training.warnings:
+        warn(warning)
+    from isoshare.search.workflows.train import run_training
+
+    try:
+        done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    if as_json:
+        print_json(done)
+    else:
+        open_console().print(trained_view(done), highlight=False)
+    return DONE
+
+
+def _show(results: Results, folder: Path) -> int:
+    """The front as table, picture and plan, and what to type next."""
+    from isoshare.search.results.summary import next_commands, why_empty, write_results
+    from isoshare.search.results.tables import front_table
+
+    if not results.front.members:
+        fail(why_empty(results), FAILED)
+    writing(folder, partial(write_results, results))
+    console = open_console()
+    console.print(front_table(results))
+    console.print(
+        f"picture  {folder / 'front.html'}\nplan     {folder / 'plan.json'} (the knee ◆)\n\nnext",
+        *(f"  {program()} {command}" for command in next_commands(results, folder)),
+        sep="\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return DONE

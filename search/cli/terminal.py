@@ -1,0 +1,109 @@
+"""How the command line talks: on a terminal, into a pipe, and when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from isoshare.space.errors import IsoshareError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from isoshare.evaluators.training.trainer import Report
+
+T = TypeVar("T")
+
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+SOURCE = "run_search.py"
+
+
+def open_console(stderr: bool = False) -> Console:
+    """Where people read."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() else 140  # a pipe has no width: do not break lines for it
+    return Console(width=wide, stderr=stderr)
+
+
+def with_spinner(text: str, work: Callable[[], Any]) -> Any:
+    """Importing torch and reading data takes seconds: say so on a terminal."""
+    console = open_console()
+    if not console.is_terminal:
+        return work()
+    with console.status(text):
+        return work()
+
+
+def with_epochs(work: Callable[[Report], T], failed: str) -> T:
+    """Training takes long: a bar over its epochs. A training that fails ends the program.
+
+    failed: what to say then; ``{}`` is the reason.
+    """
+    from isoshare.evaluators.training.trainer import EvaluationError
+    from isoshare.search.cli.progress import open_epochs
+
+    try:
+        with open_epochs(open_console(stderr=True)) as report:
+            return work(report)
+    except EvaluationError as error:
+        fail(failed.format(error), FAILED)
+
+
+def print_json(document: Any) -> None:
+    """What another program reads."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def warn(sentence: str) -> None:
+    """Say what the user should know, beside what is piped."""
+    sys.stderr.write(f"warning: {sentence}\n")
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the program with one sentence."""
+    sys.stderr.write(f"error: {as_called(message)}\n")
+    raise SystemExit(code)
+
+
+def usage_message(error: Any) -> str:
+    """What Typer found wrong with the command line, with the option it is about."""
+    from pydantic import ValidationError
+
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        message += f", got {cause.errors()[0]['input']!r}"
+    return " ".join(message.split())
+
+
+def writing(path: Path, write: Callable[[Path], T]) -> T:
+    """Write a file; a path that cannot be written is a wrong request. Raises IsoshareError."""
+    try:
+        return write(path)
+    except OSError as error:
+        raise IsoshareError(f"cannot write {path}: {error.strerror}") from error
+
+
+def program() -> str:
+    """How this program was called, so that the commands it suggests can be typed as they are."""
+    if not _from_source():
+        return Path(sys.argv[0]).name
+    python = Path(sys.executable)
+    local = python.is_relative_to(Path.cwd())
+    return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
+
+
+def as_called(text: str) -> str:
+    """``text``, in which this program is called run_search.py, for users who call it otherwise."""
+    return text if _from_source() else text.replace(SOURCE, program())
+
+
+def _from_source() -> bool:
+    return Path(sys.argv[0]).name == SOURCE

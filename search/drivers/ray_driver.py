@@ -1,0 +1,258 @@
+"""Run jobs on Ray Tune workers, on one machine or a cluster. Only here and in ray_worker.py is Ray.
+
+Each Tune trial is a *worker* that lives as long as the search and is handed one job after another:
+a job costs a message, not a process. (One Tune trial a plan costs a process start each, or with
+``reuse_actors`` loses a worker for good when one dies while trials are short: its replacement is
+taken away as soon as another worker is free.) Tune places the workers, starts a dead one again,
+and brings the results to the driver; which plan is next only the engine decides.
+
+The jobs go to a worker as a call on its actor, before Tune's own call to train: calls of one
+caller run in order. A worker that cannot measure on its node says so before it is given any.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_PRINT_ALL_TRIAL_ERRORS="0",
+    RAY_AIR_NEW_OUTPUT="0",
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    TUNE_MAX_PENDING_TRIALS_PG="10000",  # else workers start one after another
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+)
+if "ray" not in sys.modules:  # Ray reads it when it is imported
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.experiment import Trial
+
+from isoshare.evaluators.evaluator import Evaluator
+from isoshare.search.drivers.interrupt import Interruption, interruption
+from isoshare.search.drivers.ray_worker import Worker, WorkerPool
+from isoshare.search.drivers.resources import Share, has_room, share_of
+from isoshare.search.drivers.versions import versions
+from isoshare.search.engine import Engine
+from isoshare.search.jobs import DriverError, Job
+from isoshare.space.errors import IsoshareError
+
+CLIENT = "ray://"
+DEATHS_IN_A_ROW = 20
+"""So many dead workers without a single result between them, and the search stops."""
+
+Warn = Callable[[str], object]
+"""Takes a sentence for the user."""
+
+
+class JobDispatcher(tune.Callback):
+    """Carries jobs from the engine to the workers and their results back, in the driver."""
+
+    def __init__(
+        self, engine: Engine, crew: WorkerPool, share: Share, warn: Warn, asked: Interruption
+    ) -> None:
+        self._engine, self._crew, self._share, self._warn = engine, crew, share, warn
+        self._interruption = asked
+        self._jobs: dict[str, Job] = {}
+        self._again: deque[Job] = deque()
+        self._deaths = 0
+        self._useless: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """What has come in is told. Tune itself, when interrupted, would wait up to five seconds
+        for workers in the middle of an epoch; what they have done is in their checkpoints.
+        """
+        self._interruption.check()
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A worker died; Tune will start it again, and whoever is free takes its job."""
+        self._deaths += 1
+        self._crew.refusing.discard(trial.trial_id)
+        lost = self._jobs.pop(trial.trial_id, None)
+        if lost and (job := self._engine.lost(lost.number)):
+            self._again.append(job)
+        if self._deaths >= DEATHS_IN_A_ROW:
+            raise DriverError(
+                f"{self._deaths} workers died one after another without a result: "
+                "is there enough memory for them?"
+            )
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """A worker has something to tell, or nothing to do."""
+        if result.get("done"):
+            return
+        if "refused" in result:
+            self._refused(trial, result["node"], f"{result['name']}: {result['refused']}")
+        elif "error" in result:
+            self._engine.fail(result["number"], result["error"])
+            self._assign(trial)
+        elif result.get("idle"):
+            self._assign(trial)
+        else:
+            self._deaths = 0
+            if self._engine.tell(result["number"], result["measured"]):
+                self._assign(trial)
+
+    def _assign(self, trial: Trial) -> None:
+        """Hand over a job that was lost, or else the engine's next one."""
+        self._jobs.pop(trial.trial_id, None)
+        if self._crew.spares_one():
+            self._tell(trial, None, stop=True)
+            return
+        job = self._again.popleft() if self._again else self._engine.ask()
+        if job is not None:
+            self._jobs[trial.trial_id] = job
+        self._tell(trial, job, stop=job is None and self._engine.done)
+
+    def _tell(self, trial: Trial, job: Job | None, stop: bool) -> None:
+        actor = trial.temporary_state.ray_actor
+        assert actor is not None, "Tune calls back for a trial only while its actor is up"
+        actor.assign.remote(job, stop)
+
+    def _refused(self, trial: Trial, node: str, sentence: str) -> None:
+        """A worker cannot measure where it is: it stays there, and another one is started."""
+        self._crew.refusing.add(trial.trial_id)
+        self._tell(trial, None, stop=self._engine.done)
+        if node not in self._useless:
+            self._useless[node] = sentence
+            self._warn(f"no training on node {sentence}")
+        with_room = {
+            node["NodeID"]
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"] and has_room(node["Resources"], self._share)
+        }
+        if with_room <= set(self._useless):
+            raise DriverError(f"no node of the cluster can train, as {sentence}")
+
+
+@contextmanager
+def ray_cluster(
+    workers: int,
+    address: str | None = None,
+    cpus: float = 1,
+    gpus: float | None = None,
+    code: Sequence[Path] = (),
+) -> Iterator[Share]:
+    """Ray for as long as the context lasts: this machine, or the cluster at ``address``.
+
+    cpus and gpus: of one worker; gpus None: an even share of what is there. code: packages and
+    modules that the nodes of the cluster get. Gives what one worker takes.
+    Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
+    """
+    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    if address:
+        _join(address, {"py_modules": [*map(str, code)]}, quiet)
+    else:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on loopback only
+        ray.init(
+            address="local", num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet
+        )
+    # A machine that is shut down says so by SIGTERM, which Ray takes for itself: take it as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for name in ("ray.tune", "ray.air", "ray"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield share_of(workers, cpus, gpus, there)
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str, environment: dict[str, Any], options: dict[str, Any]) -> None:
+    """Join a cluster; its nodes get the ``environment``. Raises IsoshareError."""
+    if address.startswith(CLIENT):
+        raise IsoshareError(
+            f"cannot search through Ray's client, as {address!r} asks: start the search on a "
+            "machine of the cluster, with --ray-address host:port"
+        )
+    host, colon, port = address.rpartition(":")
+    try:
+        if colon and port.isdigit():  # where nobody listens Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()
+        ray.init(address=address, runtime_env=environment, **options)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise IsoshareError(
+            f"cannot join the Ray cluster at {address!r}: {reason}; check --ray-address"
+        ) from error
+
+
+def run_on_ray(
+    engine: Engine,
+    measure: Evaluator,
+    workers: int,
+    share: Share | None = None,
+    warn: Warn = print,
+) -> None:
+    """Run jobs until the engine has none left, or until Ctrl-C: then ``engine.done`` is False.
+
+    workers: processes; on a cluster those that find no room wait for it. share: what each takes, as
+    ``ray_cluster`` says; one CPU if it is left out. warn: is told of nodes where nothing can be
+    measured.
+    Raises DriverError when the workers keep dying, or none can measure. Needs ``ray_cluster``
+    around it.
+    """
+    share = share or {"CPU": 1}
+    crew = WorkerPool(engine, workers)
+    trainable = tune.with_parameters(
+        Worker,
+        measure=[ray.put(measure)],
+        threads=max(1, int(share["CPU"])),
+        versions=versions(),
+    )
+    with tempfile.TemporaryDirectory(prefix="isoshare-") as folder, interruption() as asked:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, share),
+            tune_config=tune.TuneConfig(search_alg=crew, num_samples=-1),
+            run_config=tune.RunConfig(
+                name="workers",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[JobDispatcher(engine, crew, share, warn, asked)],
+                failure_config=tune.FailureConfig(max_failures=-1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            raise _cause(error) from error
+
+
+def _cause(error: BaseException) -> Exception:
+    """The error of ours that Tune wrapped, or one that says what Tune said."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, IsoshareError | DriverError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return DriverError(f"Ray Tune gave up: {error}")

@@ -1,0 +1,36 @@
+"""The code that travels to the workers of a cluster: ours, and a backbone of the user's own."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+
+import isoshare
+from isoshare.space.backbones import is_own
+
+INSTALLED = ("site-packages", "dist-packages")
+
+
+def code_for(backbone: str) -> list[Path]:
+    """Packages and modules that a worker imports: ours, the backbone's, and what that one, which
+    has been built here, has imported from beside itself. What is installed does not travel.
+    """
+    ours = [Path(isoshare.__file__).resolve().parent]
+    if not is_own(backbone):
+        return ours
+    place = _place(find_spec(backbone.partition(":")[0].partition(".")[0]))
+    if place is None or set(INSTALLED) & set(place.parts):
+        return ours
+    loaded = [module.__spec__ for name, module in sys.modules.items() if "." not in name]
+    beside = {found for found in map(_place, loaded) if found and found.parent == place.parent}
+    return [*ours, *sorted({*beside, place} - set(ours))]
+
+
+def _place(spec: ModuleSpec | None) -> Path | None:
+    """The folder of a package or the file of a module; None where there is neither."""
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve()
+    file = spec.origin if spec is not None else None
+    return Path(file).resolve() if file and file.endswith(".py") else None

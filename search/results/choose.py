@@ -1,0 +1,129 @@
+"""Take a plan out of a study: choose a trial, write its plan file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from isoshare.search.pareto import Front, knee
+from isoshare.search.results.study_results import Results
+from isoshare.space.errors import IsoshareError
+from isoshare.space.plan import PlanFile
+from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+
+Best = Literal["knee", "accuracy", "smallest"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which trial a user means: a number, or what ``choose`` takes."""
+
+    best: Best | None = None
+    max_parameters: int | None = None
+    min_accuracy: float | None = None
+    trial: int | None = None
+
+
+def chosen(results: Results, choice: Choice) -> TrialRecord:
+    """The trial of a choice. Raises IsoshareError."""
+    if choice.trial is not None:
+        return trial_by_number(results, choice.trial)
+    return choose(results.front, choice.best, choice.max_parameters, choice.min_accuracy)
+
+
+def choose(
+    front: Front,
+    best: Best | None = None,
+    max_parameters: int | None = None,
+    min_accuracy: float | None = None,
+) -> TrialRecord:
+    """The trial on the front that the user means.
+
+    Within a parameter limit the most accurate one, above an accuracy the smallest one, else the
+    knee, unless ``best`` says otherwise. Raises IsoshareError if no trial on the front fits.
+    """
+    members = [
+        trial
+        for trial in front.members
+        if (max_parameters is None or _need(trial, "parameters") <= max_parameters)
+        and (min_accuracy is None or _need(trial, "accuracy") >= min_accuracy)
+    ]
+    if not members and front.members:
+        raise IsoshareError(_nothing_fits(front, max_parameters, min_accuracy))
+    if best is None:
+        best = "accuracy" if max_parameters else "smallest" if min_accuracy else "knee"
+    if not members or best == "knee":
+        return knee(replace(front, members=tuple(members)))
+    if best == "accuracy":
+        return max(members, key=lambda trial: _need(trial, "accuracy"))
+    return min(members, key=lambda trial: _need(trial, "parameters"))
+
+
+def trial_by_number(results: Results, number: int) -> TrialRecord:
+    """Any finished trial. Raises IsoshareError."""
+    if any(one.number == number for one in results.compared):
+        return results.load([number])[0]
+    raise IsoshareError(
+        f"trial {number} is not among the {len(results.compared)} finished trials of this study: "
+        "'run_search.py pareto STUDY' lists those on the front"
+    )
+
+
+def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
+    """All that is needed to apply the plan of a trial and to know where it comes from."""
+    sites = sites_of(study)
+    return PlanFile.of(
+        trial.plan,
+        order=[site.name for site in sites],
+        backbone=study.context["backbone"],
+        parameters={
+            "unshared": study.context["unshared"],
+            "shared": trial.value("parameters"),
+        },
+        measured=_measured(trial),
+        provenance={
+            "study": study.name,
+            "trial": trial.number,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": study.context["versions"],
+            "dataset": study.context["dataset"],
+            "fingerprint": trial.plan.fingerprint,
+            "config": study.config,
+            "conditions": trial.measurements[0].conditions if trial.measurements else {},
+        },
+    )
+
+
+def _measured(trial: TrialRecord) -> list[dict[str, Any]]:
+    return [
+        {
+            "objective": objective,
+            "value": value,
+            "split": m.split,
+            "fidelity": m.fidelity,
+            "seed": m.seed,
+        }
+        for m in sorted(trial.measurements, key=lambda m: (m.split != "validation", m.seed))
+        for objective, value in m.values.items()
+    ]
+
+
+def _need(trial: TrialRecord, objective: str) -> float:
+    value = trial.value(objective)
+    if value is None:
+        raise IsoshareError(
+            f"this study did not search for {objective}, so a plan cannot be chosen by it: "
+            "use --best knee or --trial N"
+        )
+    return value
+
+
+def _nothing_fits(front: Front, most: int | None, least: float | None) -> str:
+    wanted = [f"at most {most:,} parameters"] if most is not None else []
+    wanted += [f"at least {least} accuracy"] if least is not None else []
+    has = [
+        f"{min(_need(t, 'parameters') for t in front.members):,.0f} parameters or more",
+        f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less",
+    ]
+    return f"no plan on the front has {' and '.join(wanted)}: they have {' and '.join(has)}"

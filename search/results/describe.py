@@ -1,0 +1,90 @@
+"""Plans and numbers in words, for tables, hover texts and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.sites import Site, describe_signature, isomorphic_groups
+from isoshare.storage.records import Split, TrialRecord
+
+
+def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
+    """Who shares what: ``1 kernel for 6 sites 16→16 3x3, 1 basis S8U1 for 4 of 5 sites 8→8 3x3``.
+
+    A group that does not share is left out; a network-wide bank comes first.
+    """
+    parts = [
+        f"{brief(bank)} for {counted(len(bank.sites), 'site')}" for bank in _network_wide(plan)
+    ]
+    for group, kind, kernels, shared in _shared_groups(plan, sites):
+        if kind == "kernel":
+            parts.append(f"{counted(kernels, kind)} for {len(group)} sites {_shape(group[0])}")
+        else:
+            private = len(group) - shared
+            several = f"{shared} of {len(group)}" if private else f"{shared}"
+            banks = kernels - private
+            parts.append(f"{banks} {kind} for {several} sites {_shape(group[0])}")
+    return ", ".join(parts) or "unshared"
+
+
+def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
+    """The same for a table, kernels/sites: ``16→16 3x3 1/6 · 32→32 3x3 basis S8U1 2/5``."""
+    parts = [f"{brief(bank)} {len(bank.sites)} sites" for bank in _network_wide(plan)]
+    parts += [
+        f"{_shape(group[0])} {'' if kind == 'kernel' else f'{kind} '}{kernels}/{len(group)}"
+        for group, kind, kernels, _ in _shared_groups(plan, sites)
+    ]
+    return " · ".join(parts) or "unshared"
+
+
+def brief(bank: Bank) -> str:
+    """The method of a bank and its options: ``basis S8U1``."""
+    return METHODS[bank.method].brief.format(**bank.options)
+
+
+def _network_wide(plan: SharingPlan) -> list[Bank]:
+    return [bank for bank in plan.banks if METHODS[bank.method].network_wide]
+
+
+def _shared_groups(
+    plan: SharingPlan, sites: Sequence[Site]
+) -> list[tuple[tuple[Site, ...], str, int, int]]:
+    """The isomorphic groups with banks of their own: sites, brief method, kernels, shared sites.
+
+    A bank counts as one kernel, and so does each site that stays private.
+    """
+    found = []
+    for group in isomorphic_groups(sites):
+        names = {site.name for site in group}
+        banks = [
+            bank
+            for bank in plan.banks
+            if names.issuperset(bank.sites) and not METHODS[bank.method].network_wide
+        ]
+        if banks:
+            shared = sum(len(bank.sites) for bank in banks)
+            kinds = " and ".join(dict.fromkeys(brief(bank) for bank in banks))
+            found.append((group, kinds, len(banks) + len(group) - shared, shared))
+    return found
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 kernel``, ``2 kernels``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def with_error(trial: TrialRecord, objective: str, split: Split = "validation") -> str:
+    """A value with its standard error where it has one: ``0.934 ± 0.004``, ``1,396``, ``-``."""
+    value = trial.value(objective, split)
+    error = trial.error_bar(objective, split)
+    if value is None:
+        return "-"
+    if float(value).is_integer() and error is None:
+        return f"{int(value):,}"
+    return f"{value:.4g}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def _shape(site: Site) -> str:
+    return describe_signature(site.signature)

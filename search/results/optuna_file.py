@@ -1,0 +1,99 @@
+"""A study as a file of Optuna's, for optuna-dashboard and Optuna's own analyses.
+
+It is a copy to look at: the search itself neither reads nor needs it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from isoshare.search.constraints import measured_limits
+from isoshare.search.pareto import axes_of, values_of
+from isoshare.search.results.describe import plan_in_words
+from isoshare.search.results.study_results import Results
+from isoshare.space.files import atomic_write
+from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+
+STATES = {
+    "finished": TrialState.COMPLETE,
+    "failed": TrialState.FAIL,
+    "stopped": TrialState.PRUNED,
+    "running": TrialState.RUNNING,
+}
+
+
+def write_optuna(results: Results, path: Path) -> str:
+    """Write all trials of a study, whole or not at all.
+
+    The database is made in memory: what a full disk does to it is then a failure to write a file.
+    """
+    axes = axes_of(results.study)
+    storage = RDBStorage("sqlite:///:memory:")
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=results.study.name,
+            directions=[axis.direction for axis in axes],
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([axis.name for axis in axes])
+            study.add_trials(frozen_trials(results.study, results.trials))
+        with closing(storage.engine.raw_connection()) as connection, atomic_write(path) as half:
+            made: Any = connection.driver_connection
+            half.write_bytes(made.serialize())
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    return f"{len(results.trials)} trials for optuna-dashboard"
+
+
+def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[FrozenTrial]:
+    """Trials in Optuna's words.
+
+    The choices of a parameter are those that occur in the study: all of them only the space of the
+    backbone knows, which is not built to copy a study.
+    """
+    axes, sites, limits = axes_of(study), sites_of(study), measured_limits(study.config)
+    seen: dict[str, set[Any]] = {}
+    for trial in trials:
+        for name, value in trial.proposal["params"].items():
+            seen.setdefault(name, set()).add(value)
+    choices = {name: CategoricalDistribution(sorted(values)) for name, values in seen.items()}
+    frozen = []
+    for trial in trials:
+        values, params = values_of(axes, trial), trial.proposal["params"]
+        unmeasured = trial.state == "finished" and values is None
+        excess = {one.option: one.excess(trial.value(one.objective) or 0.0) for one in limits}
+        frozen.append(
+            optuna.trial.create_trial(
+                state=TrialState.FAIL if unmeasured else STATES[trial.state],
+                values=values,
+                params=params,
+                distributions={name: choices[name] for name in params},
+                user_attrs={"plan": plan_in_words(trial.plan, sites), **_notes(trial)},
+                constraints=None if values is None else excess,
+            )
+        )
+    return frozen
+
+
+def _notes(trial: TrialRecord) -> dict[str, Any]:
+    notes = {
+        "fingerprint": trial.plan.fingerprint,
+        "origin": trial.origin,
+        "seconds": trial.seconds,
+        "seeds": len(trial.samples("accuracy")),
+        "standard error of accuracy": trial.error_bar("accuracy"),
+        "error": trial.error,
+    }
+    return {name: note for name, note in notes.items() if note not in (None, "")}

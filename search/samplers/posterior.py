@@ -1,0 +1,194 @@
+"""The history of a search as numbers, and what the surrogate makes of them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.search.pareto import Axis, pooled_variance, values_by_epoch
+from isoshare.search.samplers.history import History
+from isoshare.search.samplers.plan_features import PlanFeatures
+from isoshare.search.samplers.surrogate import Belief, Surrogate
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.records import TrialRecord
+
+Numbers = NDArray[np.float64]
+
+FITTED_EXACTLY = 200
+"""Up to so many measured plans each new one makes a new fit; beyond, each new percent."""
+MOST_FITTED = 2_000
+"""Of more plans a random choice is fitted: the rest would not change what is believed."""
+PAIRS = 5
+"""Plans measured at a rung and at the end that are needed to tell one from the other."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The plans of a study and what is believed of them.
+
+    measured: with their ``costs`` (logarithms) and ``belief``, larger values are better;
+    pending: those that are being measured.
+    """
+
+    measured: list[SharingPlan]
+    costs: Numbers
+    belief: Belief
+    pending: list[SharingPlan]
+    surrogate: Surrogate | None
+
+
+@dataclass
+class _Sample:
+    """What was measured of one plan: a mean, worth so many seeds; and what it costs.
+
+    values: of each seed, where it was trained to the end;
+    by: the surrogate that made ``believed``, mean and standard deviation, of it.
+    """
+
+    plan: SharingPlan
+    mean: float
+    seeds: float
+    cost: float
+    values: Sequence[float] = ()
+    by: Surrogate | None = None
+    believed: tuple[float, float] = (0.0, 0.0)
+
+
+class Posterior:
+    """Fits the surrogate when there is something new to fit it to."""
+
+    def __init__(self, history: History, measured: Axis, exact: Axis) -> None:
+        self._history = history
+        self._axis = measured
+        self._exact = exact.name
+        self._features = PlanFeatures(history.space)
+        self._fitted: tuple[object, Surrogate] | None = None
+        self._known: dict[int, tuple[TrialRecord, _Sample]] = {}
+
+    def evidence(self) -> Observations:
+        """All that is known now."""
+        trials = self._history.trials.values()
+        samples = self._samples(trials)
+        plans = [sample.plan for sample in samples]
+        means = np.array([sample.mean for sample in samples])
+        counts = np.array([sample.seeds for sample in samples])
+        pending = [trial.plan for trial in trials if trial.state == "running"]
+        if len(samples) < 2:
+            return Observations(plans, np.zeros(len(plans)), Belief(means, means), pending, None)
+        surrogate = self._surrogate(samples, means, counts)
+        costs = np.array([sample.cost for sample in samples])
+        return Observations(plans, costs, self._seen(surrogate, samples), pending, surrogate)
+
+    def of(self, evidence: Observations, plans: Sequence[SharingPlan]) -> tuple[Numbers, Belief]:
+        """Costs of plans that have not been measured, and what is believed of them."""
+        assert evidence.surrogate is not None, "nothing is believed before something is measured"
+        return self._costs(plans), evidence.surrogate.unseen(self._features(plans))
+
+    def draws(
+        self, evidence: Observations, plans: Sequence[SharingPlan], count: int, rng: random.Random
+    ) -> tuple[Numbers, Numbers]:
+        """Costs of the measured plans and of ``plans``, and accuracies that may be true."""
+        assert evidence.surrogate is not None, "nothing is believed before something is measured"
+        numbers = np.random.default_rng(rng.getrandbits(32))
+        belief = evidence.belief
+        noise = numbers.standard_normal((count, len(belief.mean)))
+        costs, known = evidence.costs, belief.mean + belief.deviation * noise
+        if not plans:
+            return costs, known
+        new = evidence.surrogate.draws(self._features(plans), count, numbers)
+        return np.append(costs, self._costs(plans)), np.hstack([known, new])
+
+    def _seen(self, surrogate: Surrogate, samples: Sequence[_Sample]) -> Belief:
+        """What is believed of measured plans; asked anew only where something is new."""
+        new = [sample for sample in samples if sample.by is not surrogate]
+        if new:
+            means = np.array([sample.mean for sample in new])
+            seeds = np.array([sample.seeds for sample in new])
+            belief = surrogate.seen(self._features([one.plan for one in new]), means, seeds)
+            for sample, mean, deviation in zip(new, belief.mean, belief.deviation, strict=True):
+                sample.by, sample.believed = surrogate, (mean, deviation)
+        believed = np.array([sample.believed for sample in samples])
+        return Belief(believed[:, 0], believed[:, 1])
+
+    def _costs(self, plans: Sequence[SharingPlan]) -> Numbers:
+        return np.array([self._cost(plan) for plan in plans])
+
+    def _cost(self, plan: SharingPlan) -> float:
+        exact = OBJECTIVES[self._exact].exact
+        assert exact is not None, "the sampler has checked it"
+        return math.log(exact(self._history.space, plan))
+
+    def _surrogate(self, samples: Sequence[_Sample], means: Numbers, counts: Numbers) -> Surrogate:
+        """Fitted to the first so many plans, so that it is the same after a resume."""
+        first = len(samples)
+        if first > FITTED_EXACTLY:
+            step = max(1, first // 100)
+            first -= first % step
+        key = (first, float(counts[:first].sum()), float(means[:first].sum()))
+        if self._fitted is None or self._fitted[0] != key:
+            chosen = list(range(first))
+            if first > MOST_FITTED:
+                chosen = random.Random(first).sample(chosen, MOST_FITTED)
+            features = self._features([samples[place].plan for place in chosen])
+            known = pooled_variance(sample.values for sample in samples[:first])
+            fitted = Surrogate(
+                features, self._features.weights, means[chosen], counts[chosen], known
+            )
+            self._fitted = (key, fitted)
+        return self._fitted[1]
+
+    def _samples(self, trials: Collection[TrialRecord]) -> list[_Sample]:
+        found = [self._sample(trial) for trial in trials if trial.state == "finished"]
+        early = [trial for trial in trials if trial.state == "stopped"]
+        return found + self._extrapolated(trials, early)
+
+    def _sample(self, trial: TrialRecord) -> _Sample:
+        """Of a finished trial; made once for as long as the trial stays as it is."""
+        known = self._known.get(trial.number)
+        if known is None or known[0] is not trial:
+            values = trial.samples(self._axis.name)
+            mean = -self._axis.sign * fmean(values)
+            sample = _Sample(trial.plan, mean, len(values), self._cost(trial.plan), values)
+            self._known[trial.number] = known = (trial, sample)
+        return known[1]
+
+    def _extrapolated(
+        self, trials: Collection[TrialRecord], early: Sequence[TrialRecord]
+    ) -> list[_Sample]:
+        """What trials that were stopped would have come to, as a part of a seed each."""
+        if not early:
+            return []
+        pairs: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+        for trial in trials:
+            if trial.state == "finished":
+                final = trial.value(self._axis.name)
+                for epoch, value in values_by_epoch(trial, self._axis.name).items():
+                    if final is not None:
+                        pairs[epoch].append((value, final))
+        lines = {epoch: _line(both) for epoch, both in pairs.items() if len(both) >= PAIRS}
+        found = []
+        for trial in early:
+            known = values_by_epoch(trial, self._axis.name)
+            last = max((epoch for epoch in known if epoch in lines), default=None)
+            if last is not None:
+                slope, level, trust = lines[last]
+                mean = -self._axis.sign * (level + slope * known[last])
+                found.append(_Sample(trial.plan, mean, trust, self._cost(trial.plan)))
+        return found
+
+
+def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Slope and level of the final value over the early one, and how much of it that explains."""
+    early, final = np.array(pairs).T
+    spread = float(np.var(early))
+    slope = float(np.mean((early - early.mean()) * (final - final.mean()))) / (spread + 1e-12)
+    explained = slope**2 * spread / (float(np.var(final)) + 1e-12)
+    return slope, float(final.mean() - slope * early.mean()), float(np.clip(explained, 0.01, 1))

@@ -1,0 +1,111 @@
+"""The trials of a running search as they stand, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from isoshare.search.config import SearchConfig
+from isoshare.search.constraints import measured_limits
+from isoshare.search.pareto import (
+    Front,
+    axes_of,
+    comparable,
+    pareto_front,
+    value_at,
+    values_of,
+    with_all_values,
+)
+from isoshare.search.replication import Replication
+from isoshare.search.successive_halving import SuccessiveHalving
+from isoshare.space.plan import SharingPlan
+from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
+
+
+class SearchState:
+    """All trials by number; in memory, it is filled from the store.
+
+    front: of the finished trials; halving and repeats: what they know of the trials.
+    """
+
+    def __init__(self, study: StudyRecord, config: SearchConfig) -> None:
+        self.axes = axes_of(study)
+        self.trials: dict[int, TrialRecord] = {}
+        reference = [comparable(axis, axis.reference) for axis in self.axes]
+        self.halving = SuccessiveHalving(config.rungs, config.reduction_factor, reference)
+        self.repeats = Replication(config.repeats, config.replicates)
+        self._limits = measured_limits(config.document())
+        self._known: set[str] = set()
+        self._states: Counter[TrialState] = Counter()
+        self.front = self._front_of([])
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def fill(self, trials: Sequence[TrialRecord]) -> None:
+        """Take up the trials of an earlier run."""
+        for trial in trials:
+            self.put(trial)
+        self.front = self._front_of(trials)
+
+    def put(self, trial: TrialRecord) -> None:
+        """A trial that is new, or as it is now."""
+        before = self.trials.get(trial.number)
+        if before is not None:
+            self._states[before.state] -= 1
+        self._states[trial.state] += 1
+        self.trials[trial.number] = trial
+        self._known.add(trial.plan.fingerprint)
+        self.repeats.note(trial)
+        self._note_rungs(trial)
+
+    def end(self, trial: TrialRecord) -> None:
+        """A trial has ended, or a finished one was measured again: the front may be another one."""
+        was_finished = self.trials[trial.number].state == "finished"
+        self.put(trial)
+        # Who is off the front comes back only if a member is measured again.
+        if was_finished:
+            self.front = self._front_of(list(self.trials.values()))
+        else:
+            excluded = (self.trials[one.number] for one in self.front.excluded)
+            self.front = self._front_of([*self.front.members, *excluded, trial])
+
+    def is_new(self, plan: SharingPlan) -> bool:
+        """Whether no trial has this plan."""
+        return plan.fingerprint not in self._known
+
+    def count(self, state: TrialState) -> int:
+        """How many trials are in this state."""
+        return self._states[state]
+
+    def values(self, trial: TrialRecord) -> list[float] | None:
+        """The objectives of a finished trial; None if one is missing."""
+        return values_of(self.axes, trial)
+
+    def excess(self, trial: TrialRecord) -> dict[str, float]:
+        """How far a trial is beyond the limits on what was measured of it."""
+        values = {limit: trial.value(limit.objective) for limit in self._limits}
+        return {
+            limit.option: math.inf if value is None else limit.excess(value)
+            for limit, value in values.items()
+        }
+
+    def _note_rungs(self, trial: TrialRecord) -> None:
+        """Let plans be compared at each rung at which a trial has all its values."""
+        for rung in self.halving.rungs:
+            values = [value_at(trial, axis.name, rung) for axis in self.axes]
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                pairs = zip(self.axes, known, strict=True)
+                self.halving.note(trial.number, rung, [comparable(*pair) for pair in pairs])
+
+    def recalled(self) -> int | None:
+        """A stopped trial that shall go on after all."""
+        if not self.count("stopped"):
+            return None
+        stopped = [trial.number for trial in self.trials.values() if trial.state == "stopped"]
+        return self.halving.recalled(stopped)
+
+    def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
+        return pareto_front(self.axes, with_all_values(self.axes, trials), self._limits)

@@ -1,0 +1,50 @@
+"""What needs torch, asked of another process: looking at a backbone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from threading import BoundedSemaphore
+from typing import Any
+
+from isoshare.search.service.errors import Problem
+from isoshare.search.service.launching import command_line
+from isoshare.search.service.processes import PROGRAM
+
+SECONDS = 60
+"""So long may it take."""
+AT_ONCE = BoundedSemaphore(2)
+
+
+def inspect(backbone: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``run_search.py inspect BACKBONE --json`` prints. Raises Problem."""
+    line = [str(PROGRAM), "inspect", *command_line({"backbone_arg": arguments}), "--json"]
+    found: dict[str, Any] = json.loads(_run([*line, "--", backbone]))
+    return found
+
+
+def _run(arguments: Sequence[str]) -> str:
+    if not AT_ONCE.acquire(timeout=SECONDS):
+        raise Problem("too_many_requests", "others are being answered: try again in a minute")
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Problem(
+            "invalid", f"this takes longer than {SECONDS} s: the network is too large"
+        ) from error
+    finally:
+        AT_ONCE.release()
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        said = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
+        raise Problem("invalid", said)
+    return done.stdout

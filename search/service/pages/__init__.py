@@ -1,0 +1,1 @@
+"""The web pages: routes, templates, the login."""

@@ -1,0 +1,106 @@
+"""Draws pages from templates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from isoshare.search.results.describe import brief
+from isoshare.search.service.errors import Problem
+from isoshare.search.service.security import role_of
+
+templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
+
+
+def number(value: float | None) -> str:
+    """``1,396``, ``0.934``; ``–`` for none."""
+    if value is None:
+        return "–"
+    whole = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
+
+
+def with_error(values: dict[str, float], errors: dict[str, float], name: str) -> str:
+    """``0.934 ± 0.004``."""
+    if name in values and name in errors:
+        return f"{values[name]:.3f} ± {errors[name]:.3f}"
+    return number(values.get(name))
+
+
+def plain(value: object) -> str:
+    """An option as on the command line: ``depth=20 width=2``, ``accuracy,parameters``."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={inner}" for key, inner in value.items()) or "–"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "–" if value is None else str(value)
+
+
+def moment(time: datetime) -> str:
+    """A time for people, in UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def when(time: datetime) -> str:
+    """The same where nothing else says that it is UTC."""
+    return f"{moment(time)} UTC"
+
+
+templates.env.filters |= {
+    "number": number,
+    "plain": plain,
+    "moment": moment,
+    "when": when,
+    "words": lambda name: str(name).replace("_", " "),
+    "segment": lambda text: quote(str(text), safe=""),
+}
+# Names of older studies: "/" ends a segment however it is written, dots lead elsewhere.
+templates.env.tests["addressable"] = lambda name: "/" not in name and name not in (".", "..")
+templates.env.globals |= {
+    "with_error": with_error,
+    "brief": brief,
+    "plotly_address": f"/plotly.js?v={version('plotly')}",
+}
+
+
+def render(request: Request, template: str, status: int = 200, /, **values: Any) -> Response:
+    """A page; every one knows who looks at it."""
+    settings = request.app.state.settings
+    known = {"role": role_of(request), "has_tokens": bool(settings.tokens.digests)}
+    return templates.TemplateResponse(request, template, {**known, **values}, status_code=status)
+
+
+def problem_page(request: Request, problem: Problem) -> Response:
+    """An error as a page; who is not logged in is asked to."""
+    if problem.answer.error.code == "not_logged_in":
+        return see("/login?" + urlencode({"next": request.url.path}))
+    answer = render(
+        request,
+        "problem.html",
+        problem.status,
+        error=problem.answer.error,
+        phrase=HTTPStatus(problem.status).phrase,
+    )
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def see(place: str) -> Response:
+    """Send the browser to another page."""
+    return RedirectResponse(place, status_code=303)
+
+
+async def form_values(request: Request) -> dict[str, list[str]]:
+    """The fields of a form that was sent. Raises Problem."""
+    try:
+        return parse_qs((await request.body()).decode(), max_num_fields=200)
+    except ValueError as error:
+        raise Problem("wrong_request", "this is not a form that can be read") from error

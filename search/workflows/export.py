@@ -1,0 +1,183 @@
+"""Write what a study found, or a trained file, in the format that is asked for.
+
+FORMATS, one row each, is read without torch. One more format is a function of a ``Source``, a path
+and ``ExportOptions`` that returns a sentence for the user, and one row here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isoshare.search.results.choose import Choice, chosen, plan_file
+from isoshare.space.errors import IsoshareError
+from isoshare.space.files import atomic_write
+from isoshare.space.plan import PlanFile
+
+if TYPE_CHECKING:
+    from isoshare.search.results.study_results import Results
+    from isoshare.storage.records import TrialRecord
+
+WEIGHTS = ".safetensors"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
+    backbone: one of the user's own that is trusted.
+    """
+
+    bake: bool = False
+    image: str | None = None
+    backbone: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported: a study with the choice of a trial, or a file of trained weights."""
+
+    results: Results | None = None
+    choice: Choice = field(default_factory=Choice)
+    weights: Path | None = None
+
+    @cached_property
+    def trial(self) -> TrialRecord:
+        """The chosen trial of a study. Raises IsoshareError."""
+        assert self.results is not None, "a file has no trials"
+        return chosen(self.results, self.choice)
+
+    @cached_property
+    def plan(self) -> PlanFile:
+        """The plan of the trial, or in the file. Raises IsoshareError."""
+        if self.results is not None:
+            return plan_file(self.results.study, self.trial)
+        from isoshare.space.weights import read_plan
+
+        assert self.weights is not None, "either a study or a file"
+        return read_plan(self.weights)
+
+    @property
+    def words(self) -> str:
+        """``trial 5``, or the name of the file."""
+        return f"trial {self.trial.number}" if self.results else str(self.weights)
+
+
+Writer = Callable[[Source, Path, ExportOptions], str]
+
+
+@dataclass(frozen=True)
+class FormatRow:
+    """One row of FORMATS.
+
+    summary: what the file holds. needs_weights: whether a study's plan has to be trained first.
+    check: raises IsoshareError where the format cannot be written, before anything is trained.
+    """
+
+    write: Writer
+    summary: str
+    needs_weights: bool = False
+    check: Callable[[Source, ExportOptions], object] = lambda *_: None
+
+
+def source_of(target: str, choice: Choice, results: Callable[[], Results]) -> Source:
+    """The source that the user means: a file of weights if there is one, else a study."""
+    if not (target.endswith(WEIGHTS) or Path(target).is_file()):
+        return Source(results=results(), choice=choice)
+    if choice != Choice():
+        raise IsoshareError(
+            f"{target} holds one network, so there is nothing to choose: leave out --best, "
+            "--trial, --max-parameters and --min-accuracy, or name a study"
+        )
+    return Source(weights=Path(target))
+
+
+def write_json(source: Source, path: Path, _: ExportOptions) -> str:
+    """A plan file."""
+    source.plan.save(path)
+    return f"wrote the plan of {source.words} to {path}"
+
+
+def write_safetensors(source: Source, path: Path, _: ExportOptions) -> str:
+    """The file of weights as it is."""
+    assert source.weights is not None, "needs weights"
+    source.plan  # noqa: B018  a file without a plan is refused here
+    if not (path.exists() and path.samefile(source.weights)):
+        with atomic_write(path) as half:
+            shutil.copyfile(source.weights, half)
+    return f"wrote weights and plan to {path}"
+
+
+def write_onnx(source: Source, path: Path, options: ExportOptions) -> str:
+    """The network of a file of weights, built again and exported."""
+    from isoshare.space.exports.onnx_file import save_onnx
+    from isoshare.space.weights import load_network
+
+    assert source.weights is not None, "needs weights"
+    shape = _image(source.plan, options.image)
+    network = load_network(source.weights, options.backbone)
+    difference = save_onnx(network, path, source.plan, shape, options.bake)
+    return (
+        f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, "
+        f"{', '.join(map(str, shape))}), {_scaling(source.plan)} → logits; in onnxruntime "
+        f"they differ from torch by at most {difference:.1e}"
+    )
+
+
+def write_optuna(source: Source, path: Path, _: ExportOptions) -> str:
+    """All trials of a study. Raises IsoshareError for a file or a chosen trial."""
+    from isoshare.search.results import optuna_file
+
+    if source.results is None or source.choice != Choice():
+        raise IsoshareError(
+            "format optuna holds a whole study: name one, and leave out what chooses a plan"
+        )
+    return f"wrote {optuna_file.write_optuna(source.results, path)} to {path}"
+
+
+def _check_onnx(source: Source, options: ExportOptions) -> None:
+    from isoshare.space.exports.onnx_file import check_packages
+
+    check_packages()
+    _image(source.plan, options.image)
+
+
+def _image(plan: PlanFile, given: str | None) -> tuple[int, ...]:
+    """Channels, height and width of an input image: as given, or as the plan's data had it."""
+    if given is not None:
+        sides = given.split("x")
+        if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):
+            raise IsoshareError(
+                f"--image is channels, height and width, like 3x32x32, got {given!r}"
+            )
+        return tuple(int(side) for side in sides)
+    for part in ("input", "dataset"):
+        found = plan.provenance.get(part)
+        if isinstance(found, dict) and "image" in found:
+            return tuple(found["image"])
+    raise IsoshareError(
+        "the plan does not say how large its images are: add --image, like --image 3x32x32"
+    )
+
+
+def _scaling(plan: PlanFile) -> str:
+    """How bytes become what the network takes."""
+    found = plan.provenance.get("input")
+    if not isinstance(found, dict) or "mean" not in found:
+        return "normalised as in training"
+    mean, deviation = (
+        " ".join(f"{value:.6g}" for value in found[key]) for key in ("mean", "deviation")
+    )
+    return f"bytes less {mean}, divided by {deviation}"
+
+
+FORMATS: dict[str, FormatRow] = {
+    "json": FormatRow(write_json, "the plan"),
+    "safetensors": FormatRow(write_safetensors, "trained weights with the plan", True),
+    "onnx": FormatRow(write_onnx, "the trained network as a graph", True, _check_onnx),
+    "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
+}
+"""Name to what is written and how."""

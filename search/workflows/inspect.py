@@ -1,0 +1,93 @@
+"""Look at a backbone, or at what a plan makes of one, before any search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from isoshare.space.apply import apply_plan, count_parameters
+from isoshare.space.backbones import Argument, build_backbone, check_named
+from isoshare.space.errors import PlanError
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import PlanFile
+from isoshare.space.published import PUBLISHED, references
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import describe_signature, find_sites, left_private
+
+
+def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, Any]:
+    """What can be shared in a backbone. Raises BackboneError."""
+    backbone = build_backbone(name, arguments)
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    space = SearchSpace(sites, unshared)
+    everything = SearchSpace(sites, unshared, tuple(METHODS), references(name, sites))
+    return {
+        "backbone": name,
+        "arguments": dict(arguments),
+        "parameters": space.unshared,
+        "fully_shared": space.trainable_parameters(space.fully_shared_plan()),
+        "smallest": space.trainable_parameters(everything.smallest_plan),
+        "groups": [
+            {
+                "signature": {
+                    "kernel_size": list(group[0].kernel_size),
+                    "in_channels": group[0].in_channels,
+                    "out_channels": group[0].out_channels,
+                    "groups": group[0].groups,
+                },
+                "shape": describe_signature(group[0].signature),
+                "sites": [site.name for site in group],
+            }
+            for group in space.groups
+        ],
+        "plans": space.count(),
+        "plans_of_all_methods": everything.count(),
+        "references": {
+            title: space.trainable_parameters(plan) for title, plan in everything.references.items()
+        },
+        "left_private": [
+            {"site": site, "reason": reason} for site, reason in left_private(backbone)
+        ],
+    }
+
+
+def published_plans() -> list[dict[str, Any]]:
+    """The networks and plans of the papers, as they were printed."""
+    return [
+        {
+            "paper": row.paper,
+            "title": row.title,
+            "backbone": row.backbone,
+            "arguments": row.arguments,
+            "classes": row.classes,
+            "unshared": row.unshared,
+            "shared": row.shared,
+        }
+        for row in PUBLISHED
+    ]
+
+
+def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
+    """What a plan file makes of its backbone, built and counted; named: a backbone that is trusted.
+    Raises PlanError or BackboneError.
+    """
+    file = PlanFile.load(path)
+    if file.backbone is None:
+        raise PlanError(
+            f"{path} names no backbone, so its sites cannot be checked: add "
+            '"backbone": {"name": ..., "arguments": {...}}'
+        )
+    check_named(file.backbone.name, named, str(path))
+    backbone = build_backbone(file.backbone.name, file.backbone.arguments)
+    unshared, shared = count_parameters(backbone), count_parameters(apply_plan(backbone, file.plan))
+    order = [site.name for site in find_sites(backbone)]
+    return {
+        "plan": str(path),
+        "fingerprint": file.plan.fingerprint,
+        "backbone": file.backbone.name,
+        "arguments": file.backbone.arguments,
+        "parameters": {"unshared": unshared, "shared": shared},
+        "ratio": shared / unshared,
+        "banks": file.plan.documents(order),
+    }

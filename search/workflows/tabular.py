@@ -1,0 +1,51 @@
+"""Make a search ready that a table of ShareBench answers: no network, no data, no training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isoshare.evaluators.sharebench import Table
+from isoshare.evaluators.tabular import TabularEvaluator
+from isoshare.search.config import SearchConfig
+from isoshare.search.workflows.prepared import Prepared, new_study, study_context
+from isoshare.space.costs import NetworkCosts
+from isoshare.space.errors import IsoshareError
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.records import StudyRecord, recorded_sites, sites_of
+from isoshare.storage.store import Store
+
+
+def prepare_tabular(config: SearchConfig, store: Store) -> Prepared:
+    """A new search. Raises IsoshareError."""
+    table = Table.load(config.table or "")
+    space = table_space(table)
+    context = study_context(config, space, table.conditions["context"]["dataset"])
+    study = new_study(config, store, context)
+    return _prepared(True, config, study, space, table)
+
+
+def prepare_tabular_resume(config: SearchConfig, study: StudyRecord) -> Prepared:
+    """The rest of one. Raises IsoshareError."""
+    table = Table.load(config.table or "")
+    space = table_space(table)
+    if sites_of(study) != space.sites:
+        raise IsoshareError(
+            f"table {config.table!r} is not what study {study.name!r} was started with: launch a "
+            "new study for it"
+        )
+    return _prepared(False, config, study, space, table)
+
+
+def table_space(table: Table) -> SearchSpace:
+    """The space of all plans of a table."""
+    context, config = table.conditions["context"], table.conditions["config"]
+    sites, costs = recorded_sites(context), NetworkCosts.of(context["costs"])
+    return SearchSpace(sites, context["unshared"], config["methods"], costs=costs)
+
+
+def _prepared(
+    is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, table: Table
+) -> Prepared:
+    conditions: dict[str, Any] = {"table": config.table, **table.conditions["context"]["versions"]}
+    measure = TabularEvaluator(table, config.seed)
+    return Prepared(is_new, config, study, space, measure, None, conditions)

@@ -1,0 +1,169 @@
+"""Train the network of a chosen plan fully, and write it to a file: what a search ends in.
+
+All training images are used, those held out for validation in a search included; the test images
+once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from isoshare.evaluators.data.datasets import Dataset, Part, load_dataset
+from isoshare.evaluators.evaluator import TrainingEvaluator
+from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.training.checkpoints import Checkpoint
+from isoshare.evaluators.training.trainer import (
+    Batches,
+    Report,
+    accuracy,
+    train,
+    use_threads,
+    worth_stacking,
+)
+from isoshare.search.config import SearchConfig, make_config
+from isoshare.search.workflows.evaluator import training_settings
+from isoshare.search.workflows.launch import check_output, with_arguments
+from isoshare.space.apply import apply_plan, count_parameters
+from isoshare.space.backbones import build_backbone, check_named
+from isoshare.space.errors import IsoshareError, PlanError
+from isoshare.space.plan import PlanFile
+from isoshare.space.weights import save_weights
+
+__all__ = ["FullTraining", "prepare_training", "run_training"]
+
+Init = Literal["fresh", "inherit"]
+
+EPOCHS = 60
+OF_THE_SEARCH = (
+    *("dataset", "resolution", "channels", "data_folder", "batch_size", "optimizer"),
+    *("learning_rate", "label_smoothing", "augment"),
+)
+"""Options of the search, as its plan file has them, that are the defaults of a full training."""
+
+
+@dataclass(frozen=True)
+class FullTraining:
+    """A checked training: nothing has been trained or written yet."""
+
+    plan: PlanFile
+    config: SearchConfig
+    evaluator: TrainingEvaluator
+    output: Path
+    warnings: tuple[str, ...]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an interrupted training goes on; its name says all that decides the result."""
+        evaluator = self.evaluator
+        name = evaluator.file_name(self.plan.plan, [self.config.seed], evaluator.training_settings)
+        return Path(f"{self.output}.{name}")
+
+
+def prepare_training(
+    plan: Path | PlanFile, output: Path, init: Init, options: Mapping[str, Any]
+) -> FullTraining:
+    """Check everything that can be wrong. Raises IsoshareError.
+
+    options: those of a search that decide how a network is trained; what is not given is as in the
+    search that found the plan, but for the number of epochs.
+    """
+    file = plan if isinstance(plan, PlanFile) else PlanFile.load(plan)
+    if file.backbone is None:
+        name = "the plan" if isinstance(plan, PlanFile) else plan
+        raise PlanError(
+            f"{name} names no backbone, so there is nothing to train: add "
+            '"backbone": {"name": ..., "arguments": {...}}'
+        )
+    if not output.resolve().parent.is_dir():
+        raise IsoshareError(f"cannot write {output}: there is no folder {output.resolve().parent}")
+    named = options.get("backbone")
+    check_named(file.backbone.name, named, "its study" if plan is file else str(plan))
+    backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
+    config = make_config({**_known(file), **options, **backbone})
+    dataset = load_dataset(config.dataset, config.validation, config.data_options)
+    config = with_arguments(config, dataset)
+    evaluator = _evaluator(config, init, _whole(dataset))
+    network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
+    check_output(network, dataset, config.backbone)
+    arguments = {"name": config.backbone, "arguments": config.backbone_arg}
+    document = file.model_dump(by_alias=True, exclude_none=True)
+    file = PlanFile.model_validate({**document, "backbone": arguments})
+    return FullTraining(file, config, evaluator, output, dataset.warnings)
+
+
+def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
+    """Train, test and write. Returns what was made; raises EvaluationError.
+
+    report: hears of each epoch, with ``init="inherit"`` also of those of the unshared network.
+    """
+    config, evaluator, plan = training.config, training.evaluator, training.plan.plan
+    if isinstance(evaluator, InheritingEvaluator):
+        evaluator.prepare(report)
+    network = evaluator.network(plan, config.seed)
+    if worth_stacking(network, evaluator.train_batches.images, config.batch_size):
+        use_threads(1)  # so small that threads would wait for each other
+    forward = train(
+        [network],
+        evaluator.train_batches,
+        evaluator.training_settings,
+        [config.seed],
+        report=report,
+        checkpoint=training.checkpoint,
+    )
+    (tested,) = accuracy(forward, 1, evaluator.held_out["test"])
+    measured = {
+        "objective": "accuracy",
+        "value": tested,
+        "split": "test",
+        "fidelity": {"epochs": config.epochs, "images": "all"},
+        "seed": config.seed,
+    }
+    document = training.plan.model_dump(by_alias=True, exclude_none=True)
+    document["measured"] = [*document["measured"], measured]
+    document["provenance"]["input"] = _input(evaluator.train_batches)
+    save_weights(network.cpu(), training.output, PlanFile.model_validate(document))
+    Checkpoint(training.checkpoint).remove()
+    return {
+        "weights": str(training.output),
+        "parameters": count_parameters(network),
+        "bytes": training.output.stat().st_size,
+        "epochs": config.epochs,
+        "test_accuracy": tested,
+    }
+
+
+def _input(images: Batches) -> dict[str, Any]:
+    """What the network takes: the shape of an image, and how its bytes are normalised."""
+    mean, deviation = (
+        torch.as_tensor(value).flatten().tolist() for value in (images.mean, images.deviation)
+    )
+    return {"image": list(images.images.shape[1:]), "mean": mean, "deviation": deviation}
+
+
+def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEvaluator:
+    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config))
+    return InheritingEvaluator(*asked) if init == "inherit" else TrainingEvaluator(*asked)
+
+
+def _known(file: PlanFile) -> dict[str, Any]:
+    """What the search that found the plan trained on, and how; it trains longer here."""
+    known = file.provenance.get("config")
+    found = known if isinstance(known, dict) else {}
+    kept = {key: found[key] for key in OF_THE_SEARCH if found.get(key) is not None}
+    return {"epochs": EPOCHS, **kept}
+
+
+def _whole(dataset: Dataset) -> Dataset:
+    """With the validation images among those to train on."""
+    parts = (dataset.train, dataset.validation)
+    train = Part(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+    return replace(dataset, train=train, fingerprint=f"{dataset.fingerprint}, all")

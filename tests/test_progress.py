@@ -1,0 +1,52 @@
+"""The live view: one line for each trial where there is no terminal, one bar where there is."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from rich.console import Console
+
+from isoshare.search.cli.progress import Clock, open_view
+from isoshare.search.drivers.inline import run_inline
+from tests.fakes import FakeEvaluator, MakeEngine
+
+
+def watch(make_engine: MakeEngine, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=140)
+    engine = make_engine()
+    with open_view(console) as view:
+        engine.on_change = lambda: view.update(engine.progress())
+        run_inline(engine, FakeEvaluator())
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_plain_lines_count_every_trial_and_every_test(make_engine: MakeEngine) -> None:
+    lines = watch(make_engine, terminal=False).splitlines()
+    trials = [line for line in lines if line.startswith("trials")]
+    assert [int(re.findall(r"\d+", line)[0]) for line in trials] == list(range(1, 13))
+    assert re.fullmatch(
+        r"trials 5/12, 1 running, 0 failed, front \d+, hypervolume [\d.,]+, "
+        r"(at most [\d.]+% to gain, )?\d+:\d\d left",
+        trials[4],
+    )
+    tests = [line for line in lines if line.startswith("tested")]
+    front = re.findall(r"front (\d+)", trials[-1])
+    assert tests[-1].startswith(f"tested {front[0]}/{front[0]} of the front")
+    assert len(lines) == len(trials) + len(tests)
+
+
+def test_a_terminal_shows_one_bar_and_leaves_nothing_behind(make_engine: MakeEngine) -> None:
+    text = watch(make_engine, terminal=True)
+    assert "testing the front" in text
+    assert "hypervolume" in text
+    assert text.rstrip().endswith("\x1b[2K")  # the line is cleared at the end
+
+
+def test_the_end_is_estimated_from_what_this_run_has_done(make_engine: MakeEngine) -> None:
+    engine, clock, seen = make_engine(), Clock(), []
+    engine.on_change = lambda: seen.append(clock.left(engine.progress()))
+    run_inline(engine, FakeEvaluator())
+    assert seen[0] == "?"
+    assert seen[-1] == "0:00"
