@@ -51,10 +51,10 @@ def main() -> None:
     accuracy = table.accuracy("validation")[:, :, -1]
     models = models_of(features.weights)
     found = {
-        name: {count: compared(model, rows, accuracy, count, options.draws) for count in TRAINED}
+        name: {count: compared(model, rows, accuracy, count, options.sample) for count in TRAINED}
         for name, model in track(list(models.items()), console=Console(stderr=True))
     }
-    print(json.dumps({"features": rows.shape[1], "draws": options.draws, **found}, indent=2))
+    print(json.dumps({"features": rows.shape[1], "draws": options.sample, **found}, indent=2))
 
 
 def models_of(weights: Numbers) -> dict[str, Foresee]:
@@ -75,7 +75,7 @@ def models_of(weights: Numbers) -> dict[str, Foresee]:
 def ridge(known: Numbers, accuracy: Numbers, others: Numbers, weights: Numbers) -> Numbers:
     """The surrogate of the default sampler."""
     made = Surrogate(known, weights, accuracy, np.ones(len(known)), (0.0, 0.0))
-    return made.unseen(others).mean
+    return made.predict(others).mean
 
 
 def gaussian(kernel: Any) -> Foresee:
@@ -100,25 +100,25 @@ def forest(known: Numbers, accuracy: Numbers, others: Numbers) -> Numbers:
 
 
 def compared(
-    model: Foresee, rows: Numbers, accuracy: Numbers, count: int, draws: int
+    model: Foresee, rows: Numbers, accuracy: Numbers, count: int, sample: int
 ) -> dict[str, float]:
     """The mean correlation over draws, its standard error, and milliseconds a fit."""
     found, seconds = [], 0.0
-    for draw in range(draws):
+    for draw in range(sample):
         numbers = np.random.default_rng(draw)
         order = numbers.permutation(len(rows))
         known, others = order[:count], order[count:]
-        seen = accuracy[known, numbers.integers(0, accuracy.shape[1], count)]
+        condition = accuracy[known, numbers.integers(0, accuracy.shape[1], count)]
         started = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bounds of kernels
-            foreseen = model(rows[known], seen, rows[others])
+            foreseen = model(rows[known], condition, rows[others])
         seconds += time.perf_counter() - started
         found.append(spearmanr(foreseen, accuracy[others].mean(axis=1)).statistic)
     return {
         "spearman": round(float(np.mean(found)), 3),
-        "error": round(float(np.std(found, ddof=1) / draws**0.5), 3),
-        "ms": round(1000 * seconds / draws, 1),
+        "error": round(float(np.std(found, ddof=1) / sample**0.5), 3),
+        "ms": round(1000 * seconds / sample, 1),
     }
 
 

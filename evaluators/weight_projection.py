@@ -90,7 +90,7 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
     ]
     inner: list[Any] = [
-        norm for row in METHODS.values() for norm in row.implementation.inner_norms(network)
+        norm for row in METHODS.values() for norm in row.implementation.norms_to_calibrate(network)
     ]
     passed_by = [norm.register_forward_hook(lambda _, inputs, __: inputs[0]) for norm in inner]
     momenta = [norm.momentum for norm in norms]

@@ -46,7 +46,7 @@ class Constraint:
         """As it was typed: ``--max-macs 1,000``."""
         return f"--{self.option.replace('_', '-')} {self.value:,}"
 
-    def excess(self, value: float) -> float:
+    def violation(self, value: float) -> float:
         """How far a value is beyond the limit; zero or less if it keeps it."""
         return value - self.value if self.bound == "at most" else self.value - value
 
@@ -59,7 +59,7 @@ class Constraint:
     def keeps(self, trial: HasObjectives) -> bool:
         """Whether a finished trial keeps the limit; one without a value does not."""
         value = trial.value(self.objective)
-        return value is not None and self.excess(value) <= 0
+        return value is not None and self.violation(value) <= 0
 
 
 def limits_of(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
@@ -83,7 +83,7 @@ def measured_limits(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
 
 def fits(limits: Sequence[Constraint], space: SearchSpace, plan: SharingPlan) -> bool:
     """Whether a plan keeps all of these exact limits."""
-    return all(limit.excess(limit.cost(space, plan)) <= 0 for limit in limits)
+    return all(limit.violation(limit.cost(space, plan)) <= 0 for limit in limits)
 
 
 def nearest_plan(limits: Sequence[Constraint], space: SearchSpace) -> SharingPlan:
@@ -107,7 +107,7 @@ def check_possible(limits: Sequence[Constraint], space: SearchSpace) -> None:
     """Raise IsoshareError if no plan is found that keeps these exact limits."""
     for limit in limits:
         least = limit.cost(space, nearest_plan([limit], space))
-        if limit.excess(least) > 0:
+        if limit.violation(least) > 0:
             flag = limit.flag.split()[0]
             raise IsoshareError(
                 f"no plan was found that has at most {limit.value:,} {limit.objective}: the "

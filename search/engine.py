@@ -139,7 +139,7 @@ class Engine:
             self._end(job, trial.state)
         self.on_change()
 
-    def lost(self, number: int) -> Job | None:
+    def worker_died(self, number: int) -> Job | None:
         """A worker died. The job to do again, less the seeds it had done; None if it failed."""
         attempts = self.search_state.trials[number].attempts
         if attempts >= ATTEMPTS:

@@ -103,7 +103,7 @@ class Proposer:
             return
         frozen = self._study.get_trials(deepcopy=False)[there]
         asked = optuna.Trial(self._study, frozen._trial_id)
-        for name, much in self._search_state.excess(trial).items():
+        for name, much in self._search_state.violation(trial).items():
             asked.set_constraint(name, much)
         self._study.tell(asked, values, TrialState.COMPLETE)
 
@@ -126,7 +126,7 @@ class Proposer:
                 params=params,
                 distributions=fixed.distributions,
                 system_attrs=trial.proposal["system_attrs"],
-                constraints=None if values is None else self._search_state.excess(trial),
+                constraints=None if values is None else self._search_state.violation(trial),
             )
         )
 

@@ -83,11 +83,11 @@ class SearchState:
         """The objectives of a finished trial; None if one is missing."""
         return values_of(self.axes, trial)
 
-    def excess(self, trial: TrialRecord) -> dict[str, float]:
+    def violation(self, trial: TrialRecord) -> dict[str, float]:
         """How far a trial is beyond the limits on what was measured of it."""
         values = {limit: trial.value(limit.objective) for limit in self._limits}
         return {
-            limit.option: math.inf if value is None else limit.excess(value)
+            limit.option: math.inf if value is None else limit.violation(value)
             for limit, value in values.items()
         }
 

@@ -48,7 +48,7 @@ def plain_kernels(network: nn.Module, plan: SharingPlan) -> dict[str, tuple[Tens
     convolution that computes the same in evaluation. Gradients go through them.
     """
     return {
-        name: METHODS[bank.method].implementation.plain(network.get_submodule(name))
+        name: METHODS[bank.method].implementation.to_dense(network.get_submodule(name))
         for bank in plan.banks
         for name in bank.sites
     }

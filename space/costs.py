@@ -83,7 +83,7 @@ def stored_bytes(plan: SharingPlan, sites: Sequence[Site], costs: NetworkCosts) 
     for bank, members in fit(plan, sites):
         method = METHODS[bank.method].implementation
         total -= FLOAT_BYTES * sum(site.parameters for site in members)
-        total += method.stored(members, bank.options)
+        total += method.stored_bytes(members, bank.options)
     return total
 
 
@@ -94,7 +94,7 @@ def activation_bytes(plan: SharingPlan, sites: Sequence[Site], costs: NetworkCos
     """
     peak = costs.peak
     for bank, members in fit(plan, sites):
-        each = METHODS[bank.method].implementation.live(members, bank.options)
+        each = METHODS[bank.method].implementation.activation_elements(members, bank.options)
         for site, live in zip(members, each, strict=True):
             for call in costs.calls[site.name]:
                 first = call.extra + live.convolution * FLOAT_BYTES * call.positions

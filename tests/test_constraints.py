@@ -184,4 +184,4 @@ def test_a_trial_without_the_bounded_value_breaks_the_limit(store: Store) -> Non
     assert trial == []
     job = engine.ask()
     assert job is not None
-    assert engine.search_state.excess(store.trials("study")[0]) == {"min_accuracy": math.inf}
+    assert engine.search_state.violation(store.trials("study")[0]) == {"min_accuracy": math.inf}

@@ -145,7 +145,7 @@ def test_a_plan_that_kills_its_workers_fails_in_the_end(
     engine = make_engine()
     job = ask(engine)
     deaths = 1
-    while engine.lost(job.number) == job:
+    while engine.worker_died(job.number) == job:
         deaths += 1
     assert deaths == ATTEMPTS
     assert store.trials("study")[0].error == f"its worker or its driver died {ATTEMPTS} times"
@@ -156,7 +156,7 @@ def test_a_lost_job_goes_on_with_the_seeds_it_had_left(make_engine: MakeEngine) 
     engine = make_engine()
     job = ask(engine)
     engine.tell(job.number, [Measured(job.seeds[0], {"accuracy": 0.5}, 1.0)])
-    again = engine.lost(job.number)
+    again = engine.worker_died(job.number)
     assert again is not None
     assert again.seeds == job.seeds[1:]
 

@@ -142,7 +142,7 @@ class Search(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose_a_worker(self, data: st.DataObject) -> None:
         job = self.take(data)
-        again = self.engine.lost(job.number)
+        again = self.engine.worker_died(job.number)
         if again is None:
             self.end(job, "failed")
             return

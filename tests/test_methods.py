@@ -326,7 +326,7 @@ def test_options_left_at_nothing_are_not_written() -> None:
 def test_the_values_worth_trying_are_options_and_fit(method: str) -> None:
     network = Net(8)
     sites = [site for site in find_sites(network) if site.name.startswith("body")]
-    for name, values in METHODS[method].implementation.ranges(sites).items():
+    for name, values in METHODS[method].implementation.option_values(sites).items():
         assert len(values) > 1
         assert list(values) == sorted(set(values))
         for value in values:

@@ -54,14 +54,14 @@ def test_the_area_under_the_stairs_is_the_hypervolume(points: list[tuple[float, 
 @settings(deadline=None, max_examples=40)
 @given(POINTS, COSTS, VALUES, st.floats(0.01, 0.5))
 def test_the_expected_improvement_is_the_mean_over_all_values(
-    points: list[tuple[float, float]], cost: float, mean: float, deviation: float
+    points: list[tuple[float, float]], cost: float, mean: float, std: float
 ) -> None:
     z = np.linspace(-8, 8, 3001)  # beyond it lies 1e-15 of a normal distribution
     weights = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) * (z[1] - z[0])
     before = exact(points)
-    gains = [exact([*points, (cost, mean + deviation * one)]) - before for one in z]
+    gains = [exact([*points, (cost, mean + std * one)]) - before for one in z]
     expected = stairs_of(points).expected_improvement(
-        np.array([cost]), np.array([mean]), np.array([deviation])
+        np.array([cost]), np.array([mean]), np.array([std])
     )[0]
     assert expected == pytest.approx(float(weights @ gains), abs=2e-5)
 
@@ -72,16 +72,18 @@ def test_beliefs_are_right_and_as_sure_as_they_may_be() -> None:
     truth = 0.8 + features @ numbers.standard_normal(10) * 0.02
     measured = truth + numbers.standard_normal(400) * 0.03
     known = Surrogate(features[:100], np.ones(10), measured[:100], np.ones(100), (0.03**2, 1000.0))
-    belief = known.unseen(features[100:])
+    belief = known.predict(features[100:])
     assert np.corrcoef(belief.mean, truth[100:])[0, 1] > 0.97
-    assert np.mean(abs(belief.mean - truth[100:]) < 2 * belief.deviation) > 0.9
-    assert known.luck == pytest.approx(0.03**2, rel=0.1)
-    draws = known.draws(features[100:], 500, numbers)
-    assert draws.mean(axis=0) == pytest.approx(belief.mean, abs=5e-3)
-    assert draws.std(axis=0) == pytest.approx(belief.deviation, rel=0.3)
-    seen = known.seen(features[:2], np.array([0.5, 0.5]), np.array([1.0, 400.0]))
-    assert abs(seen.mean[1] - 0.5) < abs(seen.mean[0] - 0.5), "many seeds are believed more"
-    assert seen.deviation[1] < seen.deviation[0] < known.unseen(features[:1]).deviation[0]
+    assert np.mean(abs(belief.mean - truth[100:]) < 2 * belief.std) > 0.9
+    assert known.seed_noise == pytest.approx(0.03**2, rel=0.1)
+    sample = known.sample(features[100:], 500, numbers)
+    assert sample.mean(axis=0) == pytest.approx(belief.mean, abs=5e-3)
+    assert sample.std(axis=0) == pytest.approx(belief.std, rel=0.3)
+    condition = known.condition(features[:2], np.array([0.5, 0.5]), np.array([1.0, 400.0]))
+    assert abs(condition.mean[1] - 0.5) < abs(condition.mean[0] - 0.5), (
+        "many seeds are believed more"
+    )
+    assert condition.std[1] < condition.std[0] < known.predict(features[:1]).std[0]
 
 
 def test_features_tell_plans_apart_and_see_who_shares() -> None:

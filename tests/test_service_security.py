@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.search.service.security import HEADERS, Bucket
+from isoshare.search.service.security import HEADERS, RateLimiter
 from isoshare.search.service.server import serve
 from isoshare.search.service.settings import Settings, Tokens, make_settings, read_tokens
 from isoshare.space.errors import IsoshareError
@@ -184,7 +184,7 @@ def test_a_bucket_counts_each_address_by_itself_and_fills_again(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("isoshare.search.service.security.time.monotonic", lambda: now[0])
-    bucket = Bucket(2.0, 3.0)
+    bucket = RateLimiter(2.0, 3.0)
     assert [bucket.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
     assert bucket.wait("b") == 0
     now[0] = 0.5

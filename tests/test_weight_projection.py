@@ -185,7 +185,7 @@ def test_the_normalisations_that_projection_takes_for_the_identity_become_it() -
     plan = plan_of("filter_basis", PLENTY["filter_basis"], body_sites(source))
     network, _ = inherit(source, plan)
     calibrate(network, data())
-    norms = [n for row in METHODS.values() for n in row.implementation.inner_norms(network)]
+    norms = [n for row in METHODS.values() for n in row.implementation.norms_to_calibrate(network)]
     assert len(norms) == 4
     for norm in norms:
         x = torch.randn(2, norm.num_features, 5, 5)

@@ -89,7 +89,7 @@ class JobDispatcher(tune.Callback):
         self._deaths += 1
         self._crew.refusing.discard(trial.trial_id)
         lost = self._jobs.pop(trial.trial_id, None)
-        if lost and (job := self._engine.lost(lost.number)):
+        if lost and (job := self._engine.worker_died(lost.number)):
             self._again.append(job)
         if self._deaths >= DEATHS_IN_A_ROW:
             raise DriverError(

@@ -14,7 +14,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrontAt:
     """The front when a trial had ended.
 
     seconds: since the study was made, pauses included. finished: trials with all values by then.
@@ -35,7 +35,7 @@ class History:
     """The moments at which the front changed, and the last one. ``front`` is the front now."""
 
     front: Front
-    moments: tuple[Moment, ...] = ()
+    moments: tuple[FrontAt, ...] = ()
     finished: int = 0
 
     def after(
@@ -61,7 +61,7 @@ class History:
             front = replace(found, excluded=(*front.excluded, *found.excluded))
         count = self.finished + 1
         seconds = max(0.0, (ended(trial) - study.created).total_seconds())
-        moment = Moment(
+        moment = FrontAt(
             seconds,
             trial.number,
             count,
@@ -89,7 +89,7 @@ def ended(trial: TrialRecord) -> datetime:
     return max(times, default=NEVER)
 
 
-def _changes(moments: tuple[Moment, ...]) -> tuple[Moment, ...]:
+def _changes(moments: tuple[FrontAt, ...]) -> tuple[FrontAt, ...]:
     """Without the last moment if nothing changed at it."""
     if len(moments) > 1 and moments[-1].hypervolume == moments[-2].hypervolume:
         return moments[:-1]

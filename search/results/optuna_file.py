@@ -73,7 +73,7 @@ def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[Fro
     for trial in trials:
         values, params = values_of(axes, trial), trial.proposal["params"]
         unmeasured = trial.state == "finished" and values is None
-        excess = {one.option: one.excess(trial.value(one.objective) or 0.0) for one in limits}
+        violation = {one.option: one.violation(trial.value(one.objective) or 0.0) for one in limits}
         frozen.append(
             optuna.trial.create_trial(
                 state=TrialState.FAIL if unmeasured else STATES[trial.state],
@@ -81,7 +81,7 @@ def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[Fro
                 params=params,
                 distributions={name: choices[name] for name in params},
                 user_attrs={"plan": plan_in_words(trial.plan, sites), **_notes(trial)},
-                constraints=None if values is None else excess,
+                constraints=None if values is None else violation,
             )
         )
     return frozen

@@ -10,7 +10,7 @@ from typing import Any
 
 from isoshare.search.pareto import Axis
 from isoshare.search.results.figures import FrontFigure, Point, axis_title
-from isoshare.search.results.hypervolume_history import History, Moment
+from isoshare.search.results.hypervolume_history import FrontAt, History
 from isoshare.space.methods import METHODS
 
 KINDS = ("unshared", *METHODS, "several methods")
@@ -61,7 +61,7 @@ def history_plot(history: History) -> dict[str, Any]:
     }
 
 
-def _remaining(told: Sequence[Moment]) -> Trace:
+def _remaining(told: Sequence[FrontAt]) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines",

@@ -57,6 +57,6 @@ def excluded_in_words(results: Results) -> str | None:
     for limit in measured_limits(results.study.config) if front.excluded else ():
         broken = [trial for trial in front.excluded if not limit.keeps(trial)]
         values = [v for trial in broken if (v := trial.value(limit.objective)) is not None]
-        best = f", the nearest has {min(values, key=limit.excess):.4g}" if values else ""
+        best = f", the nearest has {min(values, key=limit.violation):.4g}" if values else ""
         said.append(f"{len(broken)} of {len(results.compared)} plans break {limit.flag}{best}")
     return "; ".join(said) or None

@@ -44,13 +44,13 @@ class ParetoFront2D:
         """The area under the staircase, above the floor."""
         return float(np.diff(self.edges) @ (self.heights - self.floor))
 
-    def expected_improvement(self, costs: Numbers, mean: Numbers, deviation: Numbers) -> Numbers:
+    def expected_improvement(self, costs: Numbers, mean: Numbers, std: Numbers) -> Numbers:
         """How much hypervolume plans of these costs are expected to add, one by one."""
         edges = np.concatenate([[-np.inf], self.edges])
         heights = np.concatenate([[self.floor], self.heights])
         # Of each stretch only what lies right of the plan.
         lengths = np.clip(edges[1:] - np.maximum(edges[:-1], costs[:, None]), 0, None)
-        sigma = np.maximum(deviation, 1e-12)[:, None]
+        sigma = np.maximum(std, 1e-12)[:, None]
         above = mean[:, None] - heights
         z = above / sigma
         density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)

@@ -61,7 +61,7 @@ class ImprovementSampler:
         if not candidates:
             return None
         costs, belief = self._beliefs.of(evidence, candidates)
-        gains = stairs.expected_improvement(costs, belief.mean, belief.deviation)
+        gains = stairs.expected_improvement(costs, belief.mean, belief.std)
         return candidates[int(gains.argmax())]
 
     def remaining(self) -> float | None:
@@ -78,7 +78,7 @@ class ImprovementSampler:
         there = self._staircase(evidence, pending=False).hypervolume
         rng = random.Random(len(evidence.measured))
         plans = self._candidates((), rng)
-        costs, values = self._beliefs.draws(evidence, plans, DRAWS, rng)
+        costs, values = self._beliefs.sample(evidence, plans, DRAWS, rng)
         possible = np.quantile(hypervolumes(costs, values, self._reference), COVERAGE)
         return max(0.0, float(possible) / there - 1) if there > 0 else None
 

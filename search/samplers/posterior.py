@@ -16,7 +16,7 @@ from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.pareto import Axis, pooled_variance, values_by_epoch
 from isoshare.search.samplers.history import History
 from isoshare.search.samplers.plan_features import PlanFeatures
-from isoshare.search.samplers.surrogate import Belief, Surrogate
+from isoshare.search.samplers.surrogate import Prediction, Surrogate
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import TrialRecord
 
@@ -40,7 +40,7 @@ class Observations:
 
     measured: list[SharingPlan]
     costs: Numbers
-    belief: Belief
+    belief: Prediction
     pending: list[SharingPlan]
     surrogate: Surrogate | None
 
@@ -82,17 +82,21 @@ class Posterior:
         counts = np.array([sample.seeds for sample in samples])
         pending = [trial.plan for trial in trials if trial.state == "running"]
         if len(samples) < 2:
-            return Observations(plans, np.zeros(len(plans)), Belief(means, means), pending, None)
+            return Observations(
+                plans, np.zeros(len(plans)), Prediction(means, means), pending, None
+            )
         surrogate = self._surrogate(samples, means, counts)
         costs = np.array([sample.cost for sample in samples])
-        return Observations(plans, costs, self._seen(surrogate, samples), pending, surrogate)
+        return Observations(plans, costs, self._conditioned(surrogate, samples), pending, surrogate)
 
-    def of(self, evidence: Observations, plans: Sequence[SharingPlan]) -> tuple[Numbers, Belief]:
+    def of(
+        self, evidence: Observations, plans: Sequence[SharingPlan]
+    ) -> tuple[Numbers, Prediction]:
         """Costs of plans that have not been measured, and what is believed of them."""
         assert evidence.surrogate is not None, "nothing is believed before something is measured"
-        return self._costs(plans), evidence.surrogate.unseen(self._features(plans))
+        return self._costs(plans), evidence.surrogate.predict(self._features(plans))
 
-    def draws(
+    def sample(
         self, evidence: Observations, plans: Sequence[SharingPlan], count: int, rng: random.Random
     ) -> tuple[Numbers, Numbers]:
         """Costs of the measured plans and of ``plans``, and accuracies that may be true."""
@@ -100,23 +104,23 @@ class Posterior:
         numbers = np.random.default_rng(rng.getrandbits(32))
         belief = evidence.belief
         noise = numbers.standard_normal((count, len(belief.mean)))
-        costs, known = evidence.costs, belief.mean + belief.deviation * noise
+        costs, known = evidence.costs, belief.mean + belief.std * noise
         if not plans:
             return costs, known
-        new = evidence.surrogate.draws(self._features(plans), count, numbers)
+        new = evidence.surrogate.sample(self._features(plans), count, numbers)
         return np.append(costs, self._costs(plans)), np.hstack([known, new])
 
-    def _seen(self, surrogate: Surrogate, samples: Sequence[_Sample]) -> Belief:
+    def _conditioned(self, surrogate: Surrogate, samples: Sequence[_Sample]) -> Prediction:
         """What is believed of measured plans; asked anew only where something is new."""
         new = [sample for sample in samples if sample.by is not surrogate]
         if new:
             means = np.array([sample.mean for sample in new])
             seeds = np.array([sample.seeds for sample in new])
-            belief = surrogate.seen(self._features([one.plan for one in new]), means, seeds)
-            for sample, mean, deviation in zip(new, belief.mean, belief.deviation, strict=True):
-                sample.by, sample.believed = surrogate, (mean, deviation)
+            belief = surrogate.condition(self._features([one.plan for one in new]), means, seeds)
+            for sample, mean, std in zip(new, belief.mean, belief.std, strict=True):
+                sample.by, sample.believed = surrogate, (mean, std)
         believed = np.array([sample.believed for sample in samples])
-        return Belief(believed[:, 0], believed[:, 1])
+        return Prediction(believed[:, 0], believed[:, 1])
 
     def _costs(self, plans: Sequence[SharingPlan]) -> Numbers:
         return np.array([self._cost(plan) for plan in plans])

@@ -26,11 +26,11 @@ LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
-class Belief:
+class Prediction:
     """Means and standard deviations of the expected accuracy of plans, each (plans,)."""
 
     mean: Numbers
-    deviation: Numbers
+    std: Numbers
 
 
 class Surrogate:
@@ -64,16 +64,16 @@ class Surrogate:
         self._covariance: Numbers = model.sigma_
         rest = float(self._unit**2 / model.alpha_)  # of a single seed: weights are seeds
         variance, known = seed_variance
-        luck = (variance * known + PRIOR_WEIGHT * rest / 2) / (known + PRIOR_WEIGHT)
-        self.luck = max(luck, LEAST_VARIANCE)
-        self.of_plan = max(rest - luck, rest / 20)
+        seed_noise = (variance * known + PRIOR_WEIGHT * rest / 2) / (known + PRIOR_WEIGHT)
+        self.seed_noise = max(seed_noise, LEAST_VARIANCE)
+        self.of_plan = max(rest - seed_noise, rest / 20)
 
-    def unseen(self, features: Numbers) -> Belief:
+    def predict(self, features: Numbers) -> Prediction:
         """Of plans that have not been measured."""
         mean, variance = self._regression(features)
-        return Belief(mean, np.sqrt(variance + self.of_plan))
+        return Prediction(mean, np.sqrt(variance + self.of_plan))
 
-    def seen(self, features: Numbers, means: Numbers, counts: Numbers) -> Belief:
+    def condition(self, features: Numbers, means: Numbers, counts: Numbers) -> Prediction:
         """Of measured plans: between what was measured and what the features say.
 
         Row by row: among other rows one would be rounded differently, and a search that is resumed
@@ -82,10 +82,10 @@ class Surrogate:
         each = [self._regression(features[place : place + 1]) for place in range(len(features))]
         mean, variance = np.concatenate(each, axis=1)
         before = variance + self.of_plan
-        trust = before / (before + self.luck / counts)
-        return Belief(mean + trust * (means - mean), np.sqrt((1 - trust) * before))
+        trust = before / (before + self.seed_noise / counts)
+        return Prediction(mean + trust * (means - mean), np.sqrt((1 - trust) * before))
 
-    def draws(self, features: Numbers, count: int, rng: np.random.Generator) -> Numbers:
+    def sample(self, features: Numbers, count: int, rng: np.random.Generator) -> Numbers:
         """Accuracies of unmeasured plans that may be true together, (draws, plans)."""
         root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._covariance)))
         weights = self._weights + rng.standard_normal((count, len(self._weights))) @ root.T

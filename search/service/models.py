@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from isoshare.search.results.hypervolume_history import Moment
+from isoshare.search.results.hypervolume_history import FrontAt
 from isoshare.storage.records import Split, TrialState
 
 State = Literal["starting", "running", "interrupted", "finished", "failed"]
@@ -176,7 +176,7 @@ class Hypervolume(BaseModel):
 
     study: str
     reference_point: dict[str, float]
-    moments: list[Moment]
+    moments: list[FrontAt]
 
 
 class BankCount(BaseModel):

@@ -82,7 +82,7 @@ class Sessions:
         self._open.pop(key, None)
 
 
-class Bucket:
+class RateLimiter:
     """At most ``rate`` requests a second on average from each address, ``burst`` at once."""
 
     def __init__(self, rate: float, burst: float) -> None:
@@ -145,8 +145,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
-        self._bucket = Bucket(settings.rate, 3 * settings.rate)
-        self._logins = Bucket(LOGINS_A_MINUTE / 60, LOGINS_A_MINUTE)
+        self._bucket = RateLimiter(settings.rate, 3 * settings.rate)
+        self._logins = RateLimiter(LOGINS_A_MINUTE / 60, LOGINS_A_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""

@@ -40,13 +40,13 @@ BACKBONES: dict[str, str] = {
 }
 
 
-HARMLESS = "torchvision.models:"
+TRUSTED_PREFIX = "torchvision.models:"
 """What stands there builds networks."""
 
 
 def is_own(name: str) -> bool:
     """Whether a backbone is code of the user's own, that naming it would run."""
-    return name not in BACKBONES and not name.startswith(HARMLESS)
+    return name not in BACKBONES and not name.startswith(TRUSTED_PREFIX)
 
 
 def check_named(name: str, named: str | None, where: str) -> None:

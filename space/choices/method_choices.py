@@ -36,16 +36,16 @@ class MethodConfig:
         """What a bank of these sites costs."""
         return METHODS[self.method].parameters(sites, dict(self.options))
 
-    def fixed(self, site: Site) -> int:
+    def overhead(self, site: Site) -> int:
         """What a network-wide bank costs beside the part that each site adds."""
         return 2 * self.parameters([site]) - self.parameters([site, site])
 
-    def gain(self, sites: Sequence[Site]) -> int:
+    def saving(self, sites: Sequence[Site]) -> int:
         """What joining a network-wide bank that is there already saves; 0 if they cannot."""
         if not _fit(self.method, sites, dict(self.options)):
             return 0
         bare = _bare(sites)
-        added = self.parameters(bare) - self.fixed(bare[0])
+        added = self.parameters(bare) - self.overhead(bare[0])
         return sum(site.parameters for site in bare) - added
 
 
@@ -82,8 +82,10 @@ def network_offers(
     for options in _options(method, sites, known):
         offer = MethodConfig(method, tuple(sorted(options.items())))
         for places in by_kernel_size(groups):
-            gains = [offer.gain(groups[place]) for place in places]
-            if sum(gain for gain in gains if gain > 0) > offer.fixed(groups[places[0]][0]):
+            savings = [offer.saving(groups[place]) for place in places]
+            if sum(saving for saving in savings if saving > 0) > offer.overhead(
+                groups[places[0]][0]
+            ):
                 yield offer
                 break
 
@@ -159,11 +161,11 @@ def by_kernel_size(groups: Sequence[Sequence[Site]]) -> list[list[int]]:
 
 def _options(method: str, sites: Sequence[Site], known: Sequence[Bank]) -> list[dict[str, Any]]:
     """The options worth trying on these sites, and those of ``known`` banks of the method."""
-    ranges = METHODS[method].implementation.ranges(sites)
+    option_values = METHODS[method].implementation.option_values(sites)
     names = tuple(site.name for site in sites)
     banks = [
-        Bank(method, dict(zip(ranges, values, strict=True)), names)
-        for values in product(*ranges.values())
+        Bank(method, dict(zip(option_values, values, strict=True)), names)
+        for values in product(*option_values.values())
     ]
     banks += [bank for bank in known if bank.method == method]
     return list({tuple(bank.options.items()): dict(bank.options) for bank in banks}.values())

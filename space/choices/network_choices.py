@@ -45,16 +45,16 @@ class WideSpace:
             offer for method in methods for offer in network_offers(groups, method, known)
         )
         self._by_kernel_size = by_kernel_size(groups)
-        self._gains = {offer: [offer.gain(group) for group in groups] for offer in self.offers}
+        self._savings = {offer: [offer.saving(group) for group in groups] for offer in self.offers}
 
     def methods_of(self, place: int) -> tuple[str, ...]:
         """The network-wide methods that a group may join."""
-        found = (offer.method for offer in self.offers if self._gains[offer][place] > 0)
+        found = (offer.method for offer in self.offers if self._savings[offer][place] > 0)
         return tuple(dict.fromkeys(found))
 
     def joined(self, offer: MethodConfig, place: int) -> Choice:
         """The choice of a group to join, if that saves anything."""
-        if self._gains[offer][place] <= 0:
+        if self._savings[offer][place] <= 0:
             return ALL_PRIVATE
         return Choice(offer, (self._spaces[place].names,))
 
@@ -70,11 +70,11 @@ class WideSpace:
         """The choices with the fewest parameters where ``offer`` is at hand."""
         choices = [space.smallest()[1] for space in self._spaces]
         for places in self._by_kernel_size:
-            trial, saved = list(choices), -offer.fixed(self._spaces[places[0]].sites[0])
+            trial, saved = list(choices), -offer.overhead(self._spaces[places[0]].sites[0])
             for place in places:
-                space, gain = self._spaces[place], self._gains[offer][place]
-                better = space.smallest()[0] - (space.private_parameters - gain)
-                if better > 0 and gain > 0:
+                space, saving = self._spaces[place], self._savings[offer][place]
+                better = space.smallest()[0] - (space.private_parameters - saving)
+                if better > 0 and saving > 0:
                     trial[place] = self.joined(offer, place)
                     saved += better
             if saved > 0:
@@ -166,9 +166,9 @@ class WideSpace:
     def choices(self, offer: MethodConfig) -> Iterator[Choices]:
         """All choices that make a bank of this offer, each once."""
         options = [
-            [*space.choices(), *([self.joined(offer, place)] if gain > 0 else [])]
-            for place, (space, gain) in enumerate(
-                zip(self._spaces, self._gains[offer], strict=True)
+            [*space.choices(), *([self.joined(offer, place)] if saving > 0 else [])]
+            for place, (space, saving) in enumerate(
+                zip(self._spaces, self._savings[offer], strict=True)
             )
         ]
         for choices in product(*options):
@@ -182,21 +182,21 @@ class WideSpace:
         """
         if not banks:
             return prod(self._spaces[place].count() for place in places)
-        fixed = offer.fixed(self._spaces[places[0]].sites[0])
+        overhead = offer.overhead(self._spaces[places[0]].sites[0])
         saved = Counter({0: 1})
         for place in places:
-            gain, ways = self._gains[offer][place], self._spaces[place].count()
+            saving, ways = self._savings[offer][place], self._spaces[place].count()
             after: Counter[int] = Counter()
             for sum_so_far, number in saved.items():
                 after[sum_so_far] += number * ways
-                if gain > 0:
-                    after[min(sum_so_far + gain, fixed + 1)] += number
+                if saving > 0:
+                    after[min(sum_so_far + saving, overhead + 1)] += number
             saved = after
-        return saved[fixed + 1]
+        return saved[overhead + 1]
 
     def _pays(self, offer: MethodConfig, members: Sequence[int]) -> bool:
-        fixed = offer.fixed(self._spaces[members[0]].sites[0])
-        return sum(self._gains[offer][place] for place in members) > fixed
+        overhead = offer.overhead(self._spaces[members[0]].sites[0])
+        return sum(self._savings[offer][place] for place in members) > overhead
 
     def _offer_of(self, choices: Sequence[Choice]) -> MethodConfig | None:
         return next((choice.offer for choice in choices if self.is_wide(choice)), None)

@@ -83,7 +83,7 @@ FLOAT_BYTES = 4
 """Networks are trained and saved in float32."""
 
 
-class Live(NamedTuple):
+class ActivationElements(NamedTuple):
     """Numbers an output position of a site that are alive at once while it computes, beside what
     was alive when it was called; 0 where the site computes as it did unshared.
 
@@ -105,7 +105,7 @@ class SharingMethod(Protocol):
     def check(self, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
         """Raise PlanError, naming both shapes, if these sites cannot form one bank."""
 
-    def ranges(self, sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+    def option_values(self, sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
         """The values of each option that are worth trying on these sites, in rising order.
 
         Options left out keep their defaults.
@@ -114,12 +114,14 @@ class SharingMethod(Protocol):
     def macs(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
         """For each site the multiply-accumulates of one output position, in closed form."""
 
-    def stored(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    def stored_bytes(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
         """Bytes of the bank and of what its sites keep in a file that holds each tensor once:
         trained, frozen, and buffers; in closed form.
         """
 
-    def live(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+    def activation_elements(
+        self, sites: Sequence[Site], options: Mapping[str, Any]
+    ) -> list[ActivationElements]:
         """For each site the activations that are alive while it computes, in closed form.
 
         Kernels and other tensors that do not depend on the image are no activations.
@@ -143,12 +145,12 @@ class SharingMethod(Protocol):
         for each site, which the batch normalisation behind it takes away.
         """
 
-    def plain(self, conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+    def to_dense(self, conv: nn.Module) -> tuple[Tensor, Tensor | None]:
         """Kernel (out, in/groups, k, k) and bias of the ordinary convolution that computes what a
         site, made by ``share``, computes in evaluation.
         """
 
-    def inner_norms(self, network: nn.Module) -> list[nn.BatchNorm2d]:
+    def norms_to_calibrate(self, network: nn.Module) -> list[nn.BatchNorm2d]:
         """The normalisations within its convolutions: ``project`` takes them for the identity, so
         whoever projects makes them that on the data.
         """

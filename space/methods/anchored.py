@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.space.errors import PlanError
-from isoshare.space.methods import FLOAT_BYTES, Live, counts, kernel
+from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
 from isoshare.space.methods.checks import check_isomorphic, check_plain
 from isoshare.space.sites import Site, registered_after
 
@@ -51,7 +51,7 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     check_plain("anchored", sites)
 
 
-def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     """A regulator at every site, or at every second one as in a residual block."""
     return {"every": (1, 2)}
 
@@ -64,17 +64,22 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     ]
 
 
-def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The trained parameters."""
     return FLOAT_BYTES * counts.anchored(sites, options)
 
 
-def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+def activation_elements(
+    sites: Sequence[Site], options: Mapping[str, Any]
+) -> list[ActivationElements]:
     """A regulator's input and output at once."""
     both = 2 * sites[0].out_channels
     inside = options["regulator_after"] == "convolution"
-    place = Live(after=both) if inside else Live(normalisation=both)
-    return [place if has else Live() for has in counts.regulated(len(sites), options["every"])]
+    place = ActivationElements(after=both) if inside else ActivationElements(normalisation=both)
+    return [
+        place if has else ActivationElements()
+        for has in counts.regulated(len(sites), options["every"])
+    ]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -122,9 +127,9 @@ def project(
     return made
 
 
-def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The regulator times the anchor, where the regulator stands right after the convolution."""
-    weight, bias = kernel.plain(conv)
+    weight, bias = kernel.to_dense(conv)
     if not isinstance(conv, AnchoredConv2d):
         return weight, bias
     groups = conv.groups
@@ -134,7 +139,7 @@ def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return mixed.view_as(weight), moved
 
 
-def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
     """None."""
     return []
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoshare.space.methods import FLOAT_BYTES, Live, counts, orthogonality
+from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic, check_plain, check_ungrouped
 from isoshare.space.sites import Site, describe_signature
 
@@ -63,7 +63,7 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     check_plain("filter_basis", sites)
 
 
-def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     """Ranks in proportion to the out-channels, as the paper scales them from stage to stage.
 
     More filters than a kernel has elements for one out-channel would span nothing new. Fewer than
@@ -86,20 +86,22 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     return [rank * (counts.filter_size(site) + site.out_channels) for site in sites]
 
 
-def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The trained parameters and, for each site, the statistics of its batch normalisation."""
     rank: int = options["shared_rank"] + options["unique_rank"]
     statistics = 2 * rank * FLOAT_BYTES + COUNTER_BYTES
     return FLOAT_BYTES * counts.filter_basis(sites, options) + len(sites) * statistics
 
 
-def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+def activation_elements(
+    sites: Sequence[Site], options: Mapping[str, Any]
+) -> list[ActivationElements]:
     """What the filters give; that and the normalised; the normalised and the output, twice where a
     bias is added.
     """
     rank = options["shared_rank"] + options["unique_rank"]
     return [
-        Live(rank, max(2 * rank, rank + site.out_channels * (2 if site.bias else 1)))
+        ActivationElements(rank, max(2 * rank, rank + site.out_channels * (2 if site.bias else 1)))
         for site in sites
     ]
 
@@ -154,7 +156,7 @@ def project(
     return made
 
 
-def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Coefficients times filters, with the running statistics of the normalisation between them."""
     assert isinstance(conv, FilterBasisConv2d), "made by share"
     coefficients = conv.coefficients.weight.flatten(1)
@@ -164,7 +166,7 @@ def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return weight, bias if conv.bias is None else bias + conv.bias
 
 
-def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
     """That between filters and coefficients."""
     return [part.norm for part in network.modules() if isinstance(part, FilterBasisConv2d)]
 

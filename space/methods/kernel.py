@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoshare.space.methods import FLOAT_BYTES, Live, counts, orthogonality
+from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic
 from isoshare.space.sites import Site
 
@@ -26,7 +26,7 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     check_isomorphic("kernel", sites)
 
 
-def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     """Nothing to choose: the paper uses no extra loss."""
     return {}
 
@@ -36,14 +36,16 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     return [site.kernel_parameters for site in sites]
 
 
-def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The trained parameters."""
     return FLOAT_BYTES * counts.kernel(sites, options)
 
 
-def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+def activation_elements(
+    sites: Sequence[Site], options: Mapping[str, Any]
+) -> list[ActivationElements]:
     """As unshared."""
-    return [Live() for _ in sites]
+    return [ActivationElements() for _ in sites]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -59,7 +61,7 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             )
 
 
-def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """What it holds: it is an ordinary convolution."""
     assert isinstance(conv, nn.Conv2d), "sites are convolutions"
     return conv.weight, conv.bias
@@ -89,7 +91,7 @@ def project(
     return [shared for _ in sites]
 
 
-def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
     """None."""
     return []
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.space.errors import PlanError
-from isoshare.space.methods import FLOAT_BYTES, Live, counts
+from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
 from isoshare.space.sites import Site
 
@@ -93,7 +93,7 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     check_plain("slice_generator", sites)
 
 
-def ranges(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
+def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     """Slices up to the widest site, codes of which the largest are those of the paper."""
     widest = max(site.out_channels for site in sites)
     return {
@@ -107,14 +107,16 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     return [site.kernel_parameters for site in sites]
 
 
-def stored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     """The generator, frozen or not, and what is trained; kernels are made, not saved."""
     return FLOAT_BYTES * counts.slice_generator(sites, {**options, "generator": "trained"})
 
 
-def live(sites: Sequence[Site], options: Mapping[str, Any]) -> list[Live]:
+def activation_elements(
+    sites: Sequence[Site], options: Mapping[str, Any]
+) -> list[ActivationElements]:
     """As unshared: kernels do not depend on the image."""
-    return [Live() for _ in sites]
+    return [ActivationElements() for _ in sites]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -165,13 +167,13 @@ def project(
     return [host.generate().detach() for host in hosts]
 
 
-def plain(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
+def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The generated kernel."""
     assert isinstance(conv, SliceGeneratedConv2d), "made by share"
     return conv.generate(), conv.bias
 
 
-def inner_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
     """None."""
     return []
 
