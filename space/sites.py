@@ -145,13 +145,16 @@ def _why_private(conv: nn.Module, owners: Counter[int], held: Mapping[int, str])
         return "its kernel is computed from other tensors"
     if "bias" not in conv._parameters:
         return "its bias is computed from other tensors"
+    return _why_not_its_own(conv, owners, held)
+
+
+def _why_not_its_own(conv: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
+    """Why other modules, or nobody, trains its tensors."""
     if not conv.weight.requires_grad:
         return "its kernel is frozen"
-    if owners[id(conv.weight)] > 1:
-        return "its kernel is already tied to another module"
-    if owners[id(conv.bias)] > 1 and conv.bias is not None:
-        return "its bias is already tied to another module"
-    for what, tensor in conv._parameters.items():
+    for what, tensor in (("kernel", conv.weight), ("bias", conv.bias)):
+        if tensor is not None and owners[id(tensor)] > 1:
+            return f"its {what} is already tied to another module"
         if id(tensor) in held:
             return f"its {what} is held by attribute {held[id(tensor)]!r} too, which would keep it"
     return ""

@@ -116,9 +116,9 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             host, host_class = conv, AnchoredConv2d
         else:
             host, host_class = _norm_beside(network, site), RegulatedBatchNorm2d
+        regulator = _regulator(conv)
         host.__class__ = host_class
-        host.site = site.name
-        host.regulator = _regulator(conv)
+        host.site, host.regulator = site.name, regulator
 
 
 def project(

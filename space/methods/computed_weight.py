@@ -94,7 +94,7 @@ class ComputedWeightConv2d(nn.Conv2d):
         if name == "weight" and isinstance(value, nn.Parameter):
             self.become_plain(value, self.dense()[1])
             value = nn.Parameter(value.detach(), value.requires_grad)
-        super().__setattr__(name, value)
+        nn.Module.__setattr__(self, name, value)
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise PlanError(
@@ -110,7 +110,7 @@ def _has_numbers(kernel: Tensor) -> bool:
     """Not while a compiler traces, nor under ``torch.func``: there is nothing to compare then."""
     return not (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        or torch._C._is_tracing()
         or type(kernel) is not Tensor
         or kernel.is_meta
         or torch._C._functorch.is_functorch_wrapped_tensor(kernel)
