@@ -188,13 +188,20 @@ def test_modules_of_the_users_own_may_have_the_names_of_ours(program: Path, own:
     isoshare(program, "launch", *named, *quick, "--workers", "2", "--study", "s", cwd=own)
     isoshare(program, "export", "s", "-o", "plan.json", cwd=own)
     found = json.loads(isoshare(program, "inspect", "plan.json", *named, "--json", cwd=own))
-    cell = [program.parent / "python", "-c", CELL]
+    cell = [str(program.parent / "python"), "-c", CELL]
     said = subprocess.check_output(cell, cwd=own, env=environment(), text=True)
     assert said.split() == [str(found["parameters"]["shared"]), "mine"]
 
 
 def test_from_a_checkout_they_may_too(own: Path) -> None:
     shape = ("--backbone-arg", "classes=10", "--backbone-arg", "in_channels=1")
-    command = [sys.executable, ROOT / "run_search.py", "inspect", "space:net", *shape, "--json"]
+    command = [
+        sys.executable,
+        str(ROOT / "run_search.py"),
+        "inspect",
+        "space:net",
+        *shape,
+        "--json",
+    ]
     seen = json.loads(subprocess.check_output(command, cwd=own, env=environment()))
     assert seen["backbone"] == "space:net"
