@@ -28,7 +28,7 @@ def launch(given: dict[str, Any], config: options.ConfigFile = None) -> None:
     Example: isoshare launch --backbone resnet_cifar --backbone-arg depth=20
     --dataset digits --trials 60
     """
-    prepared, store = with_spinner("preparing", lambda: _prepare_launch(config, given))
+    prepared, store = with_spinner("preparing", lambda: checked_launch(config, given))
     raise SystemExit(search_on_terminal(prepared, store))
 
 
@@ -38,11 +38,12 @@ def resume(given: dict[str, Any], name: options.Name, storage: options.Storage =
 
     Example: isoshare resume digits-resnet_cifar-1 --trials 80
     """
-    prepared, store = with_spinner("preparing", lambda: _prepare_resume(name, storage, given))
+    prepared, store = with_spinner("preparing", lambda: checked_resume(name, storage, given))
     raise SystemExit(search_on_terminal(prepared, store))
 
 
-def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
+def checked_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared, Store]:
+    """A search with what is typed and what a file says. Raises IsoshareError."""
     from isoshare.search.config import load_config
     from isoshare.search.options.words import read_words
 
@@ -54,9 +55,10 @@ def _prepare_launch(file: Path | None, given: dict[str, Any]) -> tuple[Prepared,
     return prepare(config, store), store
 
 
-def _prepare_resume(
+def checked_resume(
     name: str, storage: str | None, changes: dict[str, Any]
 ) -> tuple[Prepared, Store]:
+    """A study that is to go on. Raises IsoshareError."""
     store = open_store(storage)
     store.check_idle(name)  # an unknown or running study is told before torch is imported
 

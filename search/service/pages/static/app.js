@@ -76,7 +76,8 @@ if (filters) {
 }
 
 every("form[data-defaults]", (form) => form.addEventListener("change", async () => {
-  const answer = await fetch(`${form.dataset.defaults}?${new URLSearchParams(new FormData(form))}`);
+  const address = form.getAttribute("data-defaults"); // form.dataset is the field of that name
+  const answer = await fetch(`${address}?${new URLSearchParams(new FormData(form))}`);
   if (!answer.ok) return;
   const defaults = await answer.json();
   every("[data-default]", (place) => {
