@@ -23,7 +23,7 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.trainer import Report, TrainingSettings, train
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.plan import SharingPlan
-from isoshare.space.weights import WeightsError
+from isoshare.space.trained_weights import GivenWeights, file_digest
 
 FINE_TUNING_RATE = 0.2
 """The peak of the learning rate in fine-tuning, as a part of that in training from scratch."""
@@ -41,12 +41,16 @@ class Trained:
 class InheritingEvaluator(TrainingEvaluator):
     """Projection of a trained network, then ``settings.epochs`` of fine-tuning.
 
-    pretrain_epochs: how long the unshared network is trained; weights: a file with its weights
-    instead, a ``state_dict`` as written by ``torch.save`` or safetensors.
+    pretrain_epochs: how long the unshared network is trained. Instead its weights may be given:
+    weights, weight_map, new_head, pretrained: as in ``GivenWeights``. With a new head the network
+    is trained for ``pretrain_epochs`` from there.
     """
 
     pretrain_epochs: int = 30
     weights: str | None = None
+    weight_map: str | None = None
+    new_head: bool = False
+    pretrained: bool = False
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -67,6 +71,7 @@ class InheritingEvaluator(TrainingEvaluator):
 
         Raises WeightsError or EvaluationError.
         """
+        self.weights_digest  # noqa: B018  travels too: elsewhere the file may be missing
         self.__dict__["trained"] = self._obtain(report)
 
     @cached_property
@@ -83,7 +88,20 @@ class InheritingEvaluator(TrainingEvaluator):
     @property
     def conditions(self) -> dict[str, Any]:
         """How the unshared network came to its weights."""
-        return {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
+        known = {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
+        if not self.given:
+            return known
+        return {**known, "weights_digest": self.weights_digest, "new_head": self.new_head}
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """Of the file that was given; empty if there is none."""
+        return file_digest(Path(self.weights)) if self.weights else ""
+
+    @property
+    def given(self) -> GivenWeights:
+        """Where the weights of the unshared network come from; false if it is to be trained."""
+        return GivenWeights(self.weights, self.weight_map, self.new_head, self.pretrained)
 
     def network(self, plan: SharingPlan, seed: int) -> nn.Module:
         """The network of ``plan`` with the weights it inherits.
@@ -116,16 +134,19 @@ class InheritingEvaluator(TrainingEvaluator):
         return super().network(SharingPlan(), PRETRAINING_SEED).cpu()
 
     def _obtain(self, report: Report | None) -> Trained:
-        return self._read(Path(self.weights)) if self.weights else self._pretrain(report)
+        if self.given and not self.new_head:
+            return self._trained(self._read())
+        return self._pretrain(report)
 
     def _pretrain(self, report: Report | None) -> Trained:
-        settings = replace(self.settings, epochs=self.pretrain_epochs)
+        settings = self.training_settings if self.given else self.settings
+        settings = replace(settings, epochs=self.pretrain_epochs)
         folder = checkpoint_folder("unshared")
         name = self.file_name(SharingPlan(), [PRETRAINING_SEED], settings)
         done = Checkpoint(folder and folder / f"trained-{name}")
         if (kept := done.load()) is not None:
             return Trained(**kept)
-        network = super().network(SharingPlan(), PRETRAINING_SEED)
+        network = self._read() if self.given else self._backbone().to(device())
         under_way = folder and folder / name
         train(
             [network],
@@ -140,18 +161,12 @@ class InheritingEvaluator(TrainingEvaluator):
         Checkpoint(under_way).remove()
         return found
 
-    def _read(self, path: Path) -> Trained:
+    def _read(self) -> nn.Module:
+        """The unshared network with the weights that were given."""
         network = self._backbone()
-        try:
-            state = read_weights(path)
-            network.load_state_dict(state)
-        except Exception as error:  # torch raises whatever the bytes of a file lead it to
-            reason = " ".join(str(error).split())[:300]
-            raise WeightsError(
-                f"{path} has no weights for backbone {self.backbone!r}: {reason}; it must "
-                "be a state_dict, as torch.save or safetensors write it"
-            ) from error
-        return self._trained(network.to(device()))
+        found = self.given.read(network, self.backbone, self.arguments)
+        network.load_state_dict(found.state)
+        return network.to(device())
 
     def _trained(self, network: nn.Module) -> Trained:
         importance = fisher(network.eval(), self.train_batches)
@@ -171,15 +186,3 @@ def is_left_to_chance(network: nn.Module) -> bool:
     what is frozen is as it was drawn (or as the trained network had it, which does no harm).
     """
     return not all(tensor.requires_grad for tensor in network.parameters())
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """A ``state_dict`` from a file; nothing in it is executed."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}")
-    return found

@@ -17,6 +17,10 @@ class BackboneError(IsoshareError):
     """A backbone that is unknown, cannot be built with these arguments, or cannot be shared."""
 
 
+class WeightsError(IsoshareError):
+    """A file of weights that cannot be read, or is not for this network."""
+
+
 def one_of(kind: str, value: object, allowed: object) -> str:
     """The sentence for a name that is in no table, with what the table has.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import build_backbone, check_named
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import WeightsError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 PLAN_KEY = "isoshare.plan"
-
-
-class WeightsError(IsoshareError):
-    """A file of weights that cannot be read, or is not for this network."""
 
 
 def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:

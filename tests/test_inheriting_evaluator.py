@@ -16,8 +16,8 @@ from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.inheriting_evaluator import LAST, InheritingEvaluator, is_left_to_chance
 from isoshare.evaluators.training.trainer import TrainingSettings
 from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import WeightsError
 from isoshare.space.methods import METHODS
-from isoshare.space.weights import WeightsError
 from tests.test_methods import VARIANTS
 
 SMALL = {"depth": 8, "width": 4, "in_channels": 1, "classes": 10}
@@ -106,15 +106,22 @@ def test_weights_may_come_from_a_file(tmp_path: Path, suffix: str) -> None:
     assert accuracy(evaluator, SharingPlan()) == accuracy(heir(epochs=0), SharingPlan())
 
 
-def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
-    for name, content in (("none.pt", None), ("text.pt", "hello"), ("text.safetensors", "hello")):
-        if content is not None:
-            (tmp_path / name).write_text(content)
-        with pytest.raises(WeightsError, match="has no weights for backbone 'resnet_cifar'"):
-            heir(weights=str(tmp_path / name)).prepare()
+def test_weights_that_do_not_fit_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
     torch.save({"stem.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match="must be a state_dict"):
+    with pytest.raises(WeightsError, match="does not fit backbone 'resnet_cifar'"):
         heir(weights=str(tmp_path / "other.pt")).prepare()
+
+
+def test_a_new_head_is_trained_with_the_rest(tmp_path: Path) -> None:
+    source = heir(pretrain=8)
+    source.prepare()
+    others = {n: t for n, t in source.trained.state.items() if not n.startswith("head")}
+    torch.save({**others, "head.weight": torch.zeros(3, 16)}, tmp_path / "three.pt")
+    evaluator = heir(epochs=0, pretrain=2, weights=str(tmp_path / "three.pt"), new_head=True)
+    heard: list[int] = []
+    evaluator.prepare(lambda epoch, epochs, values: heard.append(epoch))
+    assert heard == [1, 2]
+    assert accuracy(evaluator, SharingPlan()) > 0.8
 
 
 @pytest.mark.parametrize(("method", "options"), VARIANTS)

@@ -15,9 +15,10 @@ from torch import nn
 
 from isoshare import Bank, SharingPlan, apply_plan, find_sites
 from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import WeightsError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import BackboneReference, PlanFile
-from isoshare.space.weights import WeightsError, load_network, load_weights, read_plan, save_weights
+from isoshare.space.weights import load_network, load_weights, read_plan, save_weights
 from tests.test_methods import OPTIONS
 
 ROOT = Path(__file__).parent.parent

@@ -63,7 +63,7 @@ def check_named(name: str, named: str | None, where: str) -> None:
 
 def build_backbone(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
     """The network that ``name`` makes with ``arguments``. Raises BackboneError."""
-    factory = _factory(name)
+    factory = factory_of(name)
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
@@ -79,7 +79,7 @@ def build_backbone(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
 def default_arguments(name: str, known: Mapping[str, Argument]) -> dict[str, Argument]:
     """Those of ``known`` (classes, in_channels of a data set) that the backbone takes."""
     try:
-        taken = inspect.signature(_factory(name)).parameters
+        taken = inspect.signature(factory_of(name)).parameters
     except ValueError:
         return {}
     return {key: value for key, value in known.items() if key in taken}
@@ -105,7 +105,8 @@ def _call(
     return network
 
 
-def _factory(name: str) -> Callable[..., object]:
+def factory_of(name: str) -> Callable[..., object]:
+    """The function that makes the backbone of this name. Raises BackboneError."""
     place = BACKBONES.get(name, name)
     module, colon, attribute = place.partition(":")
     if not colon:

@@ -1,0 +1,280 @@
+"""Trained weights from a file as people have them: found in it, renamed, and checked.
+
+A file may be written by ``torch.save`` or safetensors; its tensors may lie under ``state_dict`` or
+a like name, and their own names may have the prefixes that wrappers leave. A backbone may ship
+names that published weights have, ``backbones/NAME.weights.json``; any others come from a file of
+that kind. A tensor that does not fit is never left out without a word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isoshare.space.backbones import Argument
+from isoshare.space.backbones.pretrained import pretrained_state
+from isoshare.space.errors import WeightsError
+from isoshare.space.weight_misfits import COUNTER, Misfit, head_tensors, same_kind
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Tensors = dict[str, "Tensor"]
+Names = Mapping[str, str | None]
+"""Module path in the file to module path in the network; None leaves it out."""
+
+ENTRIES = (
+    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params"),
+    *("module", "weights", "state_dict_ema", "model_ema", "ema_state_dict", "ema", "shadow"),
+)
+"""Where training programs put the weights in what they save, in the order they are looked for."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+"""What wrappers write before each name: DataParallel, torch.compile, Lightning, and classes."""
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """Weights that fit a network.
+
+    state: its ``state_dict``; what was not in the file is as the network had it. new: the tensors
+    of a head that starts afresh. entry: where in the file they were, empty at its top.
+    digest: sixteen hexadecimal digits of the file.
+    """
+
+    state: Tensors
+    new: tuple[str, ...] = ()
+    entry: str = ""
+    digest: str = ""
+
+    @property
+    def words(self) -> str:
+        """What was taken, as a person would want to know it."""
+        taken = f"{len(self.state) - len(self.new)} tensors"
+        where = f" under {self.entry!r}" if self.entry else ""
+        head = f"; {' and '.join(self.new)} start afresh" if self.new else ""
+        return f"{taken}{where}{head}"
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Where trained weights of a backbone come from, as a user says it.
+
+    file: a file with them; names: a file with renamed modules (``read_names``), in place of those
+    that ship with the backbone; pretrained: those that whoever wrote the network offers;
+    new_head: whether a head for another number of classes is left out.
+    """
+
+    file: str | None = None
+    names: str | None = None
+    new_head: bool = False
+    pretrained: bool = False
+
+    def __bool__(self) -> bool:
+        return self.file is not None or self.pretrained
+
+    def read(
+        self, network: nn.Module, backbone: str, arguments: Mapping[str, Argument]
+    ) -> TrainedWeights:
+        """The weights for ``network``, which the backbone of this name has made with ``arguments``.
+
+        Raises WeightsError.
+        """
+        names = read_names(self.names) if self.names else shipped_names(backbone)
+        asked: dict[str, Any] = {"new_head": self.new_head, "names": names}
+        if self.file is not None:
+            return read_trained(self.file, network, f"backbone {backbone!r}", **asked)
+        problem = f"the weights that backbone {backbone!r} offers do not fit its arguments"
+        return fit_trained(pretrained_state(backbone, arguments), network, problem, **asked)
+
+
+def read_trained(
+    path: str | Path,
+    network: nn.Module,
+    title: str = "the network",
+    *,
+    new_head: bool = False,
+    names: Names | None = None,
+) -> TrainedWeights:
+    """The weights in a file for ``network``, which stays as it is.
+
+    title: what the network is called in messages; the others as in ``fit_trained``.
+    Raises WeightsError, which says what does not fit and what is the likeliest reason.
+    """
+    content = read_file(Path(path))
+    found, entry = tensors_of(content)
+    if not found:
+        raise WeightsError(
+            f"{path} holds no tensors, only {_kinds(content)}: it must be a state_dict, or a "
+            f"dictionary with one under {', '.join(ENTRIES[:4])} or a like name"
+        )
+    problem = f"{path} does not fit {title}"
+    fitted = fit_trained(found, network, problem, new_head=new_head, names=names)
+    return replace(fitted, entry=entry, digest=file_digest(Path(path)))
+
+
+def fit_trained(
+    found: Tensors,
+    network: nn.Module,
+    problem: str = "the weights do not fit the network",
+    *,
+    new_head: bool = False,
+    names: Names | None = None,
+) -> TrainedWeights:
+    """Trained tensors under the names that ``network`` has for them; it stays as it is.
+
+    problem: how the message begins if they do not fit; new_head: leave out a head for another
+    number of classes; names: renamed modules, used where more fits with them.
+    Raises WeightsError.
+    """
+    wanted = network.state_dict()
+    candidates = [state for some in ({}, names or {}) for state in _named(found, wanted, some)]
+    fitting = max(  # with the shortest names, where none fits better
+        reversed(candidates),
+        key=lambda state: sum(same_kind(state.get(name), wanted[name]) for name in wanted),
+    )
+    state, new = _fitted(fitting, network, new_head, problem)
+    return TrainedWeights(state, new)
+
+
+def read_file(path: Path) -> Mapping[str, Any]:
+    """What a file of safetensors or of ``torch.save`` holds; nothing in it is executed.
+
+    Raises WeightsError.
+    """
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the bytes of a file lead it to
+        raise WeightsError(f"cannot read weights from {path}: {_reason(path, error)}") from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}, no state_dict: save network.state_dict()"
+        )
+    return content
+
+
+def tensors_of(content: Mapping[str, Any]) -> tuple[Tensors, str]:
+    """The tensors of a state_dict, wherever it lies in ``content``, and the path to it."""
+    import torch
+
+    for entry in ENTRIES:
+        if isinstance(content.get(entry), Mapping):
+            found, below = tensors_of(content[entry])
+            if found:
+                return found, f"{entry}.{below}".rstrip(".")
+    return {key: one for key, one in content.items() if isinstance(one, torch.Tensor)}, ""
+
+
+def read_names(path: str | Path) -> Names:
+    """The names of a file such as ``{"conv1": "stem", "aux": null}``. Raises WeightsError."""
+    try:
+        names = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot read names of weights from {path}: {error}") from error
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str | None) for name in names.values()
+    ):
+        raise WeightsError(
+            f"{path} must be a JSON object of module paths in the file of weights to those in the "
+            'network, such as {"conv1": "stem", "aux": null}'
+        )
+    return names
+
+
+def shipped_names(backbone: str) -> Names:
+    """Those that published weights of a backbone have, if it comes with such a file."""
+    path = Path(__file__).parent / "backbones" / f"{Path(backbone).name}.weights.json"
+    return read_names(path) if path.is_file() else {}
+
+
+def file_digest(path: Path) -> str:
+    """Sixteen hexadecimal digits of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _named(found: Tensors, wanted: Tensors, names: Names) -> Iterator[Tensors]:
+    """``found`` under the names that the network may know it by."""
+    state = {name.replace("_orig_mod.", ""): tensor for name, tensor in found.items()}
+    yield _renamed(state, names)
+    first = {name.partition(".")[0] for name in wanted}
+    if len(first) == 1:  # the network is a wrapper itself
+        outer = first.pop()
+        yield {f"{outer}.{name}": tensor for name, tensor in _renamed(state, names).items()}
+    while prefix := _common_prefix(state):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        yield _renamed(state, names)
+
+
+def _common_prefix(state: Tensors) -> str:
+    """The prefix that most names have."""
+    for prefix in PREFIXES:
+        if sum(name.startswith(prefix) for name in state) > len(state) / 2:
+            return prefix
+    return ""
+
+
+def _renamed(state: Tensors, names: Names) -> Tensors:
+    """The longest module path that is in ``names`` decides; others keep their names."""
+    renamed = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        heads = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        old = next((head for head in heads if head in names), None)
+        new = old if old is None else names[old]
+        if old is None:
+            renamed[name] = tensor
+        elif new is not None:
+            renamed[new + name[len(old) :]] = tensor
+    return renamed
+
+
+def _fitted(
+    state: Tensors, network: nn.Module, new_head: bool, problem: str
+) -> tuple[Tensors, tuple[str, ...]]:
+    """A state_dict of the network, and what of its head the file has nothing for."""
+    import torch
+
+    wanted = network.state_dict()
+    misfit = Misfit.between(state, wanted, head_tensors(network))
+    new = misfit.head if new_head else ()
+    if misfit.without(new):
+        raise WeightsError(f"{problem}: {misfit.sentence(new_head)}")
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(
+                f"{problem}: {name} has values that are not finite, so its training has diverged; "
+                "take a checkpoint of before"
+            )
+    kept = {*new, *(name for name in wanted if name.endswith(COUNTER) and name not in state)}
+    return {
+        name: tensor.detach().clone() if name in kept else state[name].to(tensor.dtype)
+        for name, tensor in wanted.items()
+    }, new
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror or error)
+    if "weights_only" in str(error) or "Unsupported" in str(error):
+        return (
+            "it holds objects that would have to be executed, or is no file of torch.save: save "
+            "network.state_dict() alone, or safetensors"
+        )
+    first = " ".join(str(error).split())[:150]
+    kind = "safetensors" if path.suffix == ".safetensors" else "torch.save"
+    return f"it is no file of {kind}, or was cut short ({first})"
+
+
+def _kinds(content: Mapping[str, Any]) -> str:
+    shown = [f"{str(key)[:40]} ({type(one).__name__})" for key, one in list(content.items())[:3]]
+    return ", ".join(shown) or "nothing"
