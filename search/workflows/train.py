@@ -30,6 +30,7 @@ from isoshare.evaluators.training.trainer import (
     worth_stacking,
 )
 from isoshare.search.config import SearchConfig, make_config
+from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH
 from isoshare.search.workflows.evaluator import training_settings
 from isoshare.search.workflows.launch import check_output, with_arguments
 from isoshare.space.apply import apply_plan, count_parameters
@@ -41,13 +42,6 @@ from isoshare.space.weights import save_weights
 __all__ = ["FullTraining", "UnwrittenError", "prepare_training", "run_training"]
 
 Init = Literal["fresh", "inherit"]
-
-EPOCHS = 60
-OF_THE_SEARCH = (
-    *("dataset", "resolution", "channels", "data_folder", "batch_size", "optimizer"),
-    *("learning_rate", "label_smoothing", "augment"),
-)
-"""Options of the search, as its plan file has them, that are the defaults of a full training."""
 
 
 class UnwrittenError(IsoshareError):
