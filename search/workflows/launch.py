@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.data.datasets import Dataset, load_dataset, moved_to
-from isoshare.evaluators.evaluator import Evaluator
+from isoshare.evaluators.evaluator import Evaluator, TrainingEvaluator
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.evaluators.probes import PROBES, Probed, probe
+from isoshare.evaluators.training.vmap_ensemble import why_one_by_one, worth_stacking
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.engine import Engine
@@ -177,7 +179,23 @@ def _prepared(
     evaluator = _probed(made, config, dataset)
     conditions = conditions_of(config, dataset)
     warm_up = getattr(made, "prepare", None)
-    return Prepared(is_new, config, study, space, evaluator, warm_up, conditions, dataset.warnings)
+    said = (*dataset.warnings, *_one_by_one(config, made, dataset))
+    return Prepared(is_new, config, study, space, evaluator, warm_up, conditions, said)
+
+
+def _one_by_one(config: SearchConfig, measure: Evaluator, dataset: Dataset) -> Iterator[str]:
+    """The sentence for small networks whose seeds cannot be trained side by side."""
+    if config.replicates == 1 or not isinstance(measure, TrainingEvaluator):
+        return
+    network = build_backbone(config.backbone, config.backbone_arg)
+    if worth_stacking(network, torch.from_numpy(dataset.train.images), config.batch_size):
+        images = torch.rand(2, *dataset.train.images.shape[1:])
+        if reason := why_one_by_one(network, images):
+            measure.one_by_one()
+            yield (
+                f"the {config.replicates} seeds of each plan are trained one after another: "
+                f"torch.func.vmap cannot train several of {config.backbone!r} at once ({reason})"
+            )
 
 
 def _probed(measure: Evaluator, config: SearchConfig, dataset: Dataset) -> Evaluator:
