@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from isoshare.evaluators.evaluator import Measured
 from isoshare.search.drivers.inline import run_inline
 from isoshare.storage.change_feed import Overview, WatchedStore
 from isoshare.storage.database import StoreError, WriteError
@@ -26,15 +29,14 @@ def file(tmp_path: Path) -> Path:
 class After(FakeEvaluator):
     """Does something to the file after so many trainings."""
 
-    def __init__(self, trainings: int, act: object) -> None:
+    def __init__(self, trainings: int, act: Callable[[], None]) -> None:
         super().__init__()
-        self.trainings, self.act = trainings, act
+        self.trainings, self.waiting = trainings, [act]
 
-    def __call__(self, *arguments: object) -> object:  # type: ignore[override]
-        if len(self.measured) >= self.trainings and callable(self.act):
-            self.act, act = None, self.act
-            act()
-        return super().__call__(*arguments)  # type: ignore[arg-type]
+    def __call__(self, *arguments: Any) -> Iterator[list[Measured]]:
+        if len(self.measured) >= self.trainings and self.waiting:
+            self.waiting.pop()()
+        return super().__call__(*arguments)
 
 
 @pytest.mark.parametrize("kind", ["deleted", "replaced"])
