@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -45,8 +45,15 @@ class Store:
         self._leased: set[str] = set()
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections; the next transaction opens one again."""
         self._database.engine.dispose()
+
+    def __enter__(self) -> Self:
+        """``with Store(url) as store``: closed at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def waited(self) -> float:

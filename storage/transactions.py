@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -40,7 +41,8 @@ T = TypeVar("T")
 
 
 class Database:
-    """Transactions on one database. Connections may be used from several threads.
+    """Transactions on one database. Connections may be used from several threads; one that nobody
+    closed is closed when the database is not used any more.
 
     patience: seconds for which a transaction is tried again, once the database was there.
     """
@@ -48,6 +50,7 @@ class Database:
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
         self.url = parse_url(url)
         self.engine: Engine = make_engine(self.url)
+        weakref.finalize(self, self.engine.dispose)
         self._patience = patience
         self._usable = False  # whether our tables have been seen: they do not go away again
         self._begun: dict[int, float] = {}  # when the transaction of each thread has begun
