@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential
 
 from isoshare.storage.database import (
     StoreError,
@@ -35,7 +36,8 @@ from isoshare.storage.schema import check_revision, create_tables, revision_of, 
 
 PATIENCE = 45.0
 """Seconds for which a failed transaction is tried again: a server may be away for 30."""
-LONGEST_PAUSE = 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds; each pause is twice the one before."""
 
 T = TypeVar("T")
 
@@ -111,24 +113,22 @@ class Database:
 
     def _repeated(self, transaction: Callable[[], T], patience: float) -> T:
         """``transaction``, again and again while its failure may pass."""
-        thread, begun = threading.get_ident(), time.monotonic()
-        self._begun[thread] = begun
+        thread = threading.get_ident()
+        self._begun[thread] = time.monotonic()
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_before_delay(patience),
+            wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+            reraise=True,
+        )
         try:
-            return self._tried(transaction, begun + patience)
+            return attempts(transaction)
+        except DBAPIError as error:
+            sentence = cannot_write if self._usable else cannot_open
+            failure = WriteError if self._usable else StoreError
+            raise failure(sentence(self.url, error)) from error
         finally:
             del self._begun[thread]
-
-    def _tried(self, transaction: Callable[[], T], deadline: float) -> T:
-        for pause in _pauses():
-            try:
-                return transaction()
-            except DBAPIError as error:
-                if not is_passing(error) or time.monotonic() + pause > deadline:
-                    sentence = cannot_write if self._usable else cannot_open
-                    failure = WriteError if self._usable else StoreError
-                    raise failure(sentence(self.url, error)) from error
-            time.sleep(pause)
-        raise AssertionError("pauses do not end")
 
 
 def _committed(engine: Engine, work: Callable[[Session], T]) -> T:
@@ -141,8 +141,5 @@ def _connected(engine: Engine, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
-def _pauses() -> Iterator[float]:
-    pause = 0.05
-    while True:
-        yield pause
-        pause = min(2 * pause, LONGEST_PAUSE)
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and is_passing(error)
