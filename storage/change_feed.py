@@ -10,9 +10,9 @@ from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.reading import records_of
+from isoshare.storage.reading import records_of, study_id
 from isoshare.storage.records import RunningDriver, StudyRecord, TrialRecord, TrialState
-from isoshare.storage.store import Store, study_id
+from isoshare.storage.store import Store
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
 MANY = 500
@@ -70,7 +70,12 @@ class Delta:
 
 
 class WatchedStore(Store):
-    """All studies of one database, with narrow reads for readers that ask again and again."""
+    """All studies of one database, with narrow reads for readers that ask again and again.
+
+    They see the file that is at its place now, also when it is another one than before.
+    """
+
+    follows_file = True
 
     def overview(self, before: Overview) -> Overview:
         """All studies now; before: what the same reader saw last. Raises StoreError.

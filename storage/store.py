@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import StoreError, UnknownStudyError, taken, unknown_study
-from isoshare.storage.reading import outcomes_of, records_of, summaries
+from isoshare.storage.database import StoreError, taken
+from isoshare.storage.reading import outcomes_of, records_of, study_id, summaries
 from isoshare.storage.records import (
     MeasurementRecord,
     StudyRecord,
@@ -39,8 +39,10 @@ class Store:
     patience: seconds for which a write is tried again when the database is away.
     """
 
+    follows_file: ClassVar[bool] = False
+
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
-        self._database = Database(url, patience)
+        self._database = Database(url, patience, self.follows_file)
         self._holder = lease.Holder()
         self._leased: set[str] = set()
 
@@ -266,15 +268,3 @@ class Store:
             change(session, trial)
 
         self._write(name, work)
-
-
-def study_id(session: Session, name: str, locked: bool = False) -> int:
-    """The key of the study of this name; locked: until the end of the transaction. Raises
-    UnknownStudyError.
-    """
-    query = select(StudyRow.id).where(StudyRow.name == name)
-    found = session.scalar(query.with_for_update() if locked else query)
-    if found is None:
-        names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
-        raise UnknownStudyError(unknown_study(name, names))
-    return found
