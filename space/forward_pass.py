@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from isoshare.space.costs import Call, NetworkCosts
+from isoshare.space.layers import positions
 from isoshare.space.sites import Site, registered_after
 
 FLOPS_A_MAC = 2
@@ -131,10 +132,11 @@ def _record(module: nn.Module, live: _LiveActivations, calls: list[Call]) -> Non
     def before(_module: nn.Module, _inputs: Any) -> None:
         waiting.append(live.mark())
 
-    def after(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def after(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         start = waiting.pop()
         extra = live.since_mark - start - output.numel() * output.element_size()
-        calls.append(Call(start, max(0, extra), output[0, 0].numel()))
+        applied = positions(module, inputs[0], output)
+        calls.append(Call(start, max(0, extra), applied))
 
     module.register_forward_pre_hook(before)
     module.register_forward_hook(after)

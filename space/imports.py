@@ -20,7 +20,9 @@ def import_named(module: str, attribute: str, what: str) -> Any:
     torchvision, and what builds on it, can be imported beside a CPU build of torch.
     """
     if not all(part.isidentifier() for part in module.split(".")):
-        raise BackboneError(f"cannot import {what}: {module!r} is no module's name; write it dotted")
+        raise BackboneError(
+            f"cannot import {what}: {module!r} is no module's name; write it dotted"
+        )
     _declare_operators(module)
     try:
         return getattr(import_module(module), attribute)
@@ -72,7 +74,7 @@ def _is_ours(filename: str) -> bool:
 
 def _declare_operators(module: str) -> None:
     """Let torchvision be imported, by whatever module, where it is installed."""
-    if module.split(".")[0] in {"isoshare", "torch"} or "torchvision" in sys.modules:
+    if module.split(".", maxsplit=1)[0] in {"isoshare", "torch"} or "torchvision" in sys.modules:
         return
     if find_spec("torchvision") is not None:
         from isoshare.space.backbones import torchvision_operators

@@ -149,7 +149,7 @@ def _uncopied(network: nn.Module, memo: dict[int, Any], error: Exception) -> str
                 continue
             try:
                 copy.deepcopy(value, dict(memo))
-            except Exception:  # noqa: BLE001  anything: this is the culprit
+            except Exception:
                 return (
                     f"the network cannot be copied: module {path!r} ({type(part).__name__}) holds "
                     f"{type(value).__name__} {name!r}, {reason}; make it where it is used, or set "

@@ -1,9 +1,9 @@
 """Shared filter bases: Kang, Kim 2021 (NeurIPS), arXiv 2006.05066.
 
-The sites of a bank share a basis of filters. A site runs one convolution with its unique filters
-and the shared ones, then a private batch normalisation over these channels, then private
-coefficients, a 1x1 convolution to its out-channels (section 3.2). The kernel is never made: two
-convolutions run, so multiply-accumulates change.
+The sites of a bank share a basis of filters. A site runs one convolution (or linear layer) with its
+unique filters and the shared ones, then a private batch normalisation over these channels, then
+private coefficients, a 1x1 convolution to its out-channels (section 3.2). The kernel is never made:
+two convolutions run, so multiply-accumulates change.
 
 A bank of all sites of a stage is the paper's single basis; two banks, one of the first and one of
 the second convolutions of the blocks, are its double basis. Bases of one shape are kept orthonormal
@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.space.errors import PlanError
+from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
-from isoshare.space.methods.checks import check_isomorphic, check_plain, check_ungrouped
-from isoshare.space.methods.computed_weight import ComputedWeightConv2d
-from isoshare.space.sites import Site, describe_signature
+from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
+from isoshare.space.methods.computed_weight import ComputedWeight, become_computed
+from isoshare.space.sites import Site, describe, describe_signature
 
 COUNTER_BYTES = 8
 """A batch normalisation counts its batches in one int64."""
@@ -34,45 +35,63 @@ LEAST_RANK = 4
 """The fewest shared filters that are worth trying."""
 
 
-class FilterBasisConv2d(ComputedWeightConv2d):
-    """A convolution by unique and shared filters, normalisation and coefficients.
+class FilterBasis(ComputedWeight):
+    """A layer by unique and shared filters, normalisation and coefficients.
 
-    basis: (shared rank, in, k, k), one tensor for the bank; unique: (unique rank, in, k, k) or
-    None; coefficients: 1x1, unique + shared rank → out. A bias is added last.
+    basis: (shared rank, in/groups, k, k), one tensor for the bank; unique: (unique rank, ...) or
+    None; coefficients: 1x1, unique + shared rank → out. A bias is added last. Grouped convolutions
+    have filters and coefficients in as many groups.
     """
 
     basis: nn.Parameter
     unique: nn.Parameter | None
-    norm: nn.BatchNorm2d
-    coefficients: nn.Conv2d
+    norm: nn.Module
+    coefficients: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, in_channels, height, width)."""
+        """x: as the layer takes it."""
         self.check_unwritten()
-        y = self.norm(self._conv_forward(x, self.filters, None))
+        y = run(self, x, self.filters, None)
+        if isinstance(self, nn.Linear):
+            y = self.norm(y.reshape(-1, y.shape[-1])).view(y.shape)
+        else:
+            y = self.norm(y)
         z: Tensor = self.coefficients(y)
-        return z if self.own_bias is None else z + self.own_bias[:, None, None]
+        if self.own_bias is None:
+            return z
+        return z + self.own_bias.view(-1, *[1] * dimensions(self))
 
     @property
     def filters(self) -> Tensor:
-        """(unique + shared rank, in, k, k): the unique filters come first."""
-        return self.basis if self.unique is None else torch.cat([self.unique, self.basis])
+        """(unique + shared rank, in/groups, k, k): in each group the unique filters come first."""
+        if self.unique is None:
+            return self.basis
+        return _beside(self.unique, self.basis, groups_of(self))
 
     def dense(self) -> tuple[Tensor, Tensor | None]:
         """Coefficients times filters, with the running statistics of the normalisation between."""
-        coefficients = at_least_float32(self.coefficients.weight.flatten(1))
-        scale, shift = _affine(self.norm)
-        filters = at_least_float32(self.filters)
-        weight = ((coefficients * scale) @ filters.flatten(1)).view(-1, *filters.shape[1:])
-        bias, own = (coefficients @ shift).to(self.basis.dtype), self.own_bias
+        groups, filters = groups_of(self), at_least_float32(self.filters)
+        scale, shift = (one.view(groups, 1, -1) for one in _affine(self.norm))
+        shape = (groups, len(self.coefficients.weight) // groups, -1)  # type: ignore[arg-type]
+        coefficients = at_least_float32(self.coefficients.weight).reshape(shape)  # type: ignore[arg-type]
+        rows = (coefficients * scale) @ filters.reshape(groups, filters.shape[0] // groups, -1)
+        weight = rows.reshape(-1, *filters.shape[1:])
+        bias = (coefficients * shift).sum(2).flatten().to(self.basis.dtype)
+        own = self.own_bias
         return weight.to(self.basis.dtype), bias if own is None else bias + own
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
-    """A filter basis needs isomorphic, ungrouped, plain convolutions."""
+    """A filter basis needs isomorphic, plain layers, and ranks that their groups divide."""
     check_isomorphic("filter_basis", sites)
-    check_ungrouped("filter_basis", sites)
     check_plain("filter_basis", sites)
+    check_not_transposed("filter_basis", sites)
+    for name in ("shared_rank", "unique_rank"):
+        if options[name] % sites[0].groups:
+            raise PlanError(
+                f"the {name} of a filter_basis bank must be a multiple of the groups, got "
+                f"{options[name]}, but {describe(sites[0])}; take {_nearest(options[name], sites)}"
+            )
 
 
 def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
@@ -82,10 +101,10 @@ def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
     ``LEAST_RANK`` are left out: the loss divides by the square of the rank, and with its weight of
     10 plain gradient descent at a rate of 0.1 diverges.
     """
-    width = sites[0].out_channels
-    most = sites[0].kernel_parameters // width
-    shared = {round(width * part) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
-    unique = {0, width // 64, width // 16, width // 8}
+    width, groups = sites[0].out_channels, sites[0].groups
+    most = groups * counts.filter_size(sites[0])
+    shared = {groups * round(width * part / groups) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
+    unique = {0, *(groups * (width // part // groups) for part in (64, 16, 8))}
     return {
         "shared_rank": tuple(sorted(rank for rank in shared if LEAST_RANK <= rank <= most)),
         "unique_rank": tuple(sorted(unique)),
@@ -95,7 +114,7 @@ def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the filters and of the coefficients; normalisation is not counted, as ever."""
     rank = options["shared_rank"] + options["unique_rank"]
-    return [rank * (counts.filter_size(site) + site.out_channels) for site in sites]
+    return [rank * (counts.filter_size(site) + site.out_channels // site.groups) for site in sites]
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
@@ -140,8 +159,7 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     )
     for site in sites:
         conv: Any = network.get_submodule(site.name)
-        _become(conv, basis, options["unique_rank"])
-        conv.site = site.name
+        _become(conv, site, basis, options["unique_rank"])
         if asked.weight:
             conv.orthogonality = asked
 
@@ -158,33 +176,33 @@ def project(
 
     The normalisation between them is expected to be made the identity on the data.
     """
-    rows = [one.flatten(1).double() / one.norm().clamp_min(1e-12) for one in kernels]
-    basis = _principal(torch.cat(rows), options["shared_rank"])
+    groups = sites[0].groups
+    rows = [_by_group(one.double(), groups) / one.norm().clamp_min(1e-12) for one in kernels]
+    basis = _principal(torch.cat(rows, 1), options["shared_rank"] // groups)
     made = []
     for site, own, trained in zip(sites, rows, kernels, strict=True):
         conv: Any = network.get_submodule(site.name)
-        unique = _principal(own - own @ basis.mT @ basis, options["unique_rank"])
-        filters = torch.cat([unique, basis])
-        coefficients = own @ torch.linalg.pinv(filters)
+        unique = _principal(own - own @ basis.mT @ basis, options["unique_rank"] // groups)
+        filters = torch.cat([unique, basis], 1)
+        scaled = own @ torch.linalg.pinv(filters) * trained.norm()
         with torch.no_grad():
-            conv.basis.copy_(basis.view_as(conv.basis))
+            conv.basis.copy_(basis.reshape(conv.basis.shape))
             if conv.unique is not None:
-                conv.unique.copy_(unique.view_as(conv.unique))
-            scaled = coefficients * trained.norm()
-            conv.coefficients.weight.copy_(scaled[:, :, None, None])
+                conv.unique.copy_(unique.reshape(conv.unique.shape))
+            conv.coefficients.weight.copy_(scaled.reshape(conv.coefficients.weight.shape))
         made.append((scaled @ filters).to(trained.dtype).view_as(trained))
     return made
 
 
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Coefficients times filters, with the running statistics of the normalisation between them."""
-    assert isinstance(conv, FilterBasisConv2d), "made by share"
+    assert isinstance(conv, FilterBasis), "made by share"
     return conv.dense()
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
     """That between filters and coefficients."""
-    return [part.norm for part in network.modules() if isinstance(part, FilterBasisConv2d)]
+    return [part.norm for part in network.modules() if isinstance(part, FilterBasis)]
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:
@@ -192,7 +210,7 @@ def extra_loss(network: nn.Module) -> Tensor | None:
     return orthogonality.loss(network, "filter_basis")
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
     """Scale and shift of a normalisation in evaluation."""
     assert norm.running_mean is not None, "statistics are tracked"
     assert norm.running_var is not None, "statistics are tracked"
@@ -201,23 +219,42 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - scale * mean
 
 
-def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
-    """Turn a convolution into a ``FilterBasisConv2d``; its place and its hooks stay."""
+def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> None:
+    """Turn a layer into a ``FilterBasis``; its place and its hooks stay."""
     rank = len(basis) + unique_rank
-    del conv.weight
-    conv.__class__ = FilterBasisConv2d
+    become_computed(conv, FilterBasis, site.name)
     conv.basis = basis
     conv.unique = None
     if unique_rank:
         conv.unique = nn.Parameter(basis.new_empty(unique_rank, *basis.shape[1:]))
         _kaiming(conv.unique)
         with torch.no_grad():
-            conv.unique /= conv.unique.flatten(1).norm(dim=1)[:, None, None, None]
-    conv.norm = nn.BatchNorm2d(rank)
-    conv.coefficients = nn.Conv2d(rank, conv.out_channels, 1, bias=False)
+            norms = conv.unique.flatten(1).norm(dim=1)
+            conv.unique /= norms.view(-1, *[1] * (basis.dim() - 1))
+    conv.norm = NORMS[dimensions(conv)](rank)
+    conv.coefficients = pointwise(conv, rank, site.out_channels)
     _kaiming(conv.coefficients.weight)
     for part in (conv.norm, conv.coefficients):
         part.to(basis).train(conv.training)
+
+
+def _beside(unique: Tensor, basis: Tensor, groups: int) -> Tensor:
+    """Both in one tensor, group by group."""
+    if groups == 1:
+        return torch.cat([unique, basis])
+    parts = [one.reshape(groups, len(one) // groups, *one.shape[1:]) for one in (unique, basis)]
+    return torch.cat(parts, 1).flatten(0, 1)
+
+
+def _by_group(kernel: Tensor, groups: int) -> Tensor:
+    """(groups, out/groups, elements of a filter)."""
+    return kernel.reshape(groups, len(kernel) // groups, -1)
+
+
+def _nearest(rank: int, sites: Sequence[Site]) -> int:
+    """The multiple of the groups that is at least ``rank``."""
+    groups = sites[0].groups
+    return -(-rank // groups) * groups
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -226,9 +263,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def _principal(rows: Tensor, rank: int) -> Tensor:
-    """(rank, columns): the first right singular vectors; zeros where there are no more."""
-    vectors = torch.linalg.svd(rows, full_matrices=False).Vh[:rank]
-    return torch.cat([vectors, vectors.new_zeros(rank - len(vectors), rows.shape[1])])
+    """(groups, rank, columns): the first right singular vectors of each group's rows; zeros where
+    there are no more.
+    """
+    vectors = torch.linalg.svd(rows, full_matrices=False).Vh[:, :rank]
+    missing = vectors.new_zeros(len(rows), rank - vectors.shape[1], rows.shape[2])
+    return torch.cat([vectors, missing], 1)
 
 
 def _kaiming(weight: Tensor) -> None:

@@ -37,7 +37,7 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """The trained parameters; of several frozen biases one is left, or none beside a trained one."""
+    """What is trained; of several frozen biases one is left, or none beside a trained one."""
     return FLOAT_BYTES * (counts.kernel(sites, options) - counts.dropped_biases(sites))
 
 
@@ -91,7 +91,7 @@ def project(
     return [shared for _ in sites]
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
     """None."""
     return []
 
