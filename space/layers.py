@@ -71,8 +71,8 @@ def run(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) 
         y: Tensor = layer._conv_forward(x, weight, bias)
         return y
     sides = dimensions(layer)
-    places = (layer.stride, layer.padding, layer.kernel_size, sides, layer.dilation)
     size = rest[0] if rest else None
+    places: list[Any] = [layer.stride, layer.padding, layer.kernel_size, sides, layer.dilation]
     padding = layer._output_padding(x, size, *places)
     how = (layer.stride, layer.padding, padding, layer.groups, layer.dilation)
     z: Tensor = BACKWARD[sides - 1](x, weight, bias, *how)

@@ -22,10 +22,12 @@ EXPANSION = re.compile(r"features\.\d+\.conv\.0\.0")
 
 
 def kernels(*stages: str, method: str = "kernel", **options: Any) -> Pattern:
-    """One bank for each isomorphic group, or only for those whose names start with ``stages``."""
+    """One bank for each isomorphic group of convolutions, or only for those whose names start with
+    ``stages``.
+    """
 
     def plan(sites: Sequence[Site]) -> SharingPlan:
-        groups = isomorphic_groups(sites)
+        groups = isomorphic_groups(_convolutions(sites))
         chosen = (group for group in groups if group[0].name.startswith(stages or ""))
         return _plan(chosen, method, options)
 
@@ -109,6 +111,11 @@ def _by_stage(
         if match and match["block"] != "0":
             groups.setdefault(key(match), []).append(site)
     return list(groups.items())
+
+
+def _convolutions(sites: Sequence[Site]) -> list[Site]:
+    """What the papers share: they leave squeeze-excitation and heads alone."""
+    return [site for site in sites if site.is_image_convolution]
 
 
 def _plan(groups: Any, method: str, options: dict[str, Any]) -> SharingPlan:

@@ -40,7 +40,7 @@ class SpaceConfig(BaseModel):
     methods: tuple[str, ...] = option(
         help="How sites may share: kernel, one for several; anchored, one with private 1x1 "
         "regulators; filter_basis, shared filters with private coefficients; slice_generator, "
-        "kernels generated from codes.",
+        "kernels generated from codes; low_rank, one with private low-rank residuals.",
         metavar="A,B",
         shown="all",
         make=_all_methods,

@@ -78,11 +78,11 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.get("costs"))
+    space = _space(config, dataset, study)
     if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
-            "convolutions have changed; launch a new study for it"
+            "layers have changed; launch a new study for it"
         )
     return _prepared(False, config, study, space, dataset)
 
@@ -113,26 +113,29 @@ def with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
     return config.model_copy(update={"backbone_arg": {**fitting, **config.backbone_arg}})
 
 
-def _space(
-    config: SearchConfig, dataset: Dataset, known: dict[str, Any] | None = None
-) -> SearchSpace:
-    """known: the costs that the study has recorded, which stay what they were."""
+def _space(config: SearchConfig, dataset: Dataset, study: StudyRecord | None = None) -> SearchSpace:
+    """study: one that goes on, by what it has recorded of its layers and their costs: an earlier
+    version may have searched fewer layers.
+    """
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
-    sites = find_sites(backbone)
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    names = {site.name for site in (sites_of(study) if study else searched_sites(sites, unshared))}
+    sites = tuple(site for site in sites if site.name in names)
     published = references(config.backbone, sites)
-    costs = NetworkCosts.of(known) if known else _costs(config, backbone, dataset)
-    space = SearchSpace(sites, count_parameters(backbone), config.methods, published, costs)
+    known = study.context.get("costs") if study else None
+    costs = NetworkCosts.of(known) if known else _costs(config, backbone, sites, dataset)
+    space = SearchSpace(sites, unshared, config.methods, published, costs)
     if space.count() == 1:
         raise BackboneError(
-            f"backbone {config.backbone!r} has no convolutions that method "
+            f"backbone {config.backbone!r} has no layers that method "
             f"{' or '.join(config.methods)} could share: try --methods {','.join(METHODS)}"
         )
     return space
 
 
 def _costs(
-    config: SearchConfig, backbone: torch.nn.Module, dataset: Dataset
+    config: SearchConfig, backbone: torch.nn.Module, sites: Sequence[Site], dataset: Dataset
 ) -> NetworkCosts | None:
     """What one image costs the backbone, if the search asks for anything of that kind."""
     limits = exact_limits(config.document())
@@ -142,7 +145,7 @@ def _costs(
         return None
     image = torch.zeros(1, *dataset.train.images.shape[1:])
     try:
-        costs = network_costs(backbone, find_sites(backbone), image)
+        costs = network_costs(backbone, sites, image)
         return replace(costs, measured=probe(needy, backbone, image))
     except Exception as error:  # whatever the user's network raises
         raise BackboneError(

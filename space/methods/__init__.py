@@ -217,13 +217,6 @@ METHODS: dict[str, MethodRow] = {
         "shared filters, private 1x1 coefficients",
         "basis S{shared_rank}U{unique_rank}",
     ),
-    "low_rank": MethodRow(
-        "isoshare.space.methods.low_rank",
-        LowRankOptions,
-        counts.low_rank,
-        "one kernel, then private low-rank residuals",
-        "low rank {rank}",
-    ),
     "slice_generator": MethodRow(
         "isoshare.space.methods.slice_generator",
         SliceGeneratorOptions,
@@ -231,5 +224,12 @@ METHODS: dict[str, MethodRow] = {
         "kernels generated from private codes",
         "generator {slice_size}-{code_size}",
         network_wide=True,
+    ),
+    "low_rank": MethodRow(
+        "isoshare.space.methods.low_rank",
+        LowRankOptions,
+        counts.low_rank,
+        "one kernel, then private low-rank residuals",
+        "low rank {rank}",
     ),
 }

@@ -159,7 +159,7 @@ def project(
         found = torch.linalg.lstsq(rows.mT.double(), wanted.mT.double(), driver="gelsd").solution
         weight = found.mT.to(trained.dtype)
         with torch.no_grad():
-            own: Tensor = host.regulator.weight
+            own: Any = host.regulator.weight
             own.copy_(weight.reshape(own.shape))
         made.append((weight @ rows).flatten(0, 1).view_as(trained))
     return made

@@ -53,8 +53,10 @@ def slice_generator(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
 
 
 def low_rank(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """One kernel and bias, and for each site ``rank`` rows and columns of its matrix."""
-    return kernel(sites, {}) + len(sites) * residual(sites[0], options["rank"])
+    """One kernel; for each site ``rank`` columns and rows of its residual, and its bias."""
+    each = residual(sites[0], options["rank"])
+    biases = sum(site.out_channels for site in sites if site.bias)
+    return sites[0].kernel_parameters + len(sites) * each + biases
 
 
 def residual(site: Site, rank: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoshare.space.layers import LAYERS
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic
 from isoshare.space.sites import Site
@@ -61,10 +62,10 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             )
 
 
-def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """What it holds: it is an ordinary convolution."""
-    assert isinstance(conv, nn.Conv2d), "sites are convolutions"
-    return conv.weight, conv.bias
+def to_dense(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """What it holds: it is an ordinary layer."""
+    assert isinstance(layer, LAYERS), "sites are layers"
+    return layer.weight, layer.bias
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:

@@ -3,9 +3,9 @@ Transformers, ICLR), arXiv 2410.20672: they loop a block of a transformer and gi
 low-rank adapter. For convolutions it is ours to define.
 
 With a kernel seen as a matrix, out-channels x (in-channels of a group times positions), site l has
-W + A_l B_l: W is the bank's, A_l (out x r) and B_l (r x columns) are its own, in each group. A bias
-is shared, as in kernel sharing. A starts at zero, so that a bank starts as the kernel bank of the
-same sites; B starts as the kernel of a layer does.
+W + A_l B_l: W is the bank's, A_l (out x r) and B_l (r x columns) are its own, in each group. Biases
+stay private, so that trained layers that differ in little but these lose nothing. A starts at zero,
+so that a bank starts as kernel sharing; B starts as the kernel of a layer does.
 
 The sum is made into one kernel, in evaluation once. In training two more layers, B and then A, run
 in its place where they cost less: where a layer sees few positions.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoshare.space.layers import as_kernel, dimensions, groups_of, run
-from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
+from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_isomorphic, check_plain
 from isoshare.space.methods.computed_weight import CachedWeight, become_computed
 from isoshare.space.sites import Site
@@ -105,8 +105,8 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """As with one kernel, and the residuals."""
-    return FLOAT_BYTES * (counts.low_rank(sites, options) - counts.dropped_biases(sites))
+    """The trained parameters."""
+    return FLOAT_BYTES * counts.low_rank(sites, options)
 
 
 def activation_elements(
@@ -118,9 +118,11 @@ def activation_elements(
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Tie the kernels and add the residuals."""
-    for site, layer in zip(sites, kernel.tie(network, sites), strict=True):
-        weight = layer.weight
-        shape = as_kernel(layer, weight).shape
+    layers: list[Any] = [network.get_submodule(site.name) for site in sites]
+    weight = layers[0].weight
+    shape = as_kernel(layers[0], weight).shape
+    for site, layer in zip(sites, layers, strict=True):
+        layer.weight = weight
         become_computed(layer, LowRank, site.name, keeps_weight=True)
         layer.left = nn.Parameter(weight.new_zeros(site.out_channels, options["rank"]))
         layer.right = nn.Parameter(weight.new_empty(site.groups * options["rank"], *shape[1:]))
