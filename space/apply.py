@@ -124,8 +124,8 @@ def count_parameters(module: nn.Module) -> int:
     for name, part in module.named_modules():
         if any(is_lazy(tensor) for tensor in part._parameters.values()):
             raise BackboneError(
-                f"module {name!r} ({type(part).__name__}) is lazy: its shape is known after a first "
-                "forward pass only; let the function that makes the network run one"
+                f"module {name!r} ({type(part).__name__}) is lazy: its shape is known only after "
+                "a first forward pass; let the function that makes the network run one"
             )
     return sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
 

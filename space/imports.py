@@ -20,9 +20,7 @@ def import_named(module: str, attribute: str, what: str) -> Any:
     torchvision, and what builds on it, can be imported beside a CPU build of torch.
     """
     if not all(part.isidentifier() for part in module.split(".")):
-        raise BackboneError(
-            f"cannot import {what}: {module!r} is no module's name; write it dotted"
-        )
+        raise BackboneError(f"cannot import {what}: {module!r} is not the name of a module")
     _declare_operators(module)
     try:
         return getattr(import_module(module), attribute)

@@ -197,9 +197,7 @@ def _other_kind(part: nn.Module) -> str:
     return ""
 
 
-def _why_private(  # noqa: PLR0911  one reason each
-    layer: nn.Module, owners: Counter[int], held: Mapping[int, str]
-) -> str:
+def _why_private(layer: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
     from torch import nn
     from torch.nn.utils import parametrize
 
@@ -209,13 +207,16 @@ def _why_private(  # noqa: PLR0911  one reason each
         return "its kernel is computed from other tensors"
     if "bias" not in layer._parameters:
         return "its bias is computed from other tensors"
+    return _why_not_its_own(layer, owners, held)
+
+
+def _why_not_its_own(layer: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
+    """Why other modules, or nobody, trains its tensors."""
     if not layer.weight.requires_grad:
         return "its kernel is frozen"
-    if owners[id(layer.weight)] > 1:
-        return "its kernel is already tied to another module"
-    if owners[id(layer.bias)] > 1 and layer.bias is not None:
-        return "its bias is already tied to another module"
-    for what, tensor in layer._parameters.items():
+    for what, tensor in (("kernel", layer.weight), ("bias", layer.bias)):
+        if tensor is not None and owners[id(tensor)] > 1:
+            return f"its {what} is already tied to another module"
         if id(tensor) in held:
             return f"its {what} is held by attribute {held[id(tensor)]!r} too, which would keep it"
     return ""

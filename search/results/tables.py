@@ -80,7 +80,8 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
     return Group(
         f"{found['backbone']}: {found['parameters']:,} parameters; one kernel for every group "
         f"leaves {found['fully_shared']:,}\nreach {found['reach']:.0%}: the share of parameters in "
-        f"isomorphic groups, the most that sharing can touch\n{found['plans']:,} distinct plans of kernel sharing, "
+        f"isomorphic groups, the most that sharing can touch\n"
+        f"{found['plans']:,} distinct plans of kernel sharing, "
         f"{_roughly(found['plans_of_all_methods'])} of all methods",
         table,
         *(f"published: {name}, {size:,} parameters" for name, size in references.items()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
 from isoshare.space.published import references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import Site, find_sites, searched_sites
 from isoshare.storage.records import StudyRecord, sites_of
 from isoshare.storage.store import Store
 
@@ -120,7 +121,8 @@ def _space(config: SearchConfig, dataset: Dataset, study: StudyRecord | None = N
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
     sites, unshared = find_sites(backbone), count_parameters(backbone)
-    names = {site.name for site in (sites_of(study) if study else searched_sites(sites, unshared))}
+    recorded = sites_of(study) if study else searched_sites(sites, unshared)
+    names = {site.name for site in recorded}
     sites = tuple(site for site in sites if site.name in names)
     published = references(config.backbone, sites)
     known = study.context.get("costs") if study else None

@@ -127,13 +127,13 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     ):
         if not has:
             continue
+        host, regulator = conv, _regulator(conv)
         if options["regulator_after"] == "convolution":
-            host = conv
             become_computed(host, Anchored, site.name, keeps_weight=True)
         else:
             host = _norm_beside(network, site, conv)
             become(host, RegulatedNorm, type(host))
-        host.regulator = _regulator(conv)
+        host.regulator = regulator
 
 
 def project(

@@ -127,7 +127,7 @@ class ComputedWeight(OfAnyLayer):
         if name == "weight" and isinstance(value, nn.Parameter):
             self.become_plain(value, self.dense()[1])
             value = nn.Parameter(value.detach(), value.requires_grad)
-        super().__setattr__(name, value)
+        nn.Module.__setattr__(self, name, value)
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise PlanError(
@@ -189,7 +189,7 @@ def _has_numbers(weight: Tensor) -> bool:
     """Not while a compiler traces, nor under ``torch.func``: there is nothing to compare then."""
     return not (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
+        or torch._C._is_tracing()
         or type(weight) is not Tensor
         or weight.is_meta
         or torch._C._functorch.is_functorch_wrapped_tensor(weight)

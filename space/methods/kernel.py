@@ -38,7 +38,7 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """What is trained; of several frozen biases one is left, or none beside a trained one."""
+    """The trained parameters; of frozen biases one is left, or none beside a trained one."""
     return FLOAT_BYTES * (counts.kernel(sites, options) - counts.dropped_biases(sites))
 
 
@@ -88,7 +88,7 @@ def project(
     convolutions: list[Any] = [network.get_submodule(site.name) for site in sites]
     shared = mean_kernel(kernels, importance)
     with torch.no_grad():
-        convolutions[0].weight.copy_(shared)
+        convolutions[0]._parameters["weight"].copy_(shared)  # an anchor is read otherwise
     return [shared for _ in sites]
 
 
