@@ -20,6 +20,7 @@ from isoshare.space.methods import counts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from isoshare.space.sites import Site
 
@@ -158,7 +159,7 @@ class SharingMethod(Protocol):
         site, made by ``share``, computes in evaluation.
         """
 
-    def norms_to_calibrate(self, network: nn.Module) -> list[nn.Module]:
+    def norms_to_calibrate(self, network: nn.Module) -> list[_BatchNorm]:
         """The normalisations within its convolutions: ``project`` takes them for the identity, so
         whoever projects makes them that on the data.
         """

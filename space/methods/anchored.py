@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
 from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
@@ -170,7 +171,7 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return conv.dense() if isinstance(conv, Anchored) else kernel.to_dense(conv)
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 

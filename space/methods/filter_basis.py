@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
 from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
@@ -200,7 +201,7 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return conv.dense()
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """That between filters and coefficients."""
     return [part.norm for part in network.modules() if isinstance(part, FilterBasis)]
 

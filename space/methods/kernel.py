@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.layers import LAYERS
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
@@ -92,7 +93,7 @@ def project(
     return [shared for _ in sites]
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 

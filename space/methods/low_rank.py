@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.layers import as_kernel, dimensions, groups_of, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
@@ -158,7 +159,7 @@ def to_dense(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     return layer.dense()
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
 from isoshare.space.layers import as_kernel, run
@@ -157,7 +158,7 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     return conv.dense()
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.Module]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 
