@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from isoshare.space.costs import Call, NetworkCosts
+from isoshare.space.device_use import device_use
 from isoshare.space.layers import positions
 from isoshare.space.sites import Site, registered_after
 
@@ -30,13 +32,14 @@ def network_costs(module: nn.Module, sites: Sequence[Site], image: Tensor) -> Ne
     """What ``image`` (1, channels, height, width) costs ``module``, which stays as it is."""
     trial = copy.deepcopy(module).eval().float()
     macs, stored = count_macs(trial, image), count_bytes(trial)
+    uses, rest = device_use(trial, sites, image)
     calls: dict[str, list[Call]] = {site.name: [] for site in sites}
     norm_calls: dict[str, list[Call]] = {}
     live = _LiveActivations(image)
     for site in sites:
         _record(trial.get_submodule(site.name), live, calls[site.name])
         norm = registered_after(trial, site)
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, _BatchNorm):
             _record(norm, live, norm_calls.setdefault(site.name, []))
     with torch.no_grad(), live:
         trial(image)
@@ -49,6 +52,8 @@ def network_costs(module: nn.Module, sites: Sequence[Site], image: Tensor) -> Ne
         peak=live.peak,
         calls={name: tuple(found) for name, found in calls.items()},
         norm_calls={name: tuple(found) for name, found in norm_calls.items()},
+        uses=uses,
+        rest=rest,
     )
 
 

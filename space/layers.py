@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""By the dimensions of the convolution; that of a linear layer takes rows."""
+
+
+class RowBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of the last dimension, whatever stands before it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., features)."""
+        return super().forward(x.reshape(-1, x.shape[-1])).view(x.shape)
+
+
+NORMS = (RowBatchNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""By the dimensions of the convolution, none for a linear layer."""
 BACKWARD: tuple[Any, ...] = (
     functional.conv_transpose1d,
     functional.conv_transpose2d,

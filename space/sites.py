@@ -48,6 +48,11 @@ class Site:
         return (self.kernel_size, self.in_channels, self.out_channels, self.groups, self.kind)
 
     @property
+    def has_bias(self) -> bool:
+        """Whether it has a bias, trained or frozen."""
+        return self.bias or self.frozen_bias
+
+    @property
     def is_image_convolution(self) -> bool:
         """Whether it is an ordinary two-dimensional convolution."""
         return self.kind == "convolution" and len(self.kernel_size) == 2

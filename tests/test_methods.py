@@ -453,7 +453,9 @@ def test_generated_kernels_start_at_the_kaiming_scale() -> None:
     for generator in ("trained", "binary"):
         options = {"slice_size": 16, "code_size": 32, "generator": generator}
         shared: Any = apply_plan(network, plan_of("slice_generator", options, network))
-        assert shared.body[3].made_weight().std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+        assert shared.body[3].made_weight().std().item() == pytest.approx(
+            (2 / (64 * 9)) ** 0.5, rel=0.1
+        )
 
 
 def count_generations(monkeypatch: pytest.MonkeyPatch) -> list[int]:

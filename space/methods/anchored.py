@@ -28,6 +28,8 @@ from isoshare.space.methods.computed_weight import (
     become,
     become_computed,
 )
+from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
+from isoshare.space.methods.ordinary import become_sequence, layer_by
 from isoshare.space.sites import Site, describe, registered_after
 
 
@@ -120,6 +122,19 @@ def activation_elements(
     ]
 
 
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernel with all its uses; a regulator right after one takes the normalisation up."""
+    first, inside = sites[0], options["regulator_after"] == "convolution"
+    size, width = counts.regulator(first), first.out_channels
+    regulators, anchors = Held(), []
+    for one, has in zip(uses, counts.regulated(len(sites), options["every"]), strict=True):
+        regulator = Uses(one.calls, one.norms if inside else 0)
+        anchors.append(Uses(one.calls, 0) if has and inside else one)
+        regulators = regulators.plus(own_kernel(size, width, False, regulator) if has else Held())
+    has_bias = any(site.has_bias for site in sites)
+    return one_kernel(first.kernel_parameters, width, has_bias, anchors).plus(regulators)
+
+
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Tie the kernels and add the regulators; raises PlanError if a normalisation is missing."""
     convolutions = kernel.tie(network, sites)
@@ -169,6 +184,13 @@ def project(
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The regulator times the anchor, where the regulator stands right after the convolution."""
     return conv.dense() if isinstance(conv, Anchored) else kernel.to_dense(conv)
+
+
+def deploy(host: nn.Module) -> None:
+    """A convolution and its regulator."""
+    if isinstance(host, Anchored):
+        groups, regulator = groups_of(host), host.regulator
+        become_sequence(host, layer_by(host, host.anchor, host.own_bias, groups), regulator)
 
 
 def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:

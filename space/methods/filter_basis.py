@@ -26,6 +26,8 @@ from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
 from isoshare.space.methods.computed_weight import ComputedWeight, become_computed
+from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
+from isoshare.space.methods.ordinary import Concatenated, become_sequence, layer_by, norm_by
 from isoshare.space.sites import Site, describe, describe_signature
 
 COUNTER_BYTES = 8
@@ -46,18 +48,13 @@ class FilterBasis(ComputedWeight):
 
     basis: nn.Parameter
     unique: nn.Parameter | None
-    norm: nn.Module
-    coefficients: nn.Module
+    norm: _BatchNorm
+    coefficients: Any
 
     def forward(self, x: Tensor) -> Tensor:
         """x: as the layer takes it."""
         self.check_unwritten()
-        y = run(self, x, self.filters, None)
-        if isinstance(self, nn.Linear):
-            y = self.norm(y.reshape(-1, y.shape[-1])).view(y.shape)
-        else:
-            y = self.norm(y)
-        z: Tensor = self.coefficients(y)
+        z: Tensor = self.coefficients(self.norm(run(self, x, self.filters, None)))
         if self.own_bias is None:
             return z
         return z + self.own_bias.view(-1, *[1] * dimensions(self))
@@ -73,8 +70,8 @@ class FilterBasis(ComputedWeight):
         """Coefficients times filters, with the running statistics of the normalisation between."""
         groups, filters = groups_of(self), at_least_float32(self.filters)
         scale, shift = (one.view(groups, 1, -1) for one in _affine(self.norm))
-        shape = (groups, len(self.coefficients.weight) // groups, -1)  # type: ignore[arg-type]
-        coefficients = at_least_float32(self.coefficients.weight).reshape(shape)  # type: ignore[arg-type]
+        shape = (groups, len(self.coefficients.weight) // groups, -1)
+        coefficients = at_least_float32(self.coefficients.weight).reshape(shape)
         rows = (coefficients * scale) @ filters.reshape(groups, filters.shape[0] // groups, -1)
         weight = rows.reshape(-1, *filters.shape[1:])
         bias = (coefficients * shift).sum(2).flatten().to(self.basis.dtype)
@@ -132,8 +129,21 @@ def activation_elements(
     bias is added.
     """
     rank = options["shared_rank"] + options["unique_rank"]
-    outputs = [site.out_channels * (1 + (site.bias or site.frozen_bias)) for site in sites]
+    outputs = [site.out_channels * (1 + site.has_bias) for site in sites]
     return [ActivationElements(rank, max(2 * rank, rank + output)) for output in outputs]
+
+
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The shared filters with all their uses; for each site unique filters and coefficients."""
+    first, shared, unique = sites[0], options["shared_rank"], options["unique_rank"]
+    inner = [Uses(one.calls, 1) for one in uses]
+    parts = [one_kernel(shared * counts.filter_size(first), shared, False, inner)]
+    for site, one, normalised in zip(sites, uses, inner, strict=True):
+        if unique:
+            parts.append(own_kernel(unique * counts.filter_size(site), unique, False, normalised))
+        mixing = site.out_channels // site.groups * (shared + unique)
+        parts.append(own_kernel(mixing, site.out_channels, site.has_bias, one))
+    return Held().plus(*parts)
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -199,6 +209,32 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Coefficients times filters, with the running statistics of the normalisation between them."""
     assert isinstance(conv, FilterBasis), "made by share"
     return conv.dense()
+
+
+def deploy(host: nn.Module) -> None:
+    """A layer and a normalisation for the shared filters, others for the unique ones, then the
+    coefficients. In several groups unique filters stand between shared ones, in one kernel.
+    """
+    assert isinstance(host, FilterBasis), "made by share"
+    groups, mixing = groups_of(host), host.coefficients
+    kernels = [host.basis] if host.unique is None else [host.unique, host.basis]
+    if groups > 1 and len(kernels) > 1:
+        kernels = [nn.Parameter(host.filters)]
+    scale, shift = _affine(host.norm)
+    signs = torch.where(scale < 0, -1.0, 1.0)  # in the coefficients, so that scales are positive
+    sizes = [len(kernel) for kernel in kernels]
+    factors, shifts = (torch.split(one * signs, sizes) for one in (scale, shift))
+    norm = NORMS[dimensions(host)]
+    parts = [
+        nn.Sequential(layer_by(host, kernel, None, groups), norm_by(factor, move, norm))
+        for kernel, factor, move in zip(kernels, factors, shifts, strict=True)
+    ]
+    by_group = mixing.weight.view(groups, len(mixing.weight) // groups, -1)
+    flipped = by_group * signs.view(groups, 1, -1)
+    mixing.weight = nn.Parameter(flipped.view_as(mixing.weight))
+    mixing.bias = host.own_bias
+    side_by_side = Concatenated(parts, dim=-1 if dimensions(host) == 0 else 1)
+    become_sequence(host, side_by_side if len(parts) > 1 else parts[0], mixing)
 
 
 def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:

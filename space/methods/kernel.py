@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoshare.space.layers import LAYERS
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic
+from isoshare.space.methods.device import Held, Uses, one_kernel
 from isoshare.space.sites import Site
 
 
@@ -48,6 +49,13 @@ def activation_elements(
 ) -> list[ActivationElements]:
     """As unshared."""
     return [ActivationElements() for _ in sites]
+
+
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernel and bias, and what each use of them has."""
+    first = sites[0]
+    has_bias = any(site.has_bias for site in sites)
+    return one_kernel(first.kernel_parameters, first.out_channels, has_bias, uses)
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -91,6 +99,10 @@ def project(
     with torch.no_grad():
         convolutions[0]._parameters["weight"].copy_(shared)  # an anchor is read otherwise
     return [shared for _ in sites]
+
+
+def deploy(host: nn.Module) -> None:
+    """Nothing to do: a site is an ordinary convolution."""
 
 
 def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:

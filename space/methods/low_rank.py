@@ -25,6 +25,7 @@ from isoshare.space.layers import as_kernel, dimensions, groups_of, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_isomorphic, check_plain
 from isoshare.space.methods.computed_weight import CachedWeight, become_computed
+from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.sites import Site
 
 ROUNDS = 3
@@ -117,6 +118,11 @@ def activation_elements(
     return [ActivationElements() for _ in sites]
 
 
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernels as they are once made, one for each site."""
+    return Held().plus(*map(own_site, sites, uses))
+
+
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Tie the kernels and add the residuals."""
     layers: list[Any] = [network.get_submodule(site.name) for site in sites]
@@ -157,6 +163,10 @@ def to_dense(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The sum of both."""
     assert isinstance(layer, LowRank), "made by share"
     return layer.dense()
+
+
+def deploy(host: nn.Module) -> None:
+    """Nothing to do: runtimes make the kernel once, when they load it."""
 
 
 def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:

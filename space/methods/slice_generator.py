@@ -30,6 +30,7 @@ from isoshare.space.layers import as_kernel, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
 from isoshare.space.methods.computed_weight import CachedWeight, become_computed
+from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.sites import Site
 
 
@@ -104,6 +105,11 @@ def activation_elements(
     return [ActivationElements() for _ in sites]
 
 
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernels as they are once generated, one for each site."""
+    return Held().plus(*map(own_site, sites, uses))
+
+
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Replace the kernels by one generator and the codes of each site."""
     first: Any = network.get_submodule(sites[0].name)
@@ -156,6 +162,10 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The generated kernel."""
     assert isinstance(conv, SliceGenerated), "made by share"
     return conv.dense()
+
+
+def deploy(host: nn.Module) -> None:
+    """Nothing to do: runtimes generate the kernel once, when they load it."""
 
 
 def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
