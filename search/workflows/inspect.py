@@ -81,6 +81,7 @@ def published_plans() -> list[dict[str, Any]]:
             "classes": row.classes,
             "unshared": row.unshared,
             "shared": row.shared,
+            "reading": row.reading,
         }
         for row in PUBLISHED
     ]

@@ -7,9 +7,9 @@ two convolutions run, so multiply-accumulates change.
 
 A bank of all sites of a stage is the paper's single basis; two banks, one of the first and one of
 the second convolutions of the blocks, are its double basis. Bases of one shape are kept orthonormal
-together (space/methods/orthogonality.py). Kaiming initialisation by fan-out, ``orthogonal_`` for
-the shared basis; unique filters are scaled to norm one, which the batch normalisation behind them
-does not notice, since few filters of large norm make the orthogonality loss diverge.
+together (space/methods/orthogonality.py), and start so. Kaiming initialisation by fan-out; unique
+filters are scaled to norm one, which the batch normalisation behind them does not notice, since few
+filters of large norm make the orthogonality loss diverge.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class FilterBasis(ComputedWeight):
     def forward(self, x: Tensor) -> Tensor:
         """x: as the layer takes it."""
         self.check_unwritten()
-        z: Tensor = self.coefficients(self.norm(run(self, x, self.filters, None)))
+        y = self.norm(run(self, x, self.filters, None))
+        z: Tensor = self.coefficients(y)
         if self.own_bias is None:
             return z
         return z + self.own_bias.view(-1, *[1] * dimensions(self))
@@ -157,9 +158,6 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             f"a filter_basis bank needs real kernels, that of {sites[0].name!r} is "
             f"{first.weight.dtype}; share it by method kernel, anchored or slice_generator"
         )
-    fresh = torch.empty(options["shared_rank"], *first.weight.shape[1:], device=first.weight.device)
-    nn.init.orthogonal_(fresh)  # in float32: half precision has no such decomposition
-    basis = nn.Parameter(fresh.to(first.weight))
     asked = orthogonality.Orthogonality(
         method="filter_basis",
         bank=sites[0].name,
@@ -168,6 +166,10 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
         shared="basis",
         unique="unique" if options["orthogonal_unique"] and options["unique_rank"] else None,
     )
+    shape = (options["shared_rank"], *first.weight.shape[1:])
+    others = orthogonality.bases_beside(network, asked) if asked.weight else []
+    fresh = orthogonality.orthonormal(shape, others, first.weight.device)
+    basis = nn.Parameter(fresh.to(first.weight))
     for site in sites:
         conv: Any = network.get_submodule(site.name)
         _become(conv, site, basis, options["unique_rank"])

@@ -67,8 +67,20 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     if options.get("orthogonality"):
         for conv in convolutions:
             conv.orthogonality = orthogonality.Orthogonality(
-                "kernel", sites[0].name, sites[0].name, options["orthogonality"], "weight"
+                method="kernel",
+                bank=sites[0].name,
+                together=sites[0].name,
+                weight=options["orthogonality"],
+                shared="weight",
+                average=_kind(sites[0]),
             )
+
+
+def _kind(site: Site) -> str:
+    """What the orthogonality of shared kernels is averaged over: kernel size, and whether a kernel
+    widens or narrows.
+    """
+    return f"{site.kernel_size} {site.out_channels > site.in_channels}"
 
 
 def to_dense(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
