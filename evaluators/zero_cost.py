@@ -22,7 +22,7 @@ from isoshare.evaluators.weight_projection import inherit
 from isoshare.space.apply import apply_plan
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import SharingPlan
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import find_sites, searched_sites
 
 FreshScore = Callable[[nn.Module, Batches], float]
 
@@ -123,7 +123,9 @@ def projection_error(known: Known, plan: SharingPlan) -> float:
     """
     assert known.trained is not None
     _, lost = inherit(known.trained, plan, known.importance)
-    return -sum(lost.values()) / len(find_sites(known.trained))
+    return -sum(lost.values()) / len(
+        searched_sites(find_sites(known.trained), count_parameters(known.trained))
+    )
 
 
 SCORES: dict[str, ScoreRow] = {
