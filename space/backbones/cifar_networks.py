@@ -1,5 +1,5 @@
-"""Networks for large images, fitted to small ones as Kang and Kim 2021 (arXiv 2006.05066) and others
-train them on CIFAR: torchvision's, with a 3x3 stem of stride 1 and without pooling behind it.
+"""Networks for large images, fitted to small ones as Kang and Kim 2021 (arXiv 2006.05066) and
+others train them on CIFAR: torchvision's, with a 3x3 stem of stride 1 and no pooling behind it.
 
 How the papers wrote theirs is not published in every detail: the counts are those of the networks
 here.
@@ -76,7 +76,7 @@ def cifar_shufflenet_v2(classes: int = 10, in_channels: int = 3) -> ShuffleNetV2
 
 def _without_pooling(network: ResNet, in_channels: int) -> ResNet:
     network.conv1 = _stem(in_channels, 64)
-    network.maxpool = nn.Identity()  # type: ignore[assignment]
+    network.maxpool = nn.Identity()
     return network
 
 

@@ -75,7 +75,8 @@ def orthonormal(shape: Sequence[int], others: Sequence[Tensor], device: torch.de
         return fresh
     taken = torch.cat([one.flatten(1) for one in others]).double()
     left = rows - rows @ torch.linalg.pinv(taken) @ taken
-    return torch.linalg.qr(left.mT).Q.mT.to(fresh).reshape(fresh.shape)
+    made: Tensor = torch.linalg.qr(left.mT).Q.mT.to(fresh)
+    return made.reshape(fresh.shape)
 
 
 def _average(hosts: Sequence[tuple[Orthogonality, nn.Module]]) -> Tensor:
