@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Kind = Literal["convolution", "transposed", "linear"]
 Signature = tuple[tuple[int, ...], int, int, int, Kind]
 WORTHWHILE = 0.05
+"""The share of the parameters from which on a search decides on layers of another kind too."""
 SCRIPTED = "scripted by torch.jit, so what it computes is fixed"
 
 

@@ -36,7 +36,7 @@ from isoshare.space.sites import Site, describe, registered_after
 class Anchored(ComputedWeight):
     """A convolution with a kernel shared elsewhere, followed by its regulator."""
 
-    regulator: nn.Module
+    regulator: Any
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width)."""
@@ -59,7 +59,7 @@ class Anchored(ComputedWeight):
         """The regulator times the anchor."""
         groups, bias, anchor = groups_of(self), self.own_bias, self.anchor
         shape = (groups, len(anchor) // groups, -1)
-        mixing = self.regulator.weight.view(shape)  # type: ignore[operator]
+        mixing = self.regulator.weight.view(shape)
         mixed = mixing @ anchor.reshape(shape)
         moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
         return mixed.view_as(anchor), moved
@@ -68,7 +68,7 @@ class Anchored(ComputedWeight):
 class RegulatedNorm(OfAnyLayer):
     """The batch normalisation of an anchored convolution, followed by the regulator."""
 
-    regulator: nn.Module
+    regulator: Any
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, channels, height, width)."""
