@@ -1,4 +1,4 @@
-"""Networks of timm: how far sharing reaches in them, and that every method builds and calls them."""
+"""Networks of timm: how far sharing reaches in them, and that all methods build and call them."""
 
 from __future__ import annotations
 

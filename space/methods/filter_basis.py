@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
-from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
+from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
-from isoshare.space.methods.computed_weight import ComputedWeight, become_computed
+from isoshare.space.methods.computed_weight import become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
+from isoshare.space.methods.filter_layer import FilterBasis, affine
 from isoshare.space.methods.ordinary import Concatenated, become_sequence, layer_by, norm_by
 from isoshare.space.sites import Site, describe, describe_signature
 
@@ -36,48 +37,6 @@ COUNTER_BYTES = 8
 
 LEAST_RANK = 4
 """The fewest shared filters that are worth trying."""
-
-
-class FilterBasis(ComputedWeight):
-    """A layer by unique and shared filters, normalisation and coefficients.
-
-    basis: (shared rank, in/groups, k, k), one tensor for the bank; unique: (unique rank, ...) or
-    None; coefficients: 1x1, unique + shared rank → out. A bias is added last. Grouped convolutions
-    have filters and coefficients in as many groups.
-    """
-
-    basis: nn.Parameter
-    unique: nn.Parameter | None
-    norm: _BatchNorm
-    coefficients: Any
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: as the layer takes it."""
-        self.check_unwritten()
-        y = self.norm(run(self, x, self.filters, None))
-        z: Tensor = self.coefficients(y)
-        if self.own_bias is None:
-            return z
-        return z + self.own_bias.view(-1, *[1] * dimensions(self))
-
-    @property
-    def filters(self) -> Tensor:
-        """(unique + shared rank, in/groups, k, k): in each group the unique filters come first."""
-        if self.unique is None:
-            return self.basis
-        return _beside(self.unique, self.basis, groups_of(self))
-
-    def dense(self) -> tuple[Tensor, Tensor | None]:
-        """Coefficients times filters, with the running statistics of the normalisation between."""
-        groups, filters = groups_of(self), at_least_float32(self.filters)
-        scale, shift = (one.view(groups, 1, -1) for one in _affine(self.norm))
-        shape = (groups, len(self.coefficients.weight) // groups, -1)
-        coefficients = at_least_float32(self.coefficients.weight).reshape(shape)
-        rows = (coefficients * scale) @ filters.reshape(groups, filters.shape[0] // groups, -1)
-        weight = rows.reshape(-1, *filters.shape[1:])
-        bias = (coefficients * shift).sum(2).flatten().to(self.basis.dtype)
-        own = self.own_bias
-        return weight.to(self.basis.dtype), bias if own is None else bias + own
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -222,7 +181,7 @@ def deploy(host: nn.Module) -> None:
     kernels = [host.basis] if host.unique is None else [host.unique, host.basis]
     if groups > 1 and len(kernels) > 1:
         kernels = [nn.Parameter(host.filters)]
-    scale, shift = _affine(host.norm)
+    scale, shift = affine(host.norm)
     signs = torch.where(scale < 0, -1.0, 1.0)  # in the coefficients, so that scales are positive
     sizes = [len(kernel) for kernel in kernels]
     factors, shifts = (torch.split(one * signs, sizes) for one in (scale, shift))
@@ -249,15 +208,6 @@ def extra_loss(network: nn.Module) -> Tensor | None:
     return orthogonality.loss(network, "filter_basis")
 
 
-def _affine(norm: Any) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a normalisation in evaluation."""
-    assert norm.running_mean is not None, "statistics are tracked"
-    assert norm.running_var is not None, "statistics are tracked"
-    mean, variance = at_least_float32(norm.running_mean), at_least_float32(norm.running_var)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    return scale, norm.bias - scale * mean
-
-
 def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> None:
     """Turn a layer into a ``FilterBasis``; its place and its hooks stay."""
     rank = len(basis) + unique_rank
@@ -277,14 +227,6 @@ def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> Non
         part.to(basis).train(conv.training)
 
 
-def _beside(unique: Tensor, basis: Tensor, groups: int) -> Tensor:
-    """Both in one tensor, group by group."""
-    if groups == 1:
-        return torch.cat([unique, basis])
-    parts = [one.reshape(groups, len(one) // groups, *one.shape[1:]) for one in (unique, basis)]
-    return torch.cat(parts, 1).flatten(0, 1)
-
-
 def _by_group(kernel: Tensor, groups: int) -> Tensor:
     """(groups, out/groups, elements of a filter)."""
     return kernel.reshape(groups, len(kernel) // groups, -1)
@@ -294,11 +236,6 @@ def _nearest(rank: int, sites: Sequence[Site]) -> int:
     """The multiple of the groups that is at least ``rank``."""
     groups = sites[0].groups
     return -(-rank // groups) * groups
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """So that products of half precision are rounded once."""
-    return tensor.float() if tensor.element_size() < FLOAT_BYTES else tensor
 
 
 def _principal(rows: Tensor, rank: int) -> Tensor:
