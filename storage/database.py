@@ -168,14 +168,14 @@ def cannot_write(url: URL, error: DBAPIError) -> str:
 def taken(name: str) -> str:
     """The sentence for a name that another study has."""
     return (
-        f"study {name!r} exists already: resume it with 'run_search.py resume {name}', "
+        f"study {name!r} exists already: resume it with 'isoshare resume {name}', "
         "or choose another --study"
     )
 
 
 def unknown_study(name: str, known: Sequence[str]) -> str:
     """The sentence for a name that no study has."""
-    shown = ", ".join(known[-6:]) if known else "none yet; 'run_search.py launch' makes one"
+    shown = ", ".join(known[-6:]) if known else "none yet; 'isoshare launch' makes one"
     return f"unknown study {name!r}: the database has {shown}"
 
 

@@ -111,10 +111,12 @@ def train_on_terminal(
     training = with_spinner("preparing", prepare)
     for warning in training.warnings:
         warn(warning)
-    from isoshare.search.workflows.train import run_training
+    from isoshare.search.workflows.train import UnwrittenError, run_training
 
     try:
         done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
+    except UnwrittenError as error:
+        fail(str(error), FAILED)
     except KeyboardInterrupt:
         fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
     if as_json:

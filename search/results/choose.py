@@ -66,7 +66,7 @@ def trial_by_number(results: Results, number: int) -> TrialRecord:
         return results.load([number])[0]
     raise IsoshareError(
         f"trial {number} is not among the {len(results.compared)} finished trials of this study: "
-        "'run_search.py pareto STUDY' lists those on the front"
+        "'isoshare pareto STUDY' lists those on the front"
     )
 
 

@@ -119,9 +119,13 @@ def stop(name: Name, studies: All) -> models.StudyDetail:
 
 
 @launches.post("/studies/{name}/resume", status_code=202, responses=MISSING)
-def resume(name: Name, studies: All, options: ResumeOptions | None = None) -> models.StudyDetail:
+def resume(
+    name: Name,
+    studies: All,
+    options: ResumeOptions | None = None,  # type: ignore[valid-type]
+) -> models.StudyDetail:
     """Let an interrupted search go on, or give a finished one a larger budget."""
-    changes = options.model_dump(exclude_none=True) if options else {}
+    changes = options.model_dump(exclude_none=True) if options else {}  # type: ignore[attr-defined]
     return studies.resume(name, changes)
 
 

@@ -82,7 +82,7 @@ def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
         raise IsoshareError(
             f"data set {config.dataset!r} is not what the plan was measured on: its fingerprint is "
             f"{dataset.fingerprint}, not {known}; find the same images, or train the plan on these "
-            "with 'run_search.py train'"
+            "with 'isoshare train'"
         )
     recorded = _recorded(file, config)
     if not recorded:
@@ -173,12 +173,12 @@ def _config(file: PlanFile, path: Path) -> SearchConfig:
     if not isinstance(known, dict) or file.backbone is None:
         raise PlanError(
             f"{path} does not say how it was measured (backbone and provenance.config): export it "
-            "from its study with 'run_search.py export'"
+            "from its study with 'isoshare export'"
         )
     if known.get("table") is not None:
         raise PlanError(
             f"{path} was measured by table {known['table']!r}, whose seeds are its own: train the "
-            "plan with 'run_search.py train' instead"
+            "plan with 'isoshare train' instead"
         )
     backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
     return make_config({**known, **backbone})
