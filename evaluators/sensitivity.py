@@ -118,7 +118,8 @@ class _Measure:
             conv = self.network.get_submodule(site.name)
             alone.extend(copy.deepcopy(part) for part in (conv, self._norm(site)))
         bank = Bank(method, options, tuple(site.name for site in renamed))
-        kernels = [alone.get_submodule(site.name).weight.detach() for site in renamed]  # type: ignore[union-attr]
+        parts: list[Any] = [alone.get_submodule(site.name) for site in renamed]
+        kernels = [part.weight.detach() for part in parts]
         importance = [self._importance(site) for site in sites]
         with torch.random.fork_rng():
             torch.manual_seed(0)  # for generators that stay random

@@ -115,7 +115,7 @@ class _Sums:
         self.rows += len(rows)
         self.images += len(output)
         if self.with_gradients:
-            output.retain_grad()  # type: ignore[no-untyped-call]
+            output.retain_grad()
             self.outputs.append(output)
 
     def end_of_batch(self) -> None:
@@ -152,5 +152,6 @@ def patches(conv: Any, images: Tensor) -> Tensor:
     count = positions.numel()
     chosen = torch.linspace(0, count - 1, min(count, POSITIONS)).round().long()
     index = torch.unravel_index(chosen, positions)
-    some = x[(slice(None), slice(None), *index)]  # (batch, channels, positions, kernel...)
+    every: Any = slice(None)
+    some = x[(every, every, *index)]  # (batch, channels, positions, kernel...)
     return some.transpose(1, 2).reshape(-1, conv.groups, some[0, :, 0].numel() // conv.groups)

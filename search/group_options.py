@@ -142,7 +142,7 @@ def _ways(names: Sequence[str], offer: MethodConfig, scores: GroupScores) -> Ite
 
 def nested_clusterings(names: Sequence[str], scores: GroupScores) -> Iterator[Blocks]:
     """From pairs to the whole group: the two blocks are joined that together add the least."""
-    blocks = [(name,) for name in names]
+    blocks: list[tuple[str, ...]] = [(name,) for name in names]
     between = scores.matrix.copy()  # summed over the pairs of sites of each two blocks
     within, sizes = np.zeros(len(names)), np.ones(len(names), int)
     while len(blocks) > 1:

@@ -51,6 +51,15 @@ class TrainedWeights:
     digest: str = ""
 
     @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of the tensors, whatever file they came in."""
+        sums = hashlib.sha256()
+        for name, tensor in sorted(self.state.items()):
+            sums.update(name.encode())
+            sums.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return sums.hexdigest()[:16]
+
+    @property
     def words(self) -> str:
         """What was taken, as a person would want to know it."""
         taken = f"{len(self.state) - len(self.new)} tensors"
@@ -72,6 +81,13 @@ class GivenWeights:
     names: str | None = None
     new_head: bool = False
     pretrained: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, value in (("weight-map", self.names), ("new-head", self.new_head)):
+            if value and not self:
+                raise WeightsError(f"--{flag} is about trained weights: add --weights FILE")
+        if self.file is not None and self.pretrained:
+            raise WeightsError("--weights and --pretrained are both given: leave one of them out")
 
     def __bool__(self) -> bool:
         return self.file is not None or self.pretrained

@@ -61,7 +61,7 @@ HOMES = {
         "evaluators/data/splits.py",
         "search/samplers/surrogate.py",
     },
-    "scipy": {"search/samplers/ehvi.py"},
+    "scipy": {"search/samplers/ehvi.py", "search/plan_program.py"},
     "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/data/decoding.py", "evaluators/data/pixels.py"},
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},

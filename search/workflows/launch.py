@@ -19,6 +19,7 @@ from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.evaluator import conditions_of, evaluator_of
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study, study_context
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
+from isoshare.search.workflows.weights import check_weights
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone, check_named, default_arguments
 from isoshare.space.costs import NetworkCosts
@@ -40,7 +41,8 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     check_study(config, store)
     dataset = load_dataset(config.dataset, config.validation, config.data_options)
     config = with_arguments(config, dataset)
-    space = _space(config, dataset)
+    check_weights(config)
+    space = space_of(config, dataset)
     check_possible(exact_limits(config.document()), space)
     data = {
         "name": dataset.name,
@@ -78,7 +80,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.get("costs"))
+    space = space_of(config, dataset, study.context.get("costs"))
     if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
@@ -113,10 +115,12 @@ def with_arguments(config: SearchConfig, dataset: Dataset) -> SearchConfig:
     return config.model_copy(update={"backbone_arg": {**fitting, **config.backbone_arg}})
 
 
-def _space(
+def space_of(
     config: SearchConfig, dataset: Dataset, known: dict[str, Any] | None = None
 ) -> SearchSpace:
-    """known: the costs that the study has recorded, which stay what they were."""
+    """The search space of a backbone. known: the costs that a study has recorded, which stay what
+    they were. Raises BackboneError.
+    """
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
     sites = find_sites(backbone)
