@@ -124,8 +124,10 @@ class OptionMaker:
 
     def _kind(self, site: Site) -> object:
         """What a site's costs depend on."""
-        calls = self._space.costs.positions[site.name] if self._space.has_costs else 0
-        return (site.signature, site.bias, calls)
+        if not self._space.has_costs:
+            return site.signature, site.bias
+        costs = self._space.costs
+        return site.signature, site.bias, costs.positions[site.name], costs.uses[site.name]
 
 
 def _ways(names: Sequence[str], offer: MethodConfig, scores: GroupScores) -> Iterator[Blocks]:

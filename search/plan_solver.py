@@ -29,7 +29,7 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 
-ADDITIVE = ("parameters", "bytes", "macs")
+ADDITIVE = ("parameters", "bytes", "macs", "device_bytes", "device_bytes_int8")
 """Objectives of which each bank adds or saves its own part, whatever the others are."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.evaluators.plan_scores import PlanScores
 from isoshare.search.constraints import exact_limits
-from isoshare.search.plan_solver import PlanSolver
+from isoshare.search.plan_solver import ADDITIVE, PlanSolver
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
@@ -54,15 +54,16 @@ class Solver:
         self._solver = PlanSolver(self.space, self.scores)
 
     def plan(self, **budgets: int) -> SharingPlan:
-        """The plan of the lowest score within ``max_parameters``, ``max_bytes``, ``max_macs``.
+        """The plan of the lowest score within ``max_parameters``, ``max_bytes``, ``max_macs``,
+        ``max_device_bytes`` or several of them.
 
         Raises IsoshareError if none keeps them; the sentence says what the smallest is.
         """
         limits = exact_limits(budgets)
         if not limits or len(limits) < len(budgets):
+            known = ", ".join(f"max_{name}" for name in ADDITIVE)
             raise IsoshareError(
-                "budgets are max_parameters, max_bytes and max_macs, one at least, got "
-                f"{', '.join(budgets) or 'none'}"
+                f"budgets are {known}, one at least, got {', '.join(budgets) or 'none'}"
             )
         return self._solver.solve(limits).plan
 

@@ -23,7 +23,7 @@ class EvaluationConfig(BaseModel):
         metavar="E",
     )
     pretrain_epochs: int = option(
-        30, "inherit: how long the unshared network is trained.", metavar="N", ge=1
+        30, "inherit: how long the unshared network is trained.", metavar="N", ge=1, le=10**6
     )
     weights: str | None = option(
         help="Trained weights of the unshared network: a file of torch.save or safetensors.",
@@ -41,5 +41,7 @@ class EvaluationConfig(BaseModel):
     pretrained: bool = option(
         False, "Take the weights that torchvision, or the function of --backbone, offers."
     )
-    time_steps: int = option(15, "spiking: the number of time steps.", metavar="N", ge=1)
-    replicates: int = option(2, "Trainings per plan, each with its own seed.", metavar="N", ge=1)
+    time_steps: int = option(15, "spiking: the number of time steps.", metavar="N", ge=1, le=10**4)
+    replicates: int = option(
+        2, "Trainings per plan, each with its own seed.", metavar="N", ge=1, le=10**4
+    )

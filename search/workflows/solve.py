@@ -111,7 +111,8 @@ def solve_plan(solving: Solving, solver: PlanSolver, output: Path) -> dict[str, 
     limits = exact_limits(config.document())
     if not limits:
         raise IsoshareError(
-            "a plan is solved for a budget: give --max-parameters, --max-bytes or --max-macs"
+            "a plan is solved for a budget: give --max-parameters, --max-bytes, --max-macs or "
+            "--max-device-bytes"
         )
     solved = solver.solve(limits)
     parameters = {

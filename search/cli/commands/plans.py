@@ -39,6 +39,7 @@ SOLVE_OPTIONS = {
     for name in (
         *("backbone_arg", *WEIGHTS, "methods", "dataset", "subset", "resolution", "channels"),
         *("data_folder", "max_parameters", "max_bytes", "max_macs"),
+        *("max_device_bytes", "max_device_bytes_int8"),
     )
 }
 WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
