@@ -85,7 +85,7 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     check_allowed(settings, config.backbone, config.dataset)
     if config.study in taken:
         raise Problem("conflict", f"study {config.study!r} exists already: choose another name")
-    name = config.study or free_name(set(taken), config)
+    name = config.study or free_name(set(taken), config.dataset, config.backbone)
     return config.model_copy(update={"study": name})
 
 

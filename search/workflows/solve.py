@@ -15,15 +15,16 @@ from typing import Any
 import torch
 
 from isoshare.evaluators.data.data_cache import cache_folder
-from isoshare.evaluators.data.datasets import Dataset, load_dataset
+from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.plan_scores import PlanScores
 from isoshare.evaluators.sensitivity import IMAGES, score_sharing
 from isoshare.evaluators.training.batches import normalised
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import exact_limits
 from isoshare.search.drivers.versions import versions
-from isoshare.search.plan_solver import PlanSolver, Solved
-from isoshare.search.workflows.launch import space_of, with_arguments
+from isoshare.search.plan_solver import ADDITIVE, PlanSolver, Solved
+from isoshare.search.workflows.evaluator import load_data
+from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
 from isoshare.search.workflows.weights import given_weights, trained_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
@@ -59,7 +60,7 @@ def prepare_solving(backbone: str, options: Mapping[str, Any]) -> Solving:
     budgets.
     """
     config = make_config({"backbone": backbone, **options})
-    if not given_weights(config):
+    if not given_weights(config.evaluation):
         raise IsoshareError(
             "a plan is solved from a trained network: give its weights with --weights FILE, or "
             "--pretrained"
@@ -69,11 +70,11 @@ def prepare_solving(backbone: str, options: Mapping[str, Any]) -> Solving:
             "--new-head is not trained yet, so nothing can be measured with it: train the network "
             "on your images first, and give those weights"
         )
-    dataset = load_dataset(config.dataset, config.validation, config.data_options)
-    config = with_arguments(config, dataset)
-    network, found = trained_backbone(config)
-    asked = {"objectives": ("accuracy", "parameters", "macs", "bytes")}
-    space = space_of(config.model_copy(update=asked), dataset)
+    dataset = load_data(config.data)
+    config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
+    network, found = trained_backbone(config.space, config.evaluation)
+    check_output(network, dataset, config.backbone)
+    space = network_space(network, config.space, dataset.image_shape, ADDITIVE)
     return Solving(config, dataset, space, network, found.fingerprint)
 
 
@@ -157,7 +158,7 @@ def _file_of(solving: Solving, solved: Solved, parameters: dict[str, int]) -> Pl
             "dataset": {
                 "name": dataset.name,
                 "fingerprint": dataset.fingerprint,
-                "image": list(dataset.train.images.shape[1:]),
+                "image": list(dataset.image_shape),
             },
             "fingerprint": solved.plan.fingerprint,
             "config": config.document(),
