@@ -65,7 +65,7 @@ HOMES = {
     "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/data/decoding.py", "evaluators/data/pixels.py"},
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},
-    "safetensors": {"space/weights.py", "space/trained_weights.py"},
+    "safetensors": {"space/weights.py", "space/weight_files.py"},
     "typer": {"search/cli"},
     "onnx_ir": {"space/exports/onnx_file.py", "space/exports/onnx_norms.py"},
     "onnxscript": {"space/exports/onnx_file.py"},

@@ -216,8 +216,8 @@ def test_backbone_arguments_keep_their_type() -> None:
 def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands(
     evaluator: str, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "w.pt"}
-    values |= {"weight_map": "names.json", "new_head": True, "pretrained": True}
+    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "/w.pt"}
+    values |= {"weight_map": "/names.json", "new_head": True, "pretrained": True}
     values |= {"label_smoothing": 0.1, "precision": "float32", "compile": True}
     row = EVALUATORS[evaluator]
     assert {name for one in EVALUATORS.values() for name in (*one.options, *one.unused)} == {

@@ -74,7 +74,7 @@ def small() -> tuple[SearchSpace, PlanScores]:
 
 BUDGETS: list[dict[str, int]] = [
     {"max_parameters": 9_000},
-    {"max_parameters": 5_000},
+    {"max_parameters": 6_500},
     {"max_bytes": 30_000},
     {"max_macs": 560_000},
     {"max_device_bytes": 33_000},
