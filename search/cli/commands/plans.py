@@ -101,6 +101,7 @@ def export(
             f"--{next(iter(given)).replace('_', '-')} is where a training starts, and nothing is "
             "trained here: leave it out, or export a study as safetensors or onnx"
         )
+    kept = ""
     if row.needs_weights and source.weights is None:
         weights = output.with_suffix(".safetensors")
         more = {"epochs": epochs, "backbone": backbone}
@@ -108,8 +109,11 @@ def export(
         said = f"a study keeps no weights: training the plan of {source.words} first"
         open_console(stderr=True).print(said, highlight=False)
         train_on_terminal(source.plan, weights, "fresh", False, given)
-        source = Source(weights=weights)
-    said = writing(output, lambda path: row.write(source, path, asked))
+        source, kept = Source(weights=weights), f"; the trained weights are in {weights}"
+    try:
+        said = writing(output, lambda path: row.write(source, path, asked))
+    except IsoshareError as error:
+        raise IsoshareError(f"{error}{kept}") from error
     open_console().print(said, highlight=False, soft_wrap=True)
 
 
