@@ -35,13 +35,15 @@ MAY_IMPORT = {
 search/ and evaluators/ are folders of their own. The service and the command line use whatever
 workflows return, but never each other's way round."""
 TO_BE_MENDED = {
-    "search/proposer.py isoshare.search.samplers.history",
-    "search/proposer.py isoshare.search.samplers",
     "search/service/launching.py isoshare.search.cli.options",
 }
 HOMES = {
     "ray": {"search/drivers/ray_driver.py", "search/drivers/ray_worker.py"},
-    "optuna": {"search/proposer.py", "search/samplers", "search/results/optuna_file.py"},
+    "optuna": {
+        "search/samplers/optuna_sampler.py",
+        "search/samplers/for_optuna.py",
+        "search/results/optuna_file.py",
+    },
     "sqlalchemy": {"storage"},
     "alembic": {"storage/schema.py", "storage/migrations"},
     "plotly": {"search/results/drawing.py"},
