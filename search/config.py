@@ -1,35 +1,45 @@
 """One search, as the user asked for it: every option of ``launch``, checked before anything runs.
 
-The same keys stand in a TOML file, as options of the command line (with dashes), and in the
-database beside the study.
+What each option is stands in ``search/options``; here is what holds between them. The same keys
+stand in a TOML or JSON file, as options of the command line (with dashes), and in the database
+beside the study.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
 from isoshare.evaluators import EVALUATORS, users
-from isoshare.evaluators.data.datasets import DATASETS, DataOptions, full_name, row_name
+from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.evaluators.sharebench import Table
-from isoshare.space.errors import IsoshareError, one_of
+from isoshare.search.options.data import DataConfig
+from isoshare.search.options.definition import ConfigError
+from isoshare.search.options.evaluation import EvaluationConfig
+from isoshare.search.options.policy import PolicyConfig
+from isoshare.search.options.running import RunConfig
+from isoshare.search.options.space import SpaceConfig
+from isoshare.search.options.training import TrainingConfig
+from isoshare.space.errors import one_of
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import first_problem
-from isoshare.storage.database import default_url
+
+__all__ = [
+    "ConfigError",
+    "SearchConfig",
+    "fitting_defaults",
+    "is_first_search",
+    "load_config",
+    "make_config",
+]
+
+Part = TypeVar("Part", bound=BaseModel)
 
 FIRST_SEARCH: dict[str, Any] = {
     "backbone_arg": {"depth": 20, "width": 2},
@@ -46,81 +56,15 @@ can be told apart; a wider network would learn digits however much it shares, an
 be a picture of luck (docs/benchmarks.md)."""
 
 
-DIGITS = (None, "digits")
-
-
-class ConfigError(IsoshareError):
-    """An option that is unknown, missing or out of range."""
-
-
-class SearchConfig(BaseModel):
-    """Every option of a search with its default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    study: str | None = Field(None, min_length=1, max_length=100)
-    backbone: str = Field("resnet_cifar", min_length=1)
-    backbone_arg: dict[str, bool | int | float | str] = {}
-    dataset: str = "digits"
-    subset: int | None = Field(None, ge=1)
-    resolution: int | None = Field(None, ge=1)
-    channels: Literal[1, 3] | None = None
-    data_folder: str | None = Field(None, min_length=1)
-    methods: tuple[str, ...] = Field(tuple(METHODS), min_length=1)
-    objectives: tuple[str, ...] = ("accuracy", "parameters")
-    evaluator: str = "train"
-    pretrain_epochs: int = Field(30, ge=1)
-    weights: str | None = Field(None, min_length=1)
-    time_steps: int = Field(15, ge=1)
-    trials: int = Field(40, ge=1)
-    epochs: int = Field(15, ge=0)
-    replicates: int = Field(2, ge=1)
-    batch_size: int = Field(64, ge=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = Field(0.1, gt=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    augment: Literal["none", "standard"] = "standard"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
-    validation: float = Field(0.2, gt=0, lt=1)
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    sampler: str = "ehvi"
-    repeats: float = Field(0.0, ge=0, lt=1)
-    rungs: tuple[int, ...] = ()
-    reduction_factor: int = Field(3, ge=2)
-    stop_at: float | None = Field(None, gt=0, lt=1)
-    driver: Literal["ray", "simulate"] = "ray"
-    table: str | None = Field(None, min_length=1)
-    max_parameters: int | None = Field(None, ge=1)
-    max_macs: int | None = Field(None, ge=1)
-    max_bytes: int | None = Field(None, ge=1)
-    min_accuracy: float | None = Field(None, gt=0, le=1)
-    seed: int = Field(0, ge=0)
-    storage: str = Field(default_factory=default_url)
-    ray_address: str | None = None
-    cpus_per_trial: float = Field(1.0, gt=0)
-    gpus_per_trial: float | None = Field(None, ge=0)
-    out: str | None = None
+class SearchConfig(
+    SpaceConfig, DataConfig, TrainingConfig, EvaluationConfig, PolicyConfig, RunConfig
+):
+    """Every option of a search, checked together; whoever needs one part takes its class."""
 
     @model_validator(mode="before")
     @classmethod
     def _fitting_defaults(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        if data.get("table") is not None:
-            return with_table(data)
-        if "sampler" not in data and not trades_exact(data.get("objectives", ())):
-            data = {"sampler": "tpe", **data}
-        if data.get("evaluator", "train") != "train":
-            row = EVALUATORS.get(str(data["evaluator"]))
-            return {**(row.defaults if row else {}), **data}
-        if "backbone" not in data and data.get("dataset") in DIGITS:
-            given = data.get("backbone_arg", {})
-            arguments = (
-                {**FIRST_SEARCH["backbone_arg"], **given} if isinstance(given, dict) else given
-            )
-            return {**FIRST_SEARCH, **data, "backbone_arg": arguments}
-        return data
+        return fitting_defaults(data) if isinstance(data, dict) else data
 
     @field_validator("dataset")
     @classmethod
@@ -171,13 +115,62 @@ class SearchConfig(BaseModel):
         return self
 
     @property
-    def data_options(self) -> DataOptions:
-        """What is asked of the data set."""
-        return DataOptions(self.subset, self.resolution, self.channels, self.data_folder)
+    def space(self) -> SpaceConfig:
+        """The options of the search space alone; so the next ones."""
+        return self._part(SpaceConfig)
+
+    @property
+    def data(self) -> DataConfig:
+        """Those of the data."""
+        return self._part(DataConfig)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Those of one training."""
+        return self._part(TrainingConfig)
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """Those of one measurement."""
+        return self._part(EvaluationConfig)
+
+    @property
+    def policy(self) -> PolicyConfig:
+        """Those of the search policy."""
+        return self._part(PolicyConfig)
+
+    def _part(self, kind: type[Part]) -> Part:
+        return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
 
     def document(self) -> dict[str, Any]:
         """The options as JSON values, without the database they are stored in."""
         return self.model_dump(mode="json", exclude={"storage", "study"})
+
+
+def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, and the defaults that depend on it: on table, evaluator, objectives, backbone.
+
+    Raises ConfigError if a table that is named cannot be read, or was made with other options.
+    """
+    if given.get("table") is not None:
+        return with_table(given)
+    if "sampler" not in given and not trades_exact(given.get("objectives", ())):
+        given = {"sampler": "tpe", **given}
+    if given.get("evaluator", "train") != "train":
+        row = EVALUATORS.get(str(given["evaluator"]))
+        return {**(row.defaults if row else {}), **given}
+    if not is_first_search(given):
+        return given
+    arguments = given.get("backbone_arg", {})
+    if isinstance(arguments, dict):
+        arguments = {**FIRST_SEARCH["backbone_arg"], **arguments}
+    return {**FIRST_SEARCH, **given, "backbone_arg": arguments}
+
+
+def is_first_search(given: Mapping[str, Any]) -> bool:
+    """Whether these options ask for no network in particular, so that FIRST_SEARCH holds."""
+    trained = given.get("evaluator", "train") == "train" and given.get("table") is None
+    return trained and "backbone" not in given and given.get("dataset", "digits") == "digits"
 
 
 def trades_exact(objectives: Any) -> bool:
@@ -213,13 +206,15 @@ def _not_measured(objective: str, evaluator: str) -> str:
 
 
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
-    """The options of ``file``, those of the command line before them.
+    """The options of ``file``, but for those that ``options`` gives. As ``requested``."""
+    merged = {**(_read(file) if file else {}), **options}
+    return requested(merged)
 
-    Raises ConfigError; also for an option that would have no effect.
-    """
-    merged = {**(_read_toml(file) if file else {}), **options}
-    config = make_config(merged)
-    _check_used(merged, config.evaluator)
+
+def requested(given: Mapping[str, Any]) -> SearchConfig:
+    """The options that somebody asks for. Raises ConfigError; also for one without effect."""
+    config = make_config(given)
+    _check_used(given, config.evaluator)
     return config
 
 
@@ -253,22 +248,15 @@ def make_config(options: Mapping[str, Any]) -> SearchConfig:
         raise ConfigError(f"wrong option {first_problem(error)}") from error
 
 
-def parse_argument(text: str) -> tuple[str, bool | int | float | str]:
-    """One ``--backbone-arg``: ``depth=20``, ``pretrained=false``, ``name=text``."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise ConfigError(f"--backbone-arg must look like depth=20, got {text!r}")
+def _read(file: Path) -> dict[str, Any]:
+    """The options in a file: JSON if it is called so, TOML otherwise."""
+    kind, parse = ("JSON", json.loads) if file.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        parsed = json.loads(value)
-    except ValueError:
-        return key, value
-    return key, parsed if isinstance(parsed, bool | int | float) else value
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text())
+        found = parse(file.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from error
+    except ValueError as error:  # both parsers' errors, and text that is not UTF-8
+        raise ConfigError(f"{file} is not {kind}: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file} must hold options by name, got {found!r}")
+    return found

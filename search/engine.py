@@ -6,8 +6,7 @@ the budget is counted in the store, so it is exact through interruptions.
 
 A search has two phases. First the sampler proposes plans, measured on the validation images; some
 of the budget may go to plans of the front again, with new seeds, and trainings that promise little
-may be stopped at a rung. When all trials have ended, the plans on the front are trained again and
-measured on the test images, which nothing has seen before.
+may be stopped at a rung. Then those on the front are trained again and measured on the test images.
 """
 
 from __future__ import annotations
@@ -164,8 +163,8 @@ class Engine:
     @property
     def _repeating(self) -> int:
         """Repeats that are running."""
-        jobs = (job for job in self._running.values() if job.split == "validation")
-        return sum(self.search_state.trials[job.number].state == "finished" for job in jobs)
+        numbers = [job.number for job in self._running.values() if job.split == "validation"]
+        return sum(self.search_state.trials[one].state == "finished" for one in numbers)
 
     def _next_job(self) -> Job | None:
         if self._waiting:

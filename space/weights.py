@@ -8,7 +8,8 @@ from the file alone where its backbone can be imported.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import build_backbone, check_named
@@ -17,7 +18,7 @@ from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 PLAN_KEY = "isoshare.plan"
 
@@ -26,8 +27,19 @@ def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
     """Write the tensors of a shared network and its plan, the whole file or nothing."""
     from safetensors.torch import save_model
 
+    laid_out: Any = SimpleNamespace(state_dict=lambda: contiguous_state(network))
     with atomic_write(path) as half:
-        save_model(network, str(half), {PLAN_KEY: plan.text})
+        save_model(laid_out, str(half), {PLAN_KEY: plan.text})
+
+
+def contiguous_state(network: nn.Module) -> dict[str, Tensor]:
+    """The ``state_dict`` of a network in the layout of files, whatever the layout in memory; what
+    is one tensor under several names stays one.
+    """
+    made: dict[tuple[object, ...], Tensor] = {}
+    state = network.state_dict()
+    key = {name: (t.device, t.data_ptr(), t.shape, t.stride()) for name, t in state.items()}
+    return {name: made.setdefault(key[name], t.contiguous()) for name, t in state.items()}
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:

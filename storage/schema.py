@@ -45,7 +45,7 @@ def check_revision(revision: str, url: object) -> None:
     if revision in _earlier():
         raise StoreError(
             f"the database {url!r} was made by an earlier version of Isoshare (schema {revision}, "
-            f"now {NEWEST}): upgrade it with 'run_search.py upgrade --storage {url!r}'"
+            f"now {NEWEST}): upgrade it with 'isoshare upgrade --storage {url!r}'"
         )
     raise StoreError(
         f"the database {url!r} was made by a newer version of Isoshare (schema {revision}, this "

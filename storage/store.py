@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -39,8 +39,10 @@ class Store:
     patience: seconds for which a write is tried again when the database is away.
     """
 
+    follows_file: ClassVar[bool] = False
+
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
-        self._database = Database(url, patience)
+        self._database = Database(url, patience, self.follows_file)
         self._holder = lease.Holder()
         self._leased: set[str] = set()
 

@@ -23,6 +23,8 @@ from tests.postgresql import Server, running_server
 
 # Ray lowers its workers' priority: beside other work they would not get on for minutes.
 os.environ.update(RAY_worker_niceness="0")
+PERSONAL = ("ISOSHARE_", "XDG_")
+"""Variables of the environment that say where a person keeps things."""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -39,10 +41,26 @@ def threads() -> None:
     use_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no process that one starts, reads or writes what belongs to the person who runs
+    the tests: database, output folder, cache, home folder, settings in the environment.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(PERSONAL)]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.chdir(tmp_path_factory.mktemp("folder"))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes into the user's cache, or finds what another one has left."""
+def own_folder(
+    nobodys_home: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test begins in an empty folder with an empty cache: it finds nothing of another one."""
     monkeypatch.setenv("ISOSHARE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.chdir(tmp_path_factory.mktemp("folder"))
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +94,7 @@ def small_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"backbone": "resnet_cifar", "backbone_arg": {"depth": 8, "width": 2}, "batch_size": 32}
     config = make_config({**small, "study": "s", "trials": 4, "epochs": 1, "workers": 1})
     prepared = prepare(config, store)
-    run_inline(start(prepared, store), prepared.measure)
+    run_inline(start(prepared, store), prepared.evaluator)
     store.close()
     return folder
 

@@ -15,13 +15,22 @@ ROOT = Path(__file__).parent.parent
 OURS = ("space", "evaluators", "storage", "search")
 
 ROOMS = ("search/samplers", "search/drivers", "search/results", "search/workflows")
-CORE = {"search", "evaluators", "evaluators/data", "evaluators/training", "storage", "space"}
+CORE = {
+    "search",
+    "search/options",
+    "evaluators",
+    "evaluators/data",
+    "evaluators/training",
+    "storage",
+    "space",
+}
 MAY_IMPORT = {
     "space": {"space"},
     "storage": {"storage", "space/plan", "space/sites", "space/errors"},
     "evaluators/data": {"evaluators/data", "space"},
     "evaluators/training": {"evaluators/data", "evaluators/training", "space"},
     "evaluators": {"evaluators", "evaluators/data", "evaluators/training", "space"},
+    "search/options": {"search/options", "evaluators", "evaluators/data", "space", "storage"},
     "search": CORE,
     "search/samplers": {*CORE, "search/samplers"},
     "search/drivers": {*CORE, "search/drivers"},
@@ -34,9 +43,6 @@ MAY_IMPORT = {
 """Folder by folder, what it may import of ours: a folder stands for the files in it, the rooms of
 search/ and evaluators/ are folders of their own. The service and the command line use whatever
 workflows return, but never each other's way round."""
-TO_BE_MENDED = {
-    "search/service/launching.py isoshare.search.cli.options",
-}
 HOMES = {
     "ray": {"search/drivers/ray_driver.py", "search/drivers/ray_worker.py"},
     "optuna": {
@@ -61,7 +67,7 @@ HOMES = {
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},
     "safetensors": {"space/weights.py", "space/trained_weights.py"},
     "typer": {"search/cli"},
-    "onnx_ir": {"space/exports/onnx_file.py"},
+    "onnx_ir": {"space/exports/onnx_file.py", "space/exports/onnx_norms.py"},
     "onnxscript": {"space/exports/onnx_file.py"},
     "onnxruntime": {"space/exports/onnx_file.py"},
     "fastapi": {"search/service"},
@@ -81,6 +87,9 @@ TORCH_FREE = (
     "search/results/optuna_file.py",
     "search/service",
     "search/study_names.py",
+    "search/options",
+    "search/cli/commands",
+    "search/cli/option_types.py",
     "search/cli/options.py",
     "search/cli/session.py",
     "search/cli/terminal.py",
@@ -160,7 +169,6 @@ def wrong_imports(root: Path) -> list[str]:
             if (
                 top == "isoshare"
                 and rest
-                and f"{relative} {name}" not in TO_BE_MENDED
                 and not may_import(relative.removesuffix(".py"), rest.replace(".", "/"))
             ):
                 found.append(f"{relative} imports {name}")
@@ -239,6 +247,7 @@ LIGHT = [
             "space.search_space",
             "storage.store",
             "search.config",
+            "search.options",
             "search.cli.main",
             "search.workflows.manage",
             "search.results.optuna_file",
@@ -278,14 +287,20 @@ def test_nothing_but_the_listed_packages_lies_beside_them() -> None:
     assert packages == {"isoshare", *OURS}
 
 
+SMALLER = ("search", "search/samplers", "search/results")
+"""Rooms whose files have at most 250 lines, as all shall have."""
+
+
 def test_files_and_functions_stay_small() -> None:
     for path in sources():
         text = path.read_text()
-        # Options of the command line and rows of published plans take their space.
-        limit = 500 if path.name in ("main.py", "options.py", "published.py") else 280
+        # Rows of published plans take their space.
+        limit = 500 if path.name == "published.py" else 280
+        if room_of(path.relative_to(ROOT).as_posix()) in SMALLER and path.name != "config.py":
+            limit = 250
         assert len(text.splitlines()) <= limit, f"{path} is long: split it"
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and "app.command" not in ast.unparse(node)[:20]:
+            if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.body[0].lineno + 1
                 assert length <= 45, f"{path}: {node.name} has {length} lines"
 

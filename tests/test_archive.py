@@ -66,12 +66,12 @@ def test_an_archive_goes_into_a_database_that_is_not_there_yet(
 ) -> None:
     other = Store(f"sqlite:///{tmp_path / 'other.db'}")
     said = carry_out(Request(restore=archive), other, Path())
-    assert said == "restored study 'study': look at it with 'run_search.py pareto study'"
+    assert said == "restored study 'study': look at it with 'isoshare pareto study'"
     assert other.trials("study") == store.trials("study")
     with pytest.raises(StoreError, match="'study' exists already"):
         carry_out(Request(restore=archive), other, Path())
     said = carry_out(Request(restore=archive, name="again"), other, Path())
-    assert said == "restored study 'again': look at it with 'run_search.py pareto again'"
+    assert said == "restored study 'again': look at it with 'isoshare pareto again'"
     assert other.trials("again") == store.trials("study")
     assert replace(other.study("again"), name="study") == store.study("study")
     with pytest.raises(IsoshareError, match=r"a study name has letters .* got ''; --as NAME"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.data.datasets import DATASETS, DataOptions
@@ -20,25 +20,67 @@ from isoshare.search.config import (
     SearchConfig,
     load_config,
     make_config,
-    parse_argument,
 )
+from isoshare.search.options import OPTIONS, PARTS
+from isoshare.search.options.definition import in_words
+from isoshare.search.options.words import parse_argument, read_words
 from isoshare.search.samplers import SAMPLERS
 from isoshare.space.backbones import BACKBONES
 from isoshare.space.methods import METHODS
 
 
-def test_every_option_of_launch_is_a_key_and_its_help_tells_the_true_default() -> None:
-    options = inspect.signature(cli.launch).parameters
-    assert set(options) - {"config"} == set(SearchConfig.model_fields)
+def parameters_of(command: str) -> dict[str, Any]:
+    """The options of a command by name, as its parser has them."""
+    commands: Any = typer.main.get_command(cli.app)
+    return {parameter.name: parameter for parameter in commands.commands[command].params}
+
+
+def test_every_option_of_a_search_has_one_definition() -> None:
+    assert list(OPTIONS) == [name for part in PARTS for name in part.model_fields]
+    assert {*OPTIONS} == {*SearchConfig.model_fields}
+    assert {*parameters_of("launch")} == {*OPTIONS, "config"}
+    for name, option in OPTIONS.items():
+        assert option.help.endswith("."), name
+        assert parameters_of("launch")[name].help == option.help
+        assert parameters_of("launch")[name].default is None
+
+
+def test_the_help_tells_the_true_default() -> None:
     defaults = make_config({"backbone": "resnet_cifar"})
-    for name, option in options.items():
-        shown = inspect.get_annotations(cli.launch, eval_str=True)[name].__metadata__[0]
-        value = getattr(defaults, name, None)
-        if isinstance(value, int | float) and name != "workers":
-            assert shown.show_default == str(value), name
-        if isinstance(value, tuple):
-            assert shown.show_default == (",".join(value) or "none")
-        assert option.default is None
+    for name, option in OPTIONS.items():
+        value = getattr(defaults, name)
+        if name not in ("backbone", "methods", "rungs", "storage", "workers"):  # in words
+            shown = in_words(value) or option.default
+            assert option.default == shown, name
+        assert parameters_of("launch")[name].show_default == (option.default or False)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"methods": "kernel, anchored"}, {"methods": ("kernel", "anchored")}),
+        ({"rungs": "3,6"}, {"rungs": (3, 6)}),
+        ({"backbone_arg": ["depth=14"]}, {"backbone_arg": {"depth": 14}}),
+        ({"trials": "7"}, {"trials": 7}),
+        ({"compile": True}, {"compile": True}),
+    ],
+)
+def test_what_is_typed_is_read_as_the_option_says(
+    given: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    config = make_config({"backbone": "resnet_cifar", **read_words(given)})
+    assert {name: getattr(config, name) for name in kept} == kept
+
+
+def test_a_file_may_be_json_and_takes_lists(tmp_path: Path) -> None:
+    file = tmp_path / "search.json"
+    file.write_text('{"rungs": [3, 6], "backbone_arg": {"width": 2}, "backbone": "b"}')
+    config = load_config(file, {})
+    assert (config.rungs, config.backbone_arg) == ((3, 6), {"width": 2})
+    for text, says in (("{", "is not JSON"), ("[1]", "must hold options by name")):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            load_config(file, {})
 
 
 def test_options_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
@@ -89,7 +131,6 @@ def test_an_image_folder_is_remembered_by_its_whole_path(
 
 
 def test_the_help_of_launch_names_what_the_tables_hold() -> None:
-    annotations = inspect.get_annotations(cli.launch, eval_str=True)
     tables: dict[str, Iterable[str]] = {
         "backbone": BACKBONES,
         "dataset": DATASETS,
@@ -99,8 +140,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         "sampler": SAMPLERS,
     }
     for option, table in tables.items():
-        help_text = annotations[option].__metadata__[0].help
-        assert all(name in help_text for name in table), option
+        assert all(name in OPTIONS[option].help for name in table), option
 
 
 @pytest.mark.parametrize(
@@ -138,6 +178,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         ({"precision": "half"}, "precision: .*'float32' or 'bfloat16', got 'half'"),
         ({"colour": 1}, "unknown option 'colour': choose one of augment, "),
         ({"max_parameters": 0}, "max_parameters"),
+        ({"backbone_arg": {"depth=1": 2}}, "backbone_arg must look like depth: 20, got 'depth=1'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], says: str) -> None:

@@ -154,7 +154,7 @@ def test_the_concepts_name_every_row(table: Mapping[str, object]) -> None:
 @pytest.mark.parametrize("name", list(commands()))
 def test_every_command_has_help_with_an_example(name: str) -> None:
     help_text = commands()[name].callback.__doc__ or ""
-    assert f"Example: run_search.py {name}" in help_text
+    assert f"Example: isoshare {name}" in help_text
 
 
 def test_the_picture_of_groups_is_what_is_drawn_today() -> None:

@@ -74,13 +74,17 @@ def test_the_wheel_holds_all_modules_and_the_files_they_read(wheel: Path) -> Non
     assert held == wanted
 
 
+def environment() -> dict[str, str]:
+    """Without what could show a process the files of this checkout."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+
 def isoshare(program: Path, *arguments: str, cwd: Path, code: int = 0) -> str:
     """What a command prints that ends with this code."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         [str(program), *arguments],
         cwd=cwd,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -92,7 +96,7 @@ def isoshare(program: Path, *arguments: str, cwd: Path, code: int = 0) -> str:
 def test_a_search_is_made_and_taken_home_in_any_folder(program: Path, tmp_path: Path) -> None:
     code = "import isoshare, run_search; print(isoshare.__file__, run_search.__file__)"
     python = program.parent / "python"
-    used = subprocess.check_output([python, "-c", code], cwd=tmp_path, text=True)
+    used = subprocess.check_output([python, "-c", code], cwd=tmp_path, env=environment(), text=True)
     assert used.count(str(program.parent.parent)) == 2  # not the files of this checkout
     table = ("--driver", "simulate", "--table", "sharebench-digits", "--trials", "4")
     said = isoshare(program, "launch", *table, "--study", "s", cwd=tmp_path)
@@ -144,3 +148,60 @@ def test_it_serves_its_pages(program: Path, tmp_path: Path) -> None:
     finally:
         serving.kill()
         serving.communicate()
+
+
+OWN = {
+    "space.py": (
+        "from isoshare.space.backbones.resnet_cifar import resnet_cifar\n"
+        "from evaluators import WIDTH\nfrom search import DEPTH\nfrom storage.kept import NAME\n"
+        "def net(classes, in_channels):\n"
+        "    return resnet_cifar(DEPTH, WIDTH, classes, in_channels)\n"
+    ),
+    "search.py": "DEPTH = 8\n",
+    "storage/__init__.py": "",
+    "storage/kept.py": "NAME = 'mine'\n",
+    "evaluators/__init__.py": "WIDTH = 2\n",
+}
+"""A working folder whose modules have the names of our rooms."""
+CELL = """
+import space
+from isoshare import SharingPlan, apply_plan, count_parameters
+network = apply_plan(space.net(10, 1), SharingPlan.load("plan.json"))
+print(count_parameters(network), space.NAME)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    for name, text in OWN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_modules_of_the_users_own_may_have_the_names_of_ours(program: Path, own: Path) -> None:
+    named = ("--backbone", "space:net")
+    shape = ("--backbone-arg", "classes=10", "--backbone-arg", "in_channels=1")
+    seen = json.loads(isoshare(program, "inspect", "space:net", *shape, "--json", cwd=own))
+    assert seen["backbone"] == "space:net"
+    quick = ("--trials", "3", "--epochs", "1", "--replicates", "1", "--subset", "100")
+    isoshare(program, "launch", *named, *quick, "--workers", "2", "--study", "s", cwd=own)
+    isoshare(program, "export", "s", "-o", "plan.json", cwd=own)
+    found = json.loads(isoshare(program, "inspect", "plan.json", *named, "--json", cwd=own))
+    cell = [str(program.parent / "python"), "-c", CELL]
+    said = subprocess.check_output(cell, cwd=own, env=environment(), text=True)
+    assert said.split() == [str(found["parameters"]["shared"]), "mine"]
+
+
+def test_from_a_checkout_they_may_too(own: Path) -> None:
+    shape = ("--backbone-arg", "classes=10", "--backbone-arg", "in_channels=1")
+    command = [
+        sys.executable,
+        str(ROOT / "run_search.py"),
+        "inspect",
+        "space:net",
+        *shape,
+        "--json",
+    ]
+    seen = json.loads(subprocess.check_output(command, cwd=own, env=environment()))
+    assert seen["backbone"] == "space:net"

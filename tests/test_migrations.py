@@ -98,7 +98,7 @@ def test_an_old_database_is_upgraded_and_keeps_its_data(
         if not stamped:
             connection.execute(text(f"DROP TABLE {schema.VERSION_TABLE}"))
     for use in (store.studies, lambda: store.study("s"), lambda: store.create_study(STUDY)):
-        with pytest.raises(StoreError, match=r"upgrade it with 'run_search.py upgrade --storage"):
+        with pytest.raises(StoreError, match=r"upgrade it with 'isoshare upgrade --storage"):
             use()
     steps: list[str] = []
     assert store.upgrade(lambda revision, what: steps.append(revision)) == revision

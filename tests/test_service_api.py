@@ -14,7 +14,7 @@ from isoshare.search.cli import main as cli
 from isoshare.search.results.study_results import load_results
 from isoshare.search.results.tables import front_json
 from isoshare.search.service.app import make_app
-from isoshare.search.service.launching import CAN_LAUNCH, THE_SERVERS, command_line, help_of
+from isoshare.search.service.launching import THE_SERVERS
 from isoshare.search.service.settings import Settings
 from isoshare.search.workflows.archive import restore_archive, write_archive
 from isoshare.search.workflows.inspect import inspect_backbone
@@ -220,25 +220,6 @@ def test_a_launch_is_refused_with_its_reason(
     assert answer.status_code == status, answer.text
     assert said in answer.json()["error"]["message"].lower()
     assert client.get(f"{V1}/studies").json()["total"] == 2
-
-
-def test_options_are_those_of_the_command_line_with_its_help() -> None:
-    (launch,) = (i for i in cli.app.registered_commands if i.callback is cli.launch)
-    assert launch.callback is not None
-    given = {key for key in launch.callback.__annotations__ if key not in ("config", "return")}
-    assert given == {*CAN_LAUNCH, *THE_SERVERS}
-    assert all(len(help_of(key)) > 5 for key in CAN_LAUNCH)
-
-
-def test_options_become_arguments_that_cannot_be_taken_for_others() -> None:
-    asked = {"study": "-x", "backbone_arg": {"depth": 8, "a": True}, "methods": ("kernel",)}
-    assert command_line({**asked, "compile": True, "seed": None}) == [
-        "--study=-x",
-        "--backbone-arg=depth=8",
-        "--backbone-arg=a=true",
-        "--methods=kernel",
-        "--compile",
-    ]
 
 
 READS = ("", "/trials?sort=-accuracy", "/trials/0", "/trials/0/counts", "/front", "/figure")

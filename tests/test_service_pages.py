@@ -109,8 +109,10 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
     with service(settings) as address, watched_page(browser) as page:
         page.goto(f"{address}/")
         page.get_by_role("link", name="New search").first.click()
+        expect(page.get_by_label("Replicates")).to_have_attribute("placeholder", "16")
         page.get_by_label("Study", exact=True).fill("mine")
         page.get_by_label("Backbone", exact=True).select_option("resnet_cifar")
+        expect(page.get_by_label("Replicates")).to_have_attribute("placeholder", "2")
         page.get_by_label("Backbone arguments").fill("depth=8 width=2")
         page.get_by_label("Trials").fill("4")
         page.get_by_label("Epochs", exact=True).fill("1")

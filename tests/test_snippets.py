@@ -28,9 +28,11 @@ import typer
 import yaml  # type: ignore[import-untyped]  # which Ray brings
 
 from isoshare.search.cli import main as cli
+from isoshare.search.cli.commands import searches
 from isoshare.search.config import load_config
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.drivers.inline import run_inline
+from isoshare.search.options.words import read_words
 from isoshare.search.service.app import make_app
 from isoshare.search.workflows.launch import start
 from isoshare.search.workflows.prepared import Prepared
@@ -124,10 +126,10 @@ def launch(words: list[str], store: Store | None = None) -> None:
     file = given.pop("config", None)
     is_here = given.get("dataset", "digits").split(":")[0] in ("digits", "folder")
     if not is_here or "ray_address" in given:
-        load_config(file, {key: given[key] for key in given if key != "backbone_arg"})
+        load_config(file, read_words(given))
         return
     small = SMALL | {name: less for name, less in ONLY_WHERE_GIVEN.items() if name in given}
-    prepared, own = cli._prepare_launch(file, {**given, **small, "workers": 1})
+    prepared, own = searches.checked_launch(file, {**given, **small, "workers": 1})
     run(prepared, store or own)
 
 
@@ -136,13 +138,13 @@ def resume(words: list[str]) -> None:
     given = parsed("resume", words)
     more = {"trials": SMALL["trials"] + 1} if "trials" in given else {}
     name, storage = given.pop("name"), given.pop("storage", None)
-    run(*cli._prepare_resume(name, storage, {**given, **more}))
+    run(*searches.checked_resume(name, storage, {**given, **more}))
 
 
 def run(prepared: Prepared, store: Store) -> None:
     engine = start(prepared, store)
     with heartbeat(store, prepared.study.name):
-        run_inline(engine, prepared.measure)
+        run_inline(engine, prepared.evaluator)
     store.close()
 
 

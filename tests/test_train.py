@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from isoshare import Bank, PlanError, SharingPlan, count_parameters, find_sites
+from isoshare import Bank, PlanError, SharingPlan, apply_plan, count_parameters, find_sites
 from isoshare.evaluators.training import checkpoints
-from isoshare.search.workflows.train import prepare_training, run_training
+from isoshare.evaluators.training.trainer import train
+from isoshare.evaluators.training.vmap_ensemble import STACKABLE_WORK
+from isoshare.search.workflows.train import UnwrittenError, prepare_training, run_training
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import load_network, read_plan
+from isoshare.space.weights import load_network, read_plan, save_weights
+from tests.fakes import Command
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"depth": 8, "width": 4, "in_channels": 1, "classes": 10}
@@ -38,14 +42,14 @@ def plan(tmp_path: Path) -> Path:
     return tmp_path / "plan.json"
 
 
-def command(*words: str) -> list[str]:
+def train_command(*words: str) -> list[str]:
     return [sys.executable, str(ROOT / "run_search.py"), "train", *words]
 
 
 def test_a_plan_is_trained_tested_and_written(plan: Path) -> None:
     output = plan.parent / "net.safetensors"
     done = subprocess.run(
-        command("plan.json", "--epochs", "4", "-o", str(output), "--json"),
+        train_command("plan.json", "--epochs", "4", "-o", str(output), "--json"),
         cwd=plan.parent,
         capture_output=True,
         text=True,
@@ -113,3 +117,92 @@ def test_requests_that_cannot_be_carried_out_are_refused(plan: Path, tmp_path: P
         prepare_training(bare, tmp_path / "n", "fresh", {})
     with pytest.raises(IsoshareError, match="unknown data set 'cats'"):
         prepare_training(plan, tmp_path / "n", "fresh", {"dataset": "cats"})
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> PlanFile:
+    """A plan of a network that is so large that it is trained with channels last."""
+    arguments = {"depth": 8, "width": 64, "in_channels": 1, "classes": 10}
+    network = build_backbone("resnet_cifar", arguments)
+    assert sum(p.numel() for p in network.parameters()) * 64 * 32 > STACKABLE_WORK
+    sites = tuple(s.name for s in find_sites(network) if s.in_channels == 64 == s.out_channels)
+    plan = SharingPlan((Bank("kernel", {}, sites),))
+    return PlanFile.of(plan, backbone={"name": "resnet_cifar", "arguments": arguments})
+
+
+def test_a_network_trained_with_channels_last_is_written_and_exported(
+    large: PlanFile, tmp_path: Path, command: Command
+) -> None:
+    large.save(tmp_path / "plan.json")
+    output = tmp_path / "net.safetensors"
+    asked = ("--dataset", "digits", "--subset", 64, "--epochs", 1, "--batch-size", 32)
+    code, _, err = command("train", tmp_path / "plan.json", *asked, "-o", output)
+    assert code == 0, err
+    assert all(tensor.is_contiguous() for tensor in load_network(output).state_dict().values())
+    code, said, err = command("export", output, "--format", "onnx", "-o", tmp_path / "net.onnx")
+    assert code == 0, err
+    assert "wrote" in said
+
+
+def test_weights_that_leave_the_trainer_are_contiguous(large: PlanFile) -> None:
+    asked = {"dataset": "digits", "subset": 64, "epochs": 1, "batch_size": 32}
+    training = prepare_training(large, Path("net.safetensors"), "fresh", asked)
+    network = training.evaluator.network(large.plan, 0)
+    train([network], training.evaluator.train_batches, training.evaluator.settings, [0])
+    assert all(tensor.is_contiguous() for tensor in network.state_dict().values())
+
+
+def test_weights_of_any_layout_are_saved_and_tied_ones_once(
+    large: PlanFile, tmp_path: Path
+) -> None:
+    assert large.backbone is not None
+    network = apply_plan(build_backbone("resnet_cifar", large.backbone.arguments), large.plan)
+    save_weights(network, tmp_path / "one.safetensors", large)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    save_weights(network, tmp_path / "two.safetensors", large)
+    assert not all(tensor.is_contiguous() for tensor in network.parameters())  # as they were
+    one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_training_whose_weights_cannot_be_written_is_kept(plan: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    whole, output = tmp_path / "whole.safetensors", tmp_path / "net.safetensors"
+    run_training(prepare_training(plan, whole, "fresh", {"epochs": 3}), lambda *_: None)
+    asked = prepare_training(plan, output, "fresh", {"epochs": 3})
+    output.mkdir()
+    with pytest.raises(UnwrittenError) as refused:
+        run_training(asked, lambda *_: None)
+    assert f"cannot write {output}: Is a directory; the training is kept in" in str(refused.value)
+    assert str(asked.checkpoint) in str(refused.value)
+    output.rmdir()
+    heard: list[int] = []
+    again = prepare_training(plan, output, "fresh", {"epochs": 3})
+    run_training(again, lambda epoch, *_: heard.append(epoch))
+    assert heard == []
+    assert output.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        *("plan.json", "whole.safetensors", "net.safetensors")
+    }
+
+
+def test_where_no_checkpoint_fits_either_the_weights_are_kept_elsewhere(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    output = tmp_path / "folder" / "net.safetensors"
+    asked = prepare_training(plan, output, "fresh", {"epochs": 1})
+    (tmp_path / "folder").rmdir()
+    (tmp_path / "folder").write_text("a file, so nothing can be written under this name")
+    with pytest.raises(UnwrittenError, match="the trained weights are in") as refused:
+        run_training(asked, lambda *_: None)
+    (kept,) = (tmp_path / "elsewhere").glob("*/net.safetensors")
+    assert str(kept) in str(refused.value)
+    assert count_parameters(load_network(kept)) > 0
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_the_training(plan: Path) -> None:
+    with pytest.raises(IsoshareError, match="it is a folder; add the name of a file"):
+        prepare_training(plan, plan.parent, "fresh", {})

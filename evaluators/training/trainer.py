@@ -98,10 +98,16 @@ def train(  # noqa: PLR0913  what is trained, and two that may be left out
     """Train networks of one architecture side by side, as ``epochs`` does, to the end or until
     ``report``, which hears of each epoch, ends it.
 
-    Returns the trained networks as one function of normalised images, in evaluation mode.
+    Returns the trained networks as one function of normalised images, in evaluation mode. Their
+    weights are contiguous, whatever the layout in which they were trained.
+    checkpoint: as in ``epochs``; the end of the training is kept in it too.
     """
-    training = epochs(networks, data, settings, seeds, checkpoint=checkpoint)
-    return follow(training, settings, report).forward
+    training, kept = Training(networks, data, settings, seeds), Checkpoint(checkpoint)
+    forward = follow(training.run(kept), settings, report).forward
+    kept.save(training.state())
+    for network in networks:
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return forward
 
 
 def follow(training: Generator[Epoch], settings: TrainingSettings, report: Report | None) -> Epoch:
@@ -196,11 +202,11 @@ class Training:
                 if not math.isfinite(self.loss):
                     raise EvaluationError(f"the loss became {self.loss} in epoch {self.epoch}")
                 if checkpoint.is_due:
-                    checkpoint.save(self._state())
+                    checkpoint.save(self.state())
                 yield Epoch(self.epoch, self.loss, self.stack.trained)
         except GeneratorExit:
             if 0 < self.epoch < self.settings.epochs:
-                checkpoint.save(self._state())
+                checkpoint.save(self.state())
             raise
 
     def _run_epoch(self) -> float:
@@ -232,7 +238,7 @@ class Training:
         )
         return loss * len(self.seeds) + extra.sum()
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Everything that decides how it goes on. Random numbers of an accelerator are left out:
         there nothing repeats bit for bit."""
         return {

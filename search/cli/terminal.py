@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from isoshare.evaluators.training.trainer import Report
+    from isoshare.storage.store import Store
 
 T = TypeVar("T")
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
-SOURCE = "run_search.py"
 
 
 def open_console(stderr: bool = False) -> Console:
@@ -68,7 +68,7 @@ def warn(sentence: str) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the program with one sentence."""
-    sys.stderr.write(f"error: {as_called(message)}\n")
+    sys.stderr.write(f"error: {message}\n")
     raise SystemExit(code)
 
 
@@ -100,10 +100,13 @@ def program() -> str:
     return f"{python.relative_to(Path.cwd()) if local else 'python'} {os.path.relpath(sys.argv[0])}"
 
 
-def as_called(text: str) -> str:
-    """``text``, in which this program is called run_search.py, for users who call it otherwise."""
-    return text if _from_source() else text.replace(SOURCE, program())
-
-
 def _from_source() -> bool:
-    return Path(sys.argv[0]).name == SOURCE
+    return Path(sys.argv[0]).name == "run_search.py"
+
+
+def open_store(url: str | None) -> Store:
+    """The database at ``url``, or the default one. Raises StoreError."""
+    from isoshare.storage.database import default_url
+    from isoshare.storage.store import Store
+
+    return Store(url or default_url())

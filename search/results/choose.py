@@ -66,7 +66,7 @@ def trial_by_number(results: Results, number: int) -> TrialRecord:
         return results.load([number])[0]
     raise IsoshareError(
         f"trial {number} is not among the {len(results.compared)} finished trials of this study: "
-        "'run_search.py pareto STUDY' lists those on the front"
+        "'isoshare pareto STUDY' lists those on the front"
     )
 
 
@@ -127,3 +127,12 @@ def _nothing_fits(front: Front, most: int | None, least: float | None) -> str:
         f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less",
     ]
     return f"no plan on the front has {' and '.join(wanted)}: they have {' and '.join(has)}"
+
+
+def image_shape(plan: PlanFile) -> tuple[int, ...] | None:
+    """Channels, height and width of an image, as the data of the plan had it."""
+    for part in ("input", "dataset"):
+        found = plan.provenance.get(part)
+        if isinstance(found, dict) and "image" in found:
+            return tuple(found["image"])
+    return None

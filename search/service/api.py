@@ -16,7 +16,7 @@ from isoshare.search.results.plotly_figure import compare_plot
 from isoshare.search.service import inspect_process as heavy
 from isoshare.search.service import models, trials
 from isoshare.search.service.errors import Problem, documented
-from isoshare.search.service.events import Hub
+from isoshare.search.service.events import Hub, StreamRoom
 from isoshare.search.service.launching import LaunchOptions, ResumeOptions, check_allowed
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Settings
@@ -33,7 +33,7 @@ CHANGES = documented("not_allowed", "conflict", "too_large")
 Name = Annotated[str, Path(min_length=1, max_length=100, examples=["digits-resnet_cifar-1"])]
 Number = Annotated[int, Path(ge=0, le=2**31, description="Counts the trials from 0.")]
 Offset = Annotated[int, Query(ge=0, le=2**31, description="So many are skipped.")]
-Constraint = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
 
 public = APIRouter(prefix="/api/v1", tags=["service"], responses=documented("too_many_requests"))
 reads = APIRouter(prefix="/api/v1", tags=["read"], dependencies=[Depends(reader)], responses=ALWAYS)
@@ -61,6 +61,17 @@ All = Annotated[Studies, Depends(the_studies)]
 One = Annotated[Snapshot, Depends(the_snapshot)]
 
 
+async def a_stream(request: Request) -> AsyncIterator[None]:
+    """Room for one stream of events, as long as it lasts. Raises Problem."""
+    room: StreamRoom = request.app.state.streams
+    address = request.client.host if request.client else ""
+    with room.taken(address):
+        yield
+
+
+Stream = Annotated[None, Depends(a_stream)]
+
+
 @public.get("/health")
 def health(studies: All) -> models.Health:
     """Whether the service answers and reaches its database; needs no token."""
@@ -80,7 +91,7 @@ def allowed(request: Request) -> models.Allowed:
 
 
 @reads.get("/studies")
-def list_studies(studies: All, offset: Offset = 0, limit: Constraint = 50) -> models.StudyPage:
+def list_studies(studies: All, offset: Offset = 0, limit: Limit = 50) -> models.StudyPage:
     """The studies, the newest first."""
     names = studies.names()
     items = [studies.summary(name) for name in names[offset : offset + limit]]
@@ -119,9 +130,13 @@ def stop(name: Name, studies: All) -> models.StudyDetail:
 
 
 @launches.post("/studies/{name}/resume", status_code=202, responses=MISSING)
-def resume(name: Name, studies: All, options: ResumeOptions | None = None) -> models.StudyDetail:
+def resume(
+    name: Name,
+    studies: All,
+    options: ResumeOptions | None = None,  # type: ignore[valid-type]
+) -> models.StudyDetail:
     """Let an interrupted search go on, or give a finished one a larger budget."""
-    changes = options.model_dump(exclude_none=True) if options else {}
+    changes = options.model_dump(exclude_none=True) if options else {}  # type: ignore[attr-defined]
     return studies.resume(name, changes)
 
 
@@ -129,7 +144,7 @@ def resume(name: Name, studies: All, options: ResumeOptions | None = None) -> mo
 def list_trials(
     study: One,
     offset: Offset = 0,
-    limit: Constraint = 50,
+    limit: Limit = 50,
     state: TrialState | None = None,
     method: Annotated[str | None, Query(description="How the plan shares.")] = None,
     on_front: Annotated[bool, Query(description="Only those on the front.")] = False,
@@ -227,14 +242,14 @@ def inspect(asked: models.InspectRequest, request: Request) -> models.BackboneVi
 
 
 @reads.get("/events", response_class=EventSourceResponse)
-async def all_events(request: Request) -> AsyncIterator[ServerSentEvent]:
+async def all_events(request: Request, _: Stream) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: ``change`` whenever any study changed."""
     async for event in _events(request, "*"):
         yield event
 
 
 @reads.get("/studies/{name}/events", response_class=EventSourceResponse, responses=MISSING)
-async def study_events(name: Name, request: Request) -> AsyncIterator[ServerSentEvent]:
+async def study_events(name: Name, request: Request, _: Stream) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: ``change`` with version and state, whenever the study changed."""
     async for event in _events(request, name):
         yield event

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from threading import BoundedSemaphore
 from typing import Any
 
+from isoshare.search.options.definition import in_words
+from isoshare.search.options.space import check_arguments
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import command_line
 from isoshare.search.service.processes import PROGRAM
 
 SECONDS = 60
@@ -19,15 +20,22 @@ AT_ONCE = BoundedSemaphore(2)
 
 
 def inspect(backbone: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``run_search.py inspect BACKBONE --json`` prints. Raises Problem."""
-    line = [str(PROGRAM), "inspect", *command_line({"backbone_arg": arguments}), "--json"]
+    """What ``isoshare inspect BACKBONE --json`` prints. Raises Problem, ConfigError."""
+    check_arguments(arguments)
+    words = [f"--backbone-arg={key}={in_words(value)}" for key, value in arguments.items()]
+    line = [str(PROGRAM), "inspect", *words, "--json"]
     found: dict[str, Any] = json.loads(_run([*line, "--", backbone]))
     return found
 
 
 def _run(arguments: Sequence[str]) -> str:
-    if not AT_ONCE.acquire(timeout=SECONDS):
-        raise Problem("too_many_requests", "others are being answered: try again in a minute")
+    # Whoever waits here holds a thread that every other answer needs.
+    if not AT_ONCE.acquire(blocking=False):
+        raise Problem(
+            "too_many_requests",
+            "other networks are being inspected: try again in some seconds",
+            headers={"Retry-After": "5"},
+        )
     try:
         done = subprocess.run(
             [sys.executable, *arguments],

@@ -1,4 +1,5 @@
-"""The searches as processes: each is the command line program, and outlives the service.
+"""The searches as processes: each is the command line program, which reads its options from a file
+and outlives the service.
 
 What is known about a driver lies in a file beside its log, so that a service that is started again
 finds its searches. Whether a driver is alive only ``is_alive`` decides.
@@ -12,11 +13,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import isoshare
 from isoshare.search.service.errors import Problem
@@ -75,33 +77,49 @@ class Drivers:
         known = sorted(self._notes.values(), key=lambda one: one.started)
         return [self._reaped(driver) for driver in known]
 
-    def start(self, study: str, command: str, arguments: Sequence[str]) -> Driver:
-        """Run a command of the program for a study. Raises Problem if it cannot run now."""
+    def launch(self, study: str, options: Mapping[str, Any]) -> Driver:
+        """Start a search; its options go to it in a file. Raises Problem if it cannot run now."""
+        file = self._options(study)
         with self._lock:
-            running = [driver.study for driver in self.all() if is_alive(driver)]
-            if study in running:
-                raise Problem("conflict", f"study {study!r} is being searched already")
-            if len(running) >= self._most:
-                raise Problem(
-                    "conflict",
-                    f"{len(running)} searches are running, and this server runs at most "
-                    f"{self._most}: wait for one to end, or stop one",
-                )
-            self._folder.mkdir(parents=True, exist_ok=True)
-            out = self._folder / "results" / (study if is_plain(study) else _safe(study))
-            line = [sys.executable, str(PROGRAM), command, f"--out={out}", *arguments]
-            with self._log(study).open("wb") as log:
-                child = subprocess.Popen(
-                    line,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            self._children[study] = child
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            return self._write(Driver(study, child.pid, _born(child.pid) or 0, now))
+            self._check_room(study)
+            with atomic_write(file) as half:
+                half.write_text(json.dumps({k: v for k, v in options.items() if v is not None}))
+            return self._start(study, ["launch", f"--config={file}"])
+
+    def resume(self, study: str, changes: Mapping[str, Any]) -> Driver:
+        """Let a search go on with options that have changed. Raises Problem if it cannot now."""
+        words = [f"--{key}={value}" for key, value in changes.items() if value is not None]
+        with self._lock:
+            self._check_room(study)
+            return self._start(study, ["resume", *words, "--", study])
+
+    def _check_room(self, study: str) -> None:
+        running = [driver.study for driver in self.all() if is_alive(driver)]
+        if study in running:
+            raise Problem("conflict", f"study {study!r} is being searched already")
+        if len(running) >= self._most:
+            raise Problem(
+                "conflict",
+                f"{len(running)} searches are running, and this server runs at most "
+                f"{self._most}: wait for one to end, or stop one",
+            )
+        self._options(study).parent.mkdir(parents=True, exist_ok=True)
+
+    def _start(self, study: str, arguments: list[str]) -> Driver:
+        out = self._folder / "results" / (study if is_plain(study) else _safe(study))
+        command, *options = arguments
+        with self._log(study).open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, str(PROGRAM), command, f"--out={out}", *options],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._children[study] = child
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return self._write(Driver(study, child.pid, _born(child.pid) or 0, now))
 
     def stop(self, driver: Driver) -> Driver:
         """Interrupt a search as Ctrl-C does: it ends soon, loses nothing, and can be resumed."""
@@ -113,6 +131,7 @@ class Drivers:
         self._notes.pop(study, None)
         self._file(study).unlink(missing_ok=True)
         self._log(study).unlink(missing_ok=True)
+        self._options(study).unlink(missing_ok=True)
         child = self._children.pop(study, None)
         if child is not None:
             child.wait()  # its last threads may take a moment longer
@@ -142,6 +161,9 @@ class Drivers:
 
     def _file(self, study: str) -> Path:
         return self._folder / f"{_safe(study)}.json"
+
+    def _options(self, study: str) -> Path:
+        return self._folder / "options" / f"{_safe(study)}.json"
 
     def _log(self, study: str) -> Path:
         return self._folder / f"{_safe(study)}.log"

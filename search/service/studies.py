@@ -10,7 +10,7 @@ from typing import Any
 
 from isoshare.search.pareto import knee
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import check_allowed, checked, command_line
+from isoshare.search.service.launching import check_allowed, checked
 from isoshare.search.service.models import BestPlan, State, StudyDetail, StudySummary
 from isoshare.search.service.processes import Driver, Drivers, is_alive
 from isoshare.search.service.settings import Settings
@@ -87,8 +87,7 @@ class Studies:
         """Start a search. Raises Problem."""
         config = checked(self._settings, asked, self.names())
         assert config.study is not None, "checked searches have names"
-        arguments = command_line({**asked, "study": config.study})
-        self._drivers.start(config.study, "launch", arguments)
+        self._drivers.launch(config.study, {**asked, "study": config.study})
         return self.detail(config.study)
 
     def resume(self, name: str, changes: Mapping[str, Any]) -> StudyDetail:
@@ -104,8 +103,7 @@ class Studies:
             raise Problem(
                 "invalid", f"study {name!r} has {there} trials already: trials must be at least so"
             )
-        line = command_line({**changes, "backbone": config["backbone"]})
-        self._drivers.start(name, "resume", [*line, "--", name])
+        self._drivers.resume(name, {**changes, "backbone": config["backbone"]})
         return self.detail(name)
 
     def stop(self, name: str) -> StudyDetail:

@@ -54,7 +54,7 @@ def carry_out(asked: Request, store: Store, output: Path) -> str:
         return f"wrote {written} of study {asked.archive!r} to {output}"
     assert asked.restore is not None, "it is not called for a list of studies"
     name = restore_archive(store, asked.restore, asked.name).name
-    return f"restored study {name!r}: look at it with 'run_search.py pareto {name}'"
+    return f"restored study {name!r}: look at it with 'isoshare pareto {name}'"
 
 
 def upgrade_database(store: Store) -> str:

@@ -6,6 +6,8 @@ once, at the end.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
-from isoshare.evaluators.data.datasets import Dataset, Part, load_dataset
+from isoshare.evaluators.data.datasets import Dataset, Part
 from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.training.checkpoints import Checkpoint
@@ -27,24 +30,22 @@ from isoshare.evaluators.training.trainer import (
     worth_stacking,
 )
 from isoshare.search.config import SearchConfig, make_config
-from isoshare.search.workflows.evaluator import training_settings
-from isoshare.search.workflows.launch import check_output, with_arguments
+from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH
+from isoshare.search.workflows.evaluator import load_data, training_settings
+from isoshare.search.workflows.network import check_output, fitting_arguments
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights import save_weights
 
-__all__ = ["FullTraining", "prepare_training", "run_training"]
+__all__ = ["FullTraining", "UnwrittenError", "prepare_training", "run_training"]
 
 Init = Literal["fresh", "inherit"]
 
-EPOCHS = 60
-OF_THE_SEARCH = (
-    *("dataset", "resolution", "channels", "data_folder", "batch_size", "optimizer"),
-    *("learning_rate", "label_smoothing", "augment"),
-)
-"""Options of the search, as its plan file has them, that are the defaults of a full training."""
+
+class UnwrittenError(IsoshareError):
+    """A network that is trained and cannot be written where it should be; says where it is kept."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,13 @@ def prepare_training(
             f"{name} names no backbone, so there is nothing to train: add "
             '"backbone": {"name": ..., "arguments": {...}}'
         )
-    if not output.resolve().parent.is_dir():
-        raise IsoshareError(f"cannot write {output}: there is no folder {output.resolve().parent}")
+    _check_writable(output)
     named = options.get("backbone")
     check_named(file.backbone.name, named, "its study" if plan is file else str(plan))
     backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
     config = make_config({**_known(file), **options, **backbone})
-    dataset = load_dataset(config.dataset, config.validation, config.data_options)
-    config = with_arguments(config, dataset)
+    dataset = load_data(config.data)
+    config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     evaluator = _evaluator(config, init, _whole(dataset))
     network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
     check_output(network, dataset, config.backbone)
@@ -98,7 +98,7 @@ def prepare_training(
 
 
 def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
-    """Train, test and write. Returns what was made; raises EvaluationError.
+    """Train, test and write. Returns what was made; raises EvaluationError, or UnwrittenError.
 
     report: hears of each epoch, with ``init="inherit"`` also of those of the unshared network.
     """
@@ -127,8 +127,7 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
     document = training.plan.model_dump(by_alias=True, exclude_none=True)
     document["measured"] = [*document["measured"], measured]
     document["provenance"]["input"] = _input(evaluator.train_batches)
-    save_weights(network.cpu(), training.output, PlanFile.model_validate(document))
-    Checkpoint(training.checkpoint).remove()
+    _write(network.cpu(), training, PlanFile.model_validate(document))
     return {
         "weights": str(training.output),
         "parameters": count_parameters(network),
@@ -136,6 +135,45 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
         "epochs": config.epochs,
         "test_accuracy": tested,
     }
+
+
+def _check_writable(output: Path) -> None:
+    """Raise IsoshareError before hours are spent on what cannot be written."""
+    folder = output.resolve().parent
+    if not folder.is_dir():
+        raise IsoshareError(f"cannot write {output}: there is no folder {folder}")
+    if output.is_dir():
+        raise IsoshareError(f"cannot write {output}: it is a folder; add the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise IsoshareError(f"cannot write {output}: the folder {folder} is read-only")
+
+
+def _write(network: nn.Module, training: FullTraining, file: PlanFile) -> None:
+    """Write weights and plan; the checkpoint is not needed any more. Raises UnwrittenError."""
+    try:
+        save_weights(network, training.output, file)
+    except Exception as error:  # whatever it is, a whole training hangs on it
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
+        raise UnwrittenError(
+            f"cannot write {training.output}: {reason}; {_kept(network, training, file)}"
+        ) from error
+    Checkpoint(training.checkpoint).remove()
+
+
+def _kept(network: nn.Module, training: FullTraining, file: PlanFile) -> str:
+    """Keep a trained network somewhere else than it should be; says where that is."""
+    state = Checkpoint(training.checkpoint).load()
+    if state is not None and state["epoch"] == training.config.epochs:
+        return (
+            f"the training is kept in {training.checkpoint}, and the same command writes its "
+            "weights without training again"
+        )
+    elsewhere = Path(tempfile.mkdtemp(prefix="isoshare-")) / training.output.name
+    try:
+        save_weights(network, elsewhere, file)
+    except Exception as error:
+        return f"nor can they be kept in {elsewhere.parent}: {error}"
+    return f"the trained weights are in {elsewhere}"
 
 
 def _input(images: Batches) -> dict[str, Any]:
@@ -147,7 +185,7 @@ def _input(images: Batches) -> dict[str, Any]:
 
 
 def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEvaluator:
-    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config))
+    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config.training))
     return InheritingEvaluator(*asked) if init == "inherit" else TrainingEvaluator(*asked)
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.objectives import OBJECTIVES
-from isoshare.search.config import SearchConfig, parse_argument
+from isoshare.search.config import (
+    ConfigError,
+    SearchConfig,
+    fitting_defaults,
+    is_first_search,
+)
+from isoshare.search.options import OPTIONS, Option
+from isoshare.search.options.definition import in_words
+from isoshare.search.options.words import read_words
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import CAN_LAUNCH, LaunchOptions, default_of, help_of
+from isoshare.search.service.launching import CAN_LAUNCH, LaunchOptions, help_of
 from isoshare.search.service.settings import Settings
+from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import first_problem
 
@@ -31,19 +40,19 @@ MAIN = (
     "workers",
 )
 """Fields that are always shown; the others are behind "more options"."""
-LISTS = ("methods", "objectives")
-WORDS_OF_TABLES = {"methods": tuple(METHODS), "objectives": tuple(OBJECTIVES)}
+LABELS = {"backbone_arg": "Backbone arguments"}
+DEPENDS_ON = ("backbone", "backbone_arg", "dataset", "evaluator", "objectives", "table")
+"""Fields that decide what the defaults of others are."""
 
 
 @dataclass(frozen=True)
 class FormField:
-    """One field. default: what an empty field means. least, most: of a number; step: its grain."""
+    """One field. least, most: of a number; step: its grain."""
 
     key: str
     label: str
     help: str
     kind: Kind
-    default: str
     choices: tuple[str, ...] = ()
     least: str = ""
     most: str = ""
@@ -60,66 +69,71 @@ def form_fields(settings: Settings) -> list[FormField]:
         "dataset": settings.datasets,
         "evaluator": tuple(EVALUATORS),
         "sampler": tuple(SAMPLERS),
-        **WORDS_OF_TABLES,
+        "methods": tuple(METHODS),
+        "objectives": tuple(OBJECTIVES),
     }
     keys = [*MAIN, *(key for key in CAN_LAUNCH if key not in MAIN)]
-    return [_field(key, choices.get(key, ())) for key in keys]
+    return [_field(OPTIONS[key], choices.get(key, ())) for key in keys]
+
+
+def form_defaults(values: Mapping[str, list[str]]) -> dict[str, str]:
+    """What each field that is left empty stands for, beside these that are filled in."""
+    shown = {key: OPTIONS[key].default for key in CAN_LAUNCH}
+    try:
+        given = _typed({key: values.get(key, []) for key in DEPENDS_ON})
+        fitting = fitting_defaults(given)
+    except IsoshareError:  # it is told when the form is sent
+        return shown
+    if not is_first_search(given):
+        shown["backbone"] = in_words(SearchConfig.model_fields["backbone"].default)
+    found = {key: in_words(value) for key, value in fitting.items() if key not in given}
+    return shown | {key: text for key, text in found.items() if key in shown}
 
 
 def read_form(values: Mapping[str, list[str]]) -> dict[str, Any]:
     """The options that a filled-in form asks for; empty fields ask for nothing. Raises Problem."""
+    try:
+        options: BaseModel = LaunchOptions.model_validate(_typed(values))
+    except ValidationError as error:
+        raise Problem("invalid", first_problem(error)) from error
+    except ConfigError as error:
+        raise Problem("invalid", str(error)) from error
+    return options.model_dump(exclude_none=True)
+
+
+def _typed(values: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The fields that are filled in, as values of options. Raises ConfigError."""
     given: dict[str, Any] = {}
     for key in CAN_LAUNCH:
         filled = [text.strip() for text in values.get(key, ()) if text.strip()]
         if not filled:
             continue
-        if key in LISTS:
-            given[key] = filled
-        elif key == "backbone_arg":
-            given[key] = dict(map(parse_argument, filled[0].replace(",", " ").split()))
+        option = OPTIONS[key]
+        if option.kind == "list":
+            given[key] = ",".join(filled)
+        elif option.kind == "mapping":
+            given[key] = filled[0].replace(",", " ").split()
         else:
-            given[key] = int(filled[0]) if key == "channels" else filled[0]
-    try:
-        options: BaseModel = LaunchOptions.model_validate(given)
-    except ValidationError as error:
-        raise Problem("invalid", first_problem(error)) from error
-    return options.model_dump(exclude_none=True)
+            known = {str(choice): choice for choice in option.choices}
+            given[key] = known.get(filled[0], filled[0])
+    return read_words(given)
 
 
-def _field(key: str, choices: tuple[str, ...]) -> FormField:
-    known = SearchConfig.model_fields[key]
-    kinds = {type(None)} ^ {*(get_args(known.annotation) or (known.annotation,))}
-    literal = next((kind for kind in (known.annotation, *kinds) if get_origin(kind) is Literal), 0)
-    if literal:
-        choices = tuple(map(str, get_args(literal)))
-    kind: Kind = "text"
-    if key in LISTS:
-        kind = "several"
-    elif choices:
-        kind = "choice"
-    elif bool in kinds and key != "backbone_arg":
+def _field(option: Option, choices: tuple[str, ...]) -> FormField:
+    choices = tuple(map(str, option.choices)) or choices
+    kind: Kind = "number" if option.kind == "number" else "text"
+    if choices:
+        kind = "several" if option.kind == "list" else "choice"
+    elif option.kind == "flag":
         kind = "flag"
-    elif kinds & {int, float} and key != "backbone_arg":
-        kind = "number"
-    bounds = {name: getattr(rule, name) for rule in known.metadata for name in _bounds(rule)}
     return FormField(
-        key=key,
-        label="Backbone arguments" if key == "backbone_arg" else _words(key),
-        help=help_of(key),
+        key=option.name,
+        label=LABELS.get(option.name, option.name.replace("_", " ").capitalize()),
+        help=help_of(option.name),
         kind=kind,
-        default=default_of(key),
         choices=choices,
-        least=str(bounds.get("ge", bounds.get("gt", ""))),
-        most=str(bounds.get("le", bounds.get("lt", ""))),
-        step="any" if float in kinds else "1",
-        is_main=key in MAIN,
+        least=in_words(option.least),
+        most=in_words(option.most),
+        step="1" if option.whole else "any",
+        is_main=option.name in MAIN,
     )
-
-
-def _bounds(rule: object) -> list[str]:
-    return [name for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)]
-
-
-def _words(key: str) -> str:
-    """``max_parameters`` as ``Max parameters``."""
-    return key.replace("_", " ").capitalize()

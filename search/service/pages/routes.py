@@ -10,7 +10,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
-from isoshare.search.config import FIRST_SEARCH
 from isoshare.search.results.choose import Best
 from isoshare.search.results.describe import plan_in_words
 from isoshare.search.results.plan_picture import draw_svg, plan_picture
@@ -19,7 +18,7 @@ from isoshare.search.service import trials
 from isoshare.search.service.api import All, Name, Number, One
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import ResumeOptions
-from isoshare.search.service.pages.forms import form_fields, read_form
+from isoshare.search.service.pages.forms import form_defaults, form_fields, read_form
 from isoshare.search.service.pages.rendering import form_values, render, see
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.studies import Studies
@@ -49,7 +48,14 @@ def studies_fragment(request: Request, studies: All, page: Place = 1) -> Respons
 @router.get("/launch", dependencies=[MayLaunch])
 def launch_form(request: Request) -> Response:
     """The form of a new search."""
-    return render(request, "launch.html", **_form(request), values={})
+    return render(request, "launch.html", **_form(request, {}))
+
+
+@router.get("/launch/defaults", dependencies=[MayLaunch])
+def launch_defaults(request: Request) -> dict[str, str]:
+    """What fields of the form stand for that are left empty, beside these that are filled in."""
+    asked = request.query_params
+    return form_defaults({key: asked.getlist(key) for key in asked})
 
 
 @router.post("/launch", dependencies=[MayLaunch])
@@ -58,8 +64,8 @@ def launch(request: Request, studies: All, values: Form) -> Response:
     try:
         launched = studies.launch(read_form(values))
     except Problem as problem:
-        said = {"values": values, "error": problem.answer.error}
-        return render(request, "launch.html", problem.status, **_form(request), **said)
+        said = {**_form(request, values), "error": problem.answer.error}
+        return render(request, "launch.html", problem.status, **said)
     return see(f"/studies/{quote(launched.name, safe='')}")
 
 
@@ -167,8 +173,12 @@ def compare(
     return render(request, "compare.html", **values)
 
 
-def _form(request: Request) -> dict[str, Any]:
-    return {"fields": form_fields(request.app.state.settings), "first_search": FIRST_SEARCH}
+def _form(request: Request, values: dict[str, list[str]]) -> dict[str, Any]:
+    return {
+        "fields": form_fields(request.app.state.settings),
+        "defaults": form_defaults(values),
+        "values": values,
+    }
 
 
 def _studies(studies: Studies, page: int) -> dict[str, Any]:

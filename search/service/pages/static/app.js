@@ -75,6 +75,18 @@ if (filters) {
   document.addEventListener("changed", gently(load));
 }
 
+every("form[data-defaults]", (form) => form.addEventListener("change", async () => {
+  const address = form.getAttribute("data-defaults"); // form.dataset is the field of that name
+  const answer = await fetch(`${address}?${new URLSearchParams(new FormData(form))}`);
+  if (!answer.ok) return;
+  const defaults = await answer.json();
+  every("[data-default]", (place) => {
+    const text = defaults[place.dataset.default];
+    if (place.tagName === "INPUT") place.placeholder = text;
+    else place.textContent = place.tagName === "OPTION" ? `${text || "as it is"} (default)` : text;
+  });
+}));
+
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();

@@ -1,0 +1,1 @@
+"""The commands, by what they are about; ``search/cli/main.py`` lists them."""

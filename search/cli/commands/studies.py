@@ -1,0 +1,118 @@
+"""Commands about what a database holds: studies, pareto, report, upgrade."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isoshare.search.cli import options
+from isoshare.search.cli.terminal import (
+    open_console,
+    open_store,
+    print_json,
+    program,
+    with_spinner,
+    writing,
+)
+
+
+def studies(
+    as_json: options.Json = False,
+    delete: options.DeleteStudy = None,
+    archive: options.ArchiveStudy = None,
+    output: options.ArchiveFile = None,
+    restore: options.RestoreStudy = None,
+    name: options.RestoreAs = None,
+    yes: options.Yes = False,
+    storage: options.Storage = None,
+) -> None:
+    """List the studies of a database; delete one, or carry one to another database in a file.
+
+    Example: isoshare studies --archive digits-resnet_cifar-1 -o study.gz
+    """
+    from isoshare.search.results.listing import studies_json, studies_table
+
+    store, console = open_store(storage), open_console()
+    asked = (delete, archive, output, restore, name)
+    if any(part is not None for part in asked):
+        from isoshare.search.workflows.manage import Request, carry_out, in_short
+
+        request = Request(*asked)
+        if delete is not None and not yes:
+            typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
+        work = partial(carry_out, request, store)
+        done = with_spinner("working", lambda: writing(output or Path(), work))
+        console.print(done, highlight=False, soft_wrap=True)
+    elif as_json:
+        print_json(studies_json(store.studies()))
+    elif known := store.studies():
+        console.print(studies_table(known))
+    else:
+        console.print(f"no studies yet: '{program()} launch' makes one")
+
+
+def pareto(
+    name: options.Name,
+    as_json: options.Json = False,
+    html: options.Html = None,
+    png: options.Png = None,
+    storage: options.Storage = None,
+) -> None:
+    """Show the Pareto front of a study.
+
+    Example: isoshare pareto digits-resnet_cifar-1 --html front.html
+    """
+    from isoshare.search.results.drawing import write_html, write_png
+    from isoshare.search.results.figures import front_figure
+    from isoshare.search.results.study_results import load_results
+    from isoshare.search.results.tables import front_json, front_table
+
+    results = load_results(open_store(storage), name)
+    if html is not None:
+        writing(html, partial(write_html, front_figure(results)))
+    if png is not None:
+        writing(png, partial(write_png, front_figure(results)))
+    if as_json:
+        print_json(front_json(results))
+    elif html is None and png is None:
+        open_console().print(front_table(results))
+
+
+def report(
+    name: options.Name,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="report.html", help="Where to write it.")
+    ],
+    trial: Annotated[
+        int | None, typer.Option(metavar="N", show_default="the knee", help="Its plan is shown.")
+    ] = None,
+    storage: options.Storage = None,
+) -> None:
+    """Write one page about a study, to be sent to a colleague: it needs no other file.
+
+    Example: isoshare report digits-resnet_cifar-1 -o report.html
+    """
+    from isoshare.search.results.choose import trial_by_number
+    from isoshare.search.results.report import write_report
+    from isoshare.search.results.study_results import load_results
+
+    results = load_results(open_store(storage), name)
+    shown = None if trial is None else trial_by_number(results, trial)
+    writing(output, lambda path: write_report(results, path, shown))
+    size = output.stat().st_size / 1e6
+    open_console().print(f"wrote {output} ({size:.1f} MB, everything inside)", highlight=False)
+
+
+def upgrade(storage: options.Storage = None) -> None:
+    """Upgrade the database schema to this version; the studies stay as they are.
+
+    Example: isoshare upgrade --storage sqlite:///isoshare.db
+    """
+    from isoshare.search.workflows.manage import upgrade_database
+
+    store = open_store(storage)
+    done = with_spinner("upgrading", lambda: upgrade_database(store))
+    open_console().print(done, highlight=False)

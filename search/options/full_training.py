@@ -1,0 +1,15 @@
+"""Which options of a search a full training of one plan takes, and its defaults."""
+
+from __future__ import annotations
+
+EPOCHS = 60
+"""As long as a training that a network is deployed after."""
+
+OF_THE_SEARCH = (
+    *("dataset", "resolution", "channels", "data_folder", "batch_size", "optimizer"),
+    *("learning_rate", "label_smoothing", "augment"),
+)
+"""Options whose defaults are those of the search that found the plan, as its file has them."""
+
+OWN = ("epochs", "subset", "precision", "compile", "seed")
+"""Options that a full training decides for itself."""

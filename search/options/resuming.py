@@ -1,0 +1,28 @@
+"""Options of a search that goes on, which change what it was launched with."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from isoshare.search.options.definition import FROZEN, option
+
+
+class ResumeConfig(BaseModel):
+    """What may change; None leaves it as it was."""
+
+    model_config = FROZEN
+
+    trials: int | None = option(
+        help="A new budget, no less than the trials there are.", metavar="N", ge=1, le=2**31
+    )
+    data_folder: str | None = option(
+        help="The folder where the same images are now, if they have moved.",
+        metavar="DIR",
+        min_length=1,
+    )
+    backbone: str | None = option(
+        help="A backbone of your own, as it stands in the file or study: only code that you name "
+        "is imported.",
+        metavar="B",
+        min_length=1,
+    )

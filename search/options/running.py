@@ -1,0 +1,73 @@
+"""Options that say where a search runs and where its results go; they decide no result."""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel
+
+from isoshare.search.options.definition import FROZEN, option
+
+
+def _cpus() -> int:
+    return os.cpu_count() or 1
+
+
+def _default_url() -> str:
+    from isoshare.storage.database import default_url  # brings SQLAlchemy
+
+    return default_url()
+
+
+class RunConfig(BaseModel):
+    """The machines, and the places of what is written."""
+
+    model_config = FROZEN
+    GROUP: ClassVar = "Running"
+
+    study: str | None = option(
+        help="The name of the search.",
+        metavar="NAME",
+        shown="DATASET-BACKBONE-N",
+        min_length=1,
+        max_length=100,
+    )
+    workers: int = option(
+        help="The number of trainings that run in parallel.",
+        metavar="N",
+        shown="one per CPU",
+        make=_cpus,
+        ge=1,
+        le=10**4,
+    )
+    driver: Literal["ray", "simulate"] = option(
+        "ray", "What runs the trainings: ray, or simulate, which reads them from --table."
+    )
+    table: str | None = option(
+        help="A ShareBench table for --driver simulate: sharebench-digits, or a file.",
+        metavar="T",
+        min_length=1,
+    )
+    ray_address: str | None = option(help="An existing Ray cluster to run on.", metavar="A")
+    cpus_per_trial: float = option(
+        1.0, "CPUs, and threads, per training.", metavar="X", gt=0, le=10**4
+    )
+    gpus_per_trial: float | None = option(
+        help="Accelerators per training; below 1, trainings share one.",
+        metavar="X",
+        shown="an even share",
+        ge=0,
+        le=10**4,
+    )
+    storage: str = option(
+        help="The database of the studies.",
+        metavar="URL",
+        shown="sqlite:///isoshare.db, or ISOSHARE_STORAGE",
+        make=_default_url,
+    )
+    out: str | None = option(
+        help="The folder that the picture and the plan are written to.",
+        metavar="DIR",
+        shown="isoshare-out/STUDY",
+    )

@@ -1,0 +1,61 @@
+"""Options that say what is searched: the network, and how its layers may share weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, field_validator
+
+from isoshare.search.options.definition import FROZEN, ConfigError, option
+
+Arguments = dict[str, bool | int | float | str]
+
+
+def _all_methods() -> tuple[str, ...]:
+    from isoshare.space.methods import METHODS  # reads the models of all methods
+
+    return tuple(METHODS)
+
+
+class SpaceConfig(BaseModel):
+    """The search space."""
+
+    model_config = FROZEN
+    GROUP: ClassVar = "Search space"
+
+    backbone: str = option(
+        "resnet_cifar",
+        "The network: for small images convmixer, dacnn_mix, dacnn_plain, densenet_bc, "
+        "fashion_cnn, resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, "
+        "resnet34, resnet50, resnet101, resnext50, densenet121, mobilenet_v2, "
+        "mobilenet_v2_expanded, shufflenet_v2; or package.module:function of your own.",
+        metavar="B",
+        shown="a small resnet_cifar",
+        min_length=1,
+    )
+    backbone_arg: Arguments = option(
+        {}, "An argument of the backbone, such as depth=20; may be repeated.", metavar="K=V"
+    )
+    methods: tuple[str, ...] = option(
+        help="How sites may share: kernel, one for several; anchored, one with private 1x1 "
+        "regulators; filter_basis, shared filters with private coefficients; slice_generator, "
+        "kernels generated from codes.",
+        metavar="A,B",
+        shown="all",
+        make=_all_methods,
+        min_length=1,
+    )
+
+    @field_validator("backbone_arg")
+    @classmethod
+    def _are_arguments(cls, given: Arguments) -> Arguments:
+        check_arguments(given)
+        return given
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless these can be typed as arguments of a function."""
+    for key, value in given.items():
+        if not key.isidentifier() or not str(value).isprintable():
+            raise ConfigError(f"backbone_arg must look like depth: 20, got {key!r}: {value!r}")
