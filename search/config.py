@@ -71,6 +71,11 @@ class SearchConfig(
     def _absolute(cls, name: str) -> str:
         return full_name(name)
 
+    @field_validator("weights", "weight_map")
+    @classmethod
+    def _absolute_path(cls, path: str | None) -> str | None:
+        return path and str(Path(path).expanduser().absolute())
+
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         tables = (
@@ -156,6 +161,8 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
         return with_table(given)
     if "sampler" not in given and not trades_exact(given.get("objectives", ())):
         given = {"sampler": "tpe", **given}
+    if given.get("weights") is not None or given.get("pretrained"):
+        given = {"evaluator": "inherit", **given}
     if given.get("evaluator", "train") != "train":
         row = EVALUATORS.get(str(given["evaluator"]))
         return {**(row.defaults if row else {}), **given}
@@ -170,6 +177,7 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
 def is_first_search(given: Mapping[str, Any]) -> bool:
     """Whether these options ask for no network in particular, so that FIRST_SEARCH holds."""
     trained = given.get("evaluator", "train") == "train" and given.get("table") is None
+    trained = trained and given.get("weights") is None and not given.get("pretrained")
     return trained and "backbone" not in given and given.get("dataset", "digits") == "digits"
 
 
@@ -228,7 +236,7 @@ def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
                 f"take --evaluator {' or '.join(users(name))}"
             )
         for taken, idle in EVALUATORS[evaluator].instead.items():
-            if name == idle and given.get(taken) is not None:
+            if name == idle and given.get(taken) and not given.get("new_head"):
                 raise ConfigError(
                     f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
                     "of them out"
