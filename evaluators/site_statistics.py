@@ -141,7 +141,8 @@ class _Sums:
 def patches(conv: Any, images: Tensor) -> Tensor:
     """What some output positions of a layer are computed from, (rows, groups, fan-in).
 
-    images: its input (batch, channels, ...), or (batch, ..., features) of a linear layer. The same positions of each image, evenly spread.
+    images: its input (batch, channels, ...), or (batch, ..., features) of a linear layer.
+        The same positions of each image, evenly spread.
     """
     if isinstance(conv, nn.Linear):
         rows = images.flatten(1, -2) if images.dim() > 2 else images[:, None]

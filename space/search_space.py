@@ -7,8 +7,8 @@ ResNet-18, a product of Bell numbers.
 
 Samplers that know only vectors see a group as a method, its options and a mapping: so many banks
 in order or strided, or a free partition in the *locus-based adjacency* encoding (Handl and Knowles
-2007, IEEE TEVC 11(1)), where each site names an earlier one of its group to share with, or itself to
-start a bank. Every vector is a plan; several may be one, as the fingerprint tells. Nothing here needs torch until sizes are asked for.
+2007, IEEE TEVC 11(1)): each site names an earlier one of its group to share with, or itself. Every
+vector is a plan, several may be the same. Nothing here needs torch until sizes are asked for.
 """
 
 from __future__ import annotations
