@@ -17,13 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isoshare.evaluators.evaluator import Measured, Split
+from isoshare.evaluators.evaluator import Measured
 from isoshare.evaluators.objectives import exact_values
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import exact_limits
 from isoshare.search.jobs import SEARCHED, Job, Progress
 from isoshare.search.proposer import Proposer
 from isoshare.search.search_state import SearchState
+from isoshare.space.plan import Split
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isoshare.search.pareto import Front
-from isoshare.space.plan import SharingPlan
-from isoshare.storage.records import Split
+from isoshare.space.plan import SharingPlan, Split
 
 SEARCHED = ("sampler", "random", "walk")
 """Origins of trials that may be stopped early; the others are warm starts."""

@@ -15,7 +15,14 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.space.plan import SharingPlan
-from isoshare.storage.records import MeasurementRecord, StudySummary, TrialRecord, TrialValues
+from isoshare.storage.records import (
+    MeasurementRecord,
+    StudyRecord,
+    StudySummary,
+    TrialRecord,
+    TrialValues,
+)
+from isoshare.storage.study_values import StudyConfig
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
 TRIAL = (
@@ -41,6 +48,12 @@ MEASUREMENT = (
 )
 
 
+def study_record(row: StudyRow) -> StudyRecord:
+    """A study from its row."""
+    created = row.created.replace(tzinfo=UTC)
+    return StudyRecord.read(row.name, created, row.config, row.context)
+
+
 def summaries(session: Session) -> list[StudySummary]:
     """All studies with the numbers of their trials, the newest last."""
     per_state = select(TrialRow.study_id, TrialRow.state, func.count()).group_by(
@@ -51,7 +64,7 @@ def summaries(session: Session) -> list[StudySummary]:
         StudySummary(
             row.name,
             row.created.replace(tzinfo=UTC),
-            row.config,
+            StudyConfig.read(row.config),
             counts.get((row.id, "finished"), 0),
             counts.get((row.id, "failed"), 0),
             counts.get((row.id, "stopped"), 0),

@@ -7,7 +7,6 @@ made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC
 from typing import ClassVar, TypeVar
 
 from sqlalchemy import delete, func, select
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
 from isoshare.storage.database import StoreError, UnknownStudyError, taken, unknown_study
-from isoshare.storage.reading import outcomes_of, records_of, summaries
+from isoshare.storage.reading import outcomes_of, records_of, study_record, summaries
 from isoshare.storage.records import (
     MeasurementRecord,
     StudyRecord,
@@ -148,7 +147,7 @@ class Store:
 
         def work(session: Session) -> StudyRecord:
             row = session.get_one(StudyRow, study_id(session, name))
-            return StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
+            return study_record(row)
 
         return self._database.read(work)
 

@@ -21,9 +21,9 @@ def headline(study: StudyRecord, trials: int) -> str:
     """What is searched, in the markup of rich."""
     config = study.config
     return (
-        f"study [bold]{study.name}[/]: {int(study.context['plans']):,} plans of "
-        f"{config['backbone']} on {escape(config['dataset'])}, {counted(trials, 'trial')} of "
-        f"{counted(config['epochs'], 'epoch')} and {counted(config['replicates'], 'seed')}"
+        f"study [bold]{study.name}[/]: {study.context.plans:,} plans of "
+        f"{config.backbone} on {escape(config.dataset)}, {counted(trials, 'trial')} of "
+        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}"
     )
 
 

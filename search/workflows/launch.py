@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
@@ -17,8 +18,9 @@ from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_r
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import StudyRecord, sites_of
+from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
@@ -31,11 +33,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
-    data = {
-        "name": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "image": list(dataset.image_shape),
-    }
+    data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
     study = new_study(config, store, space, data)
     return _prepared(True, config, study, space, dataset)
 
@@ -47,10 +45,10 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
         ray_address, out.
     """
     study = store.study(name)
-    check_named(study.config["backbone"], changes.get("backbone"), f"study {name!r}")
+    check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
-        changes = {**changes, **moved_to(study.config["dataset"], changes["data_folder"])}
-    config = make_config({**study.config, **changes, "study": name})
+        changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
+    config = make_config({**study.config.options, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
         raise IsoshareError(
@@ -61,14 +59,14 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     if config.table is not None:
         return prepare_tabular_resume(config, study)
     dataset = load_data(config.data)
-    known = study.context["dataset"]["fingerprint"]
+    known = study.context.dataset.fingerprint
     if dataset.fingerprint != known:
         raise IsoshareError(
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.get("costs"))
-    if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
+    space = _space(config, dataset, study.context.costs)
+    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
             "convolutions have changed; launch a new study for it"
@@ -91,7 +89,7 @@ def start(prepared: Prepared, store: Store) -> Engine:
 
 
 def _space(
-    config: SearchConfig, dataset: Dataset, recorded: dict[str, Any] | None = None
+    config: SearchConfig, dataset: Dataset, recorded: Mapping[str, Any] | None = None
 ) -> SearchSpace:
     """The space of the backbone that is named, once it is known to fit the data."""
     backbone = build_backbone(config.backbone, config.backbone_arg)

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.evaluator import Split, TrainingEvaluator
+from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.trainer import Report, use_threads
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
-from isoshare.space.plan import PlanFile
+from isoshare.space.plan import PlanFile, Split
 
 __all__ = ["Reproduction", "prepare_reproduction", "run_reproduction"]
 

@@ -75,11 +75,11 @@ def export(
 
     Example: isoshare export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
-    from isoshare.search.results.choose import Choice
+    from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import FORMATS, ExportOptions, Source, source_of
+    from isoshare.search.workflows.export import FORMATS, ExportOptions, ExportSource, source_of
 
-    choice = Choice(best, max_parameters, min_accuracy, trial)
+    choice = Selection(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_store(storage), target))
     row, asked = FORMATS[format], ExportOptions(bake, image, backbone)
     row.check(source, asked)
@@ -90,7 +90,7 @@ def export(
         said = f"a study keeps no weights: training the plan of {source.words} first"
         open_console(stderr=True).print(said, highlight=False)
         train_on_terminal(source.plan, weights, "fresh", False, given)
-        source = Source(weights=weights)
+        source = ExportSource(weights=weights)
     said = writing(output, lambda path: row.write(source, path, asked))
     open_console().print(said, highlight=False, soft_wrap=True)
 
