@@ -1,4 +1,4 @@
-"""A store that many readers watch: what has changed since they last looked, by small queries."""
+"""A store for many readers: what changed since they last looked, in small queries."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def outcomes_of(session: Session, study_id: int, objectives: Sequence[str]) -> l
 
 
 def _means(session: Session, study_id: int, objective: str) -> dict[int, float]:
-    """The mean over the seeds of each trial, of a seed its last epoch: as ``TrialRecord.value``."""
+    """The mean over the seeds of each trial, each at its last epoch, as ``TrialRecord.value``."""
     value = MeasurementRow.values[objective].as_float()
     epochs = func.coalesce(MeasurementRow.fidelity["epochs"].as_float(), 0)
     query = (

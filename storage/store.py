@@ -92,7 +92,7 @@ class Store:
         self._database.write(work)
 
     def upgrade(self, report: Callable[[str, str], None] = lambda *_: None) -> str:
-        """Lead a database of an earlier version to this one; returns the revision it had.
+        """Upgrade the database schema to this version; returns the revision it had.
 
         report: called for each step with its revision and what it has done. Raises StoreError.
         """

@@ -114,7 +114,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def write_archive(store: Store, name: str, path: Path) -> int:
-    """Write a study, whole or not at all; returns how many trials it has. Raises StoreError."""
+    """Write a study, atomically; returns its number of trials. Raises StoreError."""
     study, trials = store.study(name), store.trials(name)
     header = {"schema": SCHEMA, "study": _study_document(study), "trials": len(trials)}
     with atomic_write(path) as half, gzip.open(half, "wt", 6, "utf-8") as file:
@@ -156,7 +156,7 @@ def _trials(path: Path) -> Iterator[TrialRecord]:
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Iterator[bytes]]:
-    """The lines of a file; whatever is wrong with it is said with its name."""
+    """The lines of a file. Raises ArchiveError, naming the file, for whatever is wrong with it."""
     try:
         with gzip.open(path, "rb") as file:
             yield iter(lambda: file.readline(LONGEST_LINE), b"")

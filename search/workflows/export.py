@@ -84,7 +84,7 @@ class FormatRow:
 
 
 def source_of(target: str, choice: Selection, results: Callable[[], Results]) -> ExportSource:
-    """The source that the user means: a file of weights if there is one, else a study."""
+    """The source a user names: a weights file if there is one, otherwise a study."""
     if not (target.endswith(WEIGHTS) or Path(target).is_file()):
         return ExportSource(results=results(), choice=choice)
     if choice != Selection():
@@ -96,13 +96,13 @@ def source_of(target: str, choice: Selection, results: Callable[[], Results]) ->
 
 
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
-    """A plan file."""
+    """Write the plan file."""
     source.plan.save(path)
     return f"wrote the plan of {source.words} to {path}"
 
 
 def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str:
-    """The file of weights as it is."""
+    """Copy the weights file."""
     assert source.weights is not None, "needs weights"
     source.plan  # noqa: B018  a file without a plan is refused here
     if not (path.exists() and path.samefile(source.weights)):
@@ -112,7 +112,7 @@ def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str
 
 
 def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
-    """The network of a file of weights, built again and exported."""
+    """Rebuild the network of a weights file and export it."""
     from isoshare.space.exports.onnx_file import save_onnx
     from isoshare.space.weights import load_network
 
@@ -128,7 +128,7 @@ def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
 
 
 def write_optuna(source: ExportSource, path: Path, _: ExportOptions) -> str:
-    """All trials of a study. Raises IsoshareError for a file or a chosen trial."""
+    """Write all trials of a study. Raises IsoshareError for a file or a chosen trial."""
     from isoshare.search.results import optuna_file
 
     if source.results is None or source.choice != Selection():

@@ -1,4 +1,4 @@
-"""Make a search ready to run: check the request, build what it needs, store the study."""
+"""Prepare a search: check the request, build what it needs, store the study."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from isoshare.storage.study_values import DatasetRecord
 
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
-    """Check everything that can be wrong with a new search. Raises IsoshareError."""
+    """Check a new search completely before anything is stored. Raises IsoshareError."""
     sampler_row(config.sampler)
     check_study(config.study, store)
     if config.table is not None:
@@ -39,7 +39,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
-    """Check everything that can be wrong with going on. Raises IsoshareError.
+    """Check a search that is to continue. Raises IsoshareError.
 
     changes: options of this run: trials (at least as many as there are), workers, data_folder,
         ray_address, out.
@@ -91,7 +91,7 @@ def start(prepared: Prepared, store: Store) -> Engine:
 def _space(
     config: SearchConfig, dataset: Dataset, recorded: Mapping[str, Any] | None = None
 ) -> SearchSpace:
-    """The space of the backbone that is named, once it is known to fit the data."""
+    """The search space of the named backbone, after a check that it fits the data."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
     bounded = (limit.objective for limit in exact_limits(config.document()))

@@ -25,7 +25,7 @@ from isoshare.space.sites import find_sites
 
 
 def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
-    """The backbone's arguments, with classes and channels of the data where it takes them."""
+    """The backbone's arguments, with the classes and channels of the data if it takes them."""
     known: dict[str, Argument] = {
         "classes": dataset.classes,
         "num_classes": dataset.classes,

@@ -43,7 +43,7 @@ class Prepared:
 
 
 def check_study(name: str | None, store: Store) -> None:
-    """Raise IsoshareError if the name that a new study shall have is wrong or taken."""
+    """Raise IsoshareError if the name of a new study is invalid or taken."""
     if name is not None:
         store.check_free(check_name(name))
 
@@ -51,7 +51,7 @@ def check_study(name: str | None, store: Store) -> None:
 def new_study(
     config: SearchConfig, store: Store, space: SearchSpace, data: DatasetRecord
 ) -> StudyRecord:
-    """A study that is not stored yet. Raises IsoshareError if its name is wrong or taken."""
+    """A study that is not stored yet. Raises IsoshareError if its name is invalid or taken."""
     check_study(config.study, store)
     taken = {known.name for known in store.studies()}
     name = config.study or free_name(taken, config.dataset, config.backbone)
@@ -61,7 +61,10 @@ def new_study(
 def study_record(
     name: str, config: SearchConfig, space: SearchSpace, data: DatasetRecord
 ) -> StudyRecord:
-    """A study of this name."""
+    """The record of a study of this name.
+
+    data: what is recorded about the data set.
+    """
     context = _context(config.space, objectives_named(config.objectives), space, data)
     return StudyRecord(name, datetime.now(UTC), StudyConfig.read(config.document()), context)
 

@@ -1,4 +1,4 @@
-"""Train an exported plan again under its recorded conditions, and compare.
+"""Repeat the measurements of an exported plan under its recorded conditions, and compare.
 
 All that decides a measurement stands in the plan file: the options of its search, the fingerprint
 of its data, seeds, versions and device. On the same versions and processor the numbers come out bit
@@ -69,7 +69,7 @@ class Reproduction:
 
 
 def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
-    """Check everything that can be wrong; different data are told first. Raises IsoshareError.
+    """Check a request, its data first. Raises IsoshareError.
 
     named: a backbone that is trusted.
     """

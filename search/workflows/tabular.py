@@ -1,4 +1,4 @@
-"""Make a search ready that a table of ShareBench answers: no network, no data, no training."""
+"""Prepare a search that a ShareBench table answers: no network, no data, no training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def prepare_tabular(config: SearchConfig, store: Store) -> Prepared:
 
 
 def prepare_tabular_resume(config: SearchConfig, study: StudyRecord) -> Prepared:
-    """The rest of one. Raises IsoshareError."""
+    """A search that continues. Raises IsoshareError."""
     table = Table.load(config.table or "")
     space = table_space(table)
     if study.context.sites != space.sites:
