@@ -60,7 +60,7 @@ class FullTraining:
 
     @property
     def checkpoint(self) -> Path:
-        """The file that an interrupted training continues from, named by what decides the result."""
+        """Where an interrupted training continues from, named by all that decides the result."""
         evaluator = self.evaluator
         name = evaluator.file_name(self.plan.plan, [self.config.seed], evaluator.training_settings)
         return Path(f"{self.output}.{name}")
