@@ -15,12 +15,12 @@ from isoshare.evaluators.data.datasets import DATASETS, DataOptions
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.cli import main as cli
 from isoshare.search.config import (
-    FIRST_SEARCH,
     ConfigError,
     SearchConfig,
     load_config,
     make_config,
 )
+from isoshare.search.defaults import FIRST_SEARCH
 from isoshare.search.options import OPTIONS, PARTS
 from isoshare.search.options.definition import as_typed
 from isoshare.search.options.words import parse_argument, read_words

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from isoshare.search.config import FIRST_SEARCH, make_config
+from isoshare.search.config import make_config
+from isoshare.search.defaults import FIRST_SEARCH
 from isoshare.search.options import OPTIONS
 from isoshare.search.options.definition import as_typed
 from isoshare.search.service.errors import Problem

@@ -10,12 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.objectives import OBJECTIVES
-from isoshare.search.config import (
-    ConfigError,
-    SearchConfig,
-    fitting_defaults,
-    is_first_search,
-)
+from isoshare.search.config import ConfigError, SearchConfig
+from isoshare.search.defaults import fitting_defaults, is_first_search
 from isoshare.search.options import OPTIONS, Option
 from isoshare.search.options.definition import as_typed
 from isoshare.search.options.words import read_words
