@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoshare.search.solve import Solver, solve
     from isoshare.space.apply import apply_plan, count_parameters, extra_loss
     from isoshare.space.errors import IsoshareError, PlanError
     from isoshare.space.plan import Bank, SharingPlan
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from isoshare.space.weights import load_weights, save_weights
 
 _HOMES = {
+    "Solver": "search.solve",
+    "solve": "search.solve",
     "apply_plan": "space.apply",
     "count_parameters": "space.apply",
     "extra_loss": "space.apply",
@@ -39,6 +42,7 @@ __all__ = [
     "SearchSpace",
     "SharingPlan",
     "Site",
+    "Solver",
     "apply_plan",
     "count_parameters",
     "extra_loss",
@@ -46,6 +50,7 @@ __all__ = [
     "isomorphic_groups",
     "load_weights",
     "save_weights",
+    "solve",
 ]
 
 

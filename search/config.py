@@ -55,6 +55,11 @@ class SearchConfig(
     def _absolute(cls, name: str) -> str:
         return full_name(name)
 
+    @field_validator("weights", "weight_map")
+    @classmethod
+    def _absolute_path(cls, path: str | None) -> str | None:
+        return path and str(Path(path).expanduser().absolute())
+
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         tables = (
@@ -162,7 +167,7 @@ def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
                 f"take --evaluator {' or '.join(users(name))}"
             )
         for taken, idle in EVALUATORS[evaluator].instead.items():
-            if name == idle and given.get(taken) is not None:
+            if name == idle and given.get(taken) and not given.get("new_head"):
                 raise ConfigError(
                     f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
                     "of them out"

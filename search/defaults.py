@@ -35,6 +35,8 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
         return with_table(given)
     if "sampler" not in given and not trades_exact(given.get("objectives", ())):
         given = {"sampler": "tpe", **given}
+    if given.get("weights") is not None or given.get("pretrained"):
+        given = {"evaluator": "inherit", **given}
     if given.get("evaluator", "train") != "train":
         row = EVALUATORS.get(str(given["evaluator"]))
         return {**(row.defaults if row else {}), **given}
@@ -49,6 +51,7 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
 def is_first_search(given: Mapping[str, Any]) -> bool:
     """Whether these options ask for no network in particular, so that FIRST_SEARCH holds."""
     trained = given.get("evaluator", "train") == "train" and given.get("table") is None
+    trained = trained and given.get("weights") is None and not given.get("pretrained")
     return trained and "backbone" not in given and given.get("dataset", "digits") == "digits"
 
 

@@ -6,8 +6,7 @@ the budget is counted in the store, so it is exact through interruptions.
 
 A search has two phases. First the sampler proposes plans, measured on the validation images; some
 of the budget may go to plans of the front again, with new seeds, and trainings that promise little
-may be stopped at a rung. When all trials have ended, the plans on the front are trained again and
-measured on the test images, which nothing has seen before.
+may be stopped at a rung. Then those on the front are trained again and measured on the test images.
 """
 
 from __future__ import annotations
@@ -20,13 +19,12 @@ from typing import Any
 from isoshare.evaluators.evaluator import Measured
 from isoshare.evaluators.objectives import exact_values
 from isoshare.search.config import SearchConfig
-from isoshare.search.constraints import exact_limits
-from isoshare.search.jobs import SEARCHED, Job, Progress
+from isoshare.search.jobs import Job, Progress, job_for, measurement_records
 from isoshare.search.proposer import Proposer
+from isoshare.search.sampler import MakeSampler
 from isoshare.search.search_state import SearchState
-from isoshare.space.plan import Split
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
+from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
 
 ATTEMPTS = 3
@@ -36,17 +34,18 @@ ATTEMPTS = 3
 class Engine:
     """Ask, tell and fail for one study.
 
-    conditions: what is stored with each measurement (versions, device, data fingerprint).
-    ledger: the trials as they are now, for whoever watches.
-    on_change: called after each change; whoever watches assigns it.
+    make_sampler: called with the history of the search; conditions: stored with each measurement
+    (versions, device, data fingerprint); search_state: the trials as they are now, and on_change,
+    called after each change, are for whoever watches.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  one for each thing it brings together
         self,
         store: Store,
         study: StudyRecord,
         config: SearchConfig,
         space: SearchSpace,
+        make_sampler: MakeSampler,
         conditions: dict[str, Any] | None = None,
     ) -> None:
         self._store = store
@@ -55,14 +54,15 @@ class Engine:
         self._space = space
         self._conditions = conditions or {}
         self.on_change: Callable[[], None] = lambda: None
-        # Parameters are recorded whatever is searched for: plan files and exports need them.
-        bounded = (limit.objective for limit in exact_limits(config.document()))
-        self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
         self.search_state = SearchState(study, config)
         self.search_state.fill(store.trials(study.name))
-        self._proposer = Proposer(space, config, self.search_state)
-        trials = self.search_state.trials.values()
-        self._waiting = deque(trial.number for trial in trials if trial.state == "running")
+        history = self.search_state.history(space)
+        # Parameters are recorded whatever is searched for: plan files and exports need them.
+        bounded = (limit.objective for limit in history.exact_limits)
+        self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
+        self._sampler = make_sampler(history)
+        self._proposer = Proposer(history, self._sampler)
+        self._waiting = deque(self.search_state.numbers("running"))
         self._is_over = False
         self._look_ahead()
         self._running: dict[int, Job] = {}
@@ -108,7 +108,7 @@ class Engine:
     def tell(self, number: int, measured: Sequence[Measured]) -> bool:
         """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
-        records = tuple(self._record(one, job.split) for one in measured)
+        records = measurement_records(self._config, job, measured, self._conditions)
         ended = {one.seed for one in measured if one.epochs is None}
         left = tuple(seed for seed in job.seeds if seed not in ended)
         self._store.add_measurements(self._study.name, number, records, finished=not left)
@@ -116,7 +116,7 @@ class Engine:
         new = tuple(record for record in records if record not in trial.measurements)
         self.search_state.put(replace(trial, measurements=trial.measurements + new))
         self._running[number] = job = replace(job, seeds=left)
-        stopped = bool(left) and self._is_to_be_stopped(job)
+        stopped = bool(left) and self.search_state.is_to_be_stopped(job)
         if stopped:
             self._store.stop_trial(self._study.name, number)
         if stopped or not left:
@@ -163,14 +163,14 @@ class Engine:
     @property
     def _repeating(self) -> int:
         """Repeats that are running."""
-        jobs = (job for job in self._running.values() if job.split == "validation")
-        return sum(self.search_state.trials[job.number].state == "finished" for job in jobs)
+        numbers = [job.number for job in self._running.values() if job.split == "validation"]
+        return sum(self.search_state.trials[one].state == "finished" for one in numbers)
 
     def _next_job(self) -> Job | None:
         if self._waiting:
             number = self._waiting.popleft()
             self._count_attempt(number)
-            return self._job(self.search_state.trials[number])
+            return job_for(self._config, self.search_state.trials[number])
         recalled = self.search_state.recalled()
         if recalled is not None:
             return self._recall(recalled)
@@ -189,14 +189,13 @@ class Engine:
         self._store.recall_trial(self._study.name, number, attempts)
         trial = replace(self.search_state.trials[number], state="running", attempts=attempts)
         self.search_state.put(trial)
-        return self._job(trial)
+        return job_for(self._config, trial)
 
     def _repeat(self) -> Job | None:
         """A plan of the front with new seeds, if it is time for one."""
-        repeats = self.search_state.repeats
-        if not repeats.are_due(self._spent, self._repeating):
-            return None
-        trial = repeats.next(self.search_state.front, self._running)
+        repeats, front = self.search_state.repeats, self.search_state.front
+        is_due = repeats.are_due(self._spent, self._repeating)
+        trial = repeats.next(front, self._running) if is_due else None
         if trial is None:
             return None
         return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
@@ -206,29 +205,10 @@ class Engine:
         self._store.set_attempts(self._study.name, number, attempts)
         self.search_state.put(replace(self.search_state.trials[number], attempts=attempts))
 
-    def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:
-        full = self._config.epochs
-        made = [m for m in trial.measurements if m.split == split]
-        done = {m.seed for m in made if m.fidelity["epochs"] == full}
-        seeds = range(self._config.seed, self._config.seed + self._config.replicates)
-        left = tuple(seed for seed in seeds if seed not in done)
-        rungs = self._config.rungs if split == "validation" and not done else ()
-        return Job(trial.number, trial.plan, left, split, rungs)
-
-    def _record(self, measured: Measured, split: Split) -> MeasurementRecord:
-        return MeasurementRecord(
-            seed=measured.seed,
-            split=split,
-            fidelity={"epochs": measured.epochs or self._config.epochs},
-            values=measured.values,
-            seconds=measured.seconds,
-            conditions={**self._conditions, **measured.conditions},
-        )
-
     def _test_queue(self) -> deque[Job]:
         """The second phase; it is planned once, when the front stands."""
         if self._tests is None:
-            jobs = (self._job(trial, "test") for trial in self.search_state.front.members)
+            jobs = (job_for(self._config, one, "test") for one in self.search_state.front.members)
             self._tests = deque(job for job in jobs if job.seeds)
             self._tests_total = len(self._tests)
         return self._tests
@@ -245,16 +225,16 @@ class Engine:
             origin=proposal.origin,
             state="running",
             exact=exact_values(self._recorded, self._space, proposal.plan),
-            proposal={**proposal.memory, "remaining": self._remaining},
+            proposal={**self._sampler.memory(proposal.plan), "remaining": self._remaining},
             attempts=1,
         )
         self._store.add_trial(self._study.name, trial)
         self.search_state.put(trial)
-        return self._job(trial)
+        return job_for(self._config, trial)
 
     def _look_ahead(self) -> None:
         """What may still be gained; the search is over when that is too little."""
-        self._remaining = self._proposer.remaining()
+        self._remaining = self._sampler.remaining()
         if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
             self._is_over = True
 
@@ -266,14 +246,5 @@ class Engine:
         trial = replace(before, state=state)
         self.search_state.end(trial)
         if before.state != "finished":
-            self._proposer.tell(trial)
+            self._sampler.tell(trial)
         self._look_ahead()
-
-    def _is_to_be_stopped(self, job: Job) -> bool:
-        """Whether a training has come to a rung and is not among the best there."""
-        trial = self.search_state.trials[job.number]
-        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
-            return False  # what others are compared with is trained to its end
-        halving = self.search_state.halving
-        reached = halving.last(job.number)
-        return reached in job.rungs and not halving.goes_on(job.number, reached)

@@ -21,6 +21,7 @@ from isoshare.search.workflows.evaluator import (
 from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
+from isoshare.search.workflows.weights import check_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
@@ -37,6 +38,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
         return prepare_tabular(config, store)
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
+    check_weights(config.space, config.evaluation)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
     data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
@@ -91,7 +93,8 @@ def start(prepared: Prepared, store: Store) -> Engine:
     store.take_lease(study.name)
     if not prepared.is_new:
         store.set_budget(study.name, config.trials)
-    return Engine(store, study, config, prepared.space, prepared.conditions)
+    sampler = sampler_row(config.sampler).make
+    return Engine(store, study, config, prepared.space, sampler, prepared.conditions)
 
 
 def _space(
