@@ -75,11 +75,11 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.get("costs"))
+    space = _space(config, dataset, study.context)
     if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
-            "convolutions have changed; launch a new study for it"
+            "layers have changed; launch a new study for it"
         )
     return _prepared(False, config, study, space, dataset)
 
