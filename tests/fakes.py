@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.training.trainer import EvaluationError
 from isoshare.search.config import SearchConfig
 from isoshare.search.engine import Engine
@@ -17,11 +17,12 @@ from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.forward_pass import network_costs
-from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 MakeEngine = Callable[..., Engine]
 Command = Callable[..., tuple[int, str, str]]
@@ -109,7 +110,7 @@ def create_named_study(
     store: Store, name: str, space: SearchSpace, config: SearchConfig
 ) -> StudyRecord:
     """A stored study."""
-    study = study_record(name, config, space, {"name": "fake", "fingerprint": "0" * 16})
+    study = study_record(name, config, space, DatasetRecord("fake", "0" * 16))
     store.create_study(study)
     return study
 
