@@ -88,6 +88,11 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
+def objectives_named(names: Sequence[str]) -> dict[str, Objective]:
+    """The rows of these objectives."""
+    return {name: OBJECTIVES[name] for name in names}
+
+
 def exact_values(names: Sequence[str], space: SearchSpace, plan: SharingPlan) -> dict[str, float]:
     """Those of the objectives that follow from the plan alone."""
     rows = ((name, OBJECTIVES[name].exact) for name in names)

@@ -7,6 +7,7 @@ changes nothing for a page of another origin.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -167,7 +168,7 @@ class Guard:
             refused = JSONResponse(answer, problem.status, headers=problem.headers)
             await refused(scope, receive, with_headers)
             return
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, _in_time(receive, self._settings.body_seconds), with_headers)
 
     def _check(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
@@ -200,6 +201,24 @@ class Guard:
                 f"this server is not known as {host!r}: use {allowed[0]}, or start it with "
                 "--public-host and --token-file",
             )
+
+
+def _in_time(receive: Receive, seconds: float) -> Receive:
+    """``receive``, which takes a body that is not there in time for a client that has gone."""
+    deadline: float | None = time.monotonic() + seconds
+
+    async def received() -> Message:
+        nonlocal deadline
+        try:
+            left = None if deadline is None else deadline - time.monotonic()
+            message = await asyncio.wait_for(receive(), left)
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        if not message.get("more_body", False):
+            deadline = None  # the request is whole; what comes next is its end
+        return message
+
+    return received
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:
