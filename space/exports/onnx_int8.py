@@ -1,53 +1,76 @@
 """A quantised network as an ONNX file: each shared kernel one initialiser of 8 bits.
 
 QDQ: every tensor is quantised and read again, and runtimes make integer arithmetic of it. Integers
-are unsigned, with a zero point of 128 for kernels: with signed kernels onnxruntime saturates sums of
-two products at 16 bits on processors that have AVX2 alone, and computes something else there.
+are unsigned, with a zero point of 128 for kernels: with signed kernels onnxruntime saturates sums
+of two products at 16 bits on processors that have AVX2 alone, and computes something else there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isoshare.space.exports.quantised import Quantised
+from isoshare.space.apply import deployed
+from isoshare.space.exports.quantised import Quantised, quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, Layer
-from isoshare.space.exports.tracing import ConversionError
+from isoshare.space.exports.tracing import ConversionError, traced
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights import PLAN_KEY
 
+if TYPE_CHECKING:
+    from torch import nn
+
 UNSIGNED = 128
+FEW_IMAGES = 16
 OPSET = 17
 FEW_STEPS = 4
 """Logits in onnxruntime differ by so many steps of 8 bits at most: ties add up over layers."""
 
 
-def save_onnx_int8(
-    quantised: Quantised, path: str | Path, plan: PlanFile, images: Tensor
-) -> tuple[float, float]:
-    """Write the file, whole or not at all. images: a batch to compare the file on.
-
-    Returns the largest difference between onnxruntime and the reference, and the largest logit.
-    Raises ConversionError where the two differ.
+@dataclass(frozen=True)
+class Exported:
+    """difference: of logits between onnxruntime and the reference, at most, in steps of 8 bits.
+    agreement: the share of ``images`` that get the class that they get in float32.
     """
+
+    difference: float
+    agreement: float
+    images: int
+
+
+def export_onnx_int8(
+    network: nn.Module, path: str | Path, plan: PlanFile, batches: Sequence[Tensor]
+) -> Exported:
+    """Write a network shared by ``plan`` in 8 bits, the whole file or nothing.
+
+    Input ``images`` (batch, channels, height, width) float32; output ``logits``. batches: images as
+    the network takes them, from which the ranges of activations are taken. Raises ConversionError
+    where a layer cannot be converted or onnxruntime computes something else than the reference.
+    """
+    whole = deployed(network, plan.plan)
+    made = quantised(traced(whole, batches[0][:1]), batches)
     with atomic_write(path) as half:
-        _Writer(quantised).save(half, plan)
-        expected = quantised.outputs(images).float()
-        found = run_onnx(half, images)
-        difference, largest = (found - expected).abs(), float(expected.abs().max())
-        step = quantised.steps[quantised.graph.output].scale
-        if float(difference.max()) > FEW_STEPS * step:
+        _Writer(made).save(half, plan)
+        found = torch.cat([run_onnx(half, batch) for batch in batches])
+        expected = made.outputs(batches[0][:FEW_IMAGES])
+        step = made.steps[made.graph.output].scale
+        difference = float((found[: len(expected)] - expected).abs().max()) / step
+        if difference > FEW_STEPS:
             raise ConversionError(
                 f"the ONNX file computes something else than its reference (logits differ by "
-                f"{float(difference.max()) / step:.0f} steps of 8 bits), so it is not written"
+                f"{difference:.0f} steps of 8 bits), so it is not written"
             )
-    return float(difference.max()), largest
+    with torch.no_grad():
+        classes = torch.cat([whole(batch).argmax(1) for batch in batches])
+    agreement = float((classes == found.argmax(1)).float().mean())
+    return Exported(difference, agreement, len(classes))
 
 
 def run_onnx(path: Path, images: Tensor) -> Tensor:
@@ -80,16 +103,17 @@ class _Writer:
             real = f"{layer.output}.real"
             (self._convolution if layer.kind == CONVOLUTION else self._other)(layer, real)
             self.round(layer.output, real, last=layer.output == graph.output)
-        shapes = [("batch", *graph.shapes[name][1:]) for name in (graph.input, graph.output)]
+        names = {"images": graph.input, "logits": graph.output}
         ends = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in zip(("images", "logits"), shapes, strict=True)
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *sides])
+            for name, sides in ((name, graph.shapes[one][1:]) for name, one in names.items())
         ]
         made = helper.make_graph(
             self.nodes, "network", ends[:1], ends[1:], list(self.initialisers.values())
         )
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(made, opset_imports=opsets, producer_name="isoshare", ir_version=8)
+        model = helper.make_model(made, opset_imports=opsets, ir_version=8)
+        model.producer_name = "isoshare"
         helper.set_model_props(model, {PLAN_KEY: plan.text})
         onnx.checker.check_model(model)
         onnx.save(model, path)
@@ -198,6 +222,10 @@ OPERATORS: dict[str, Callable[[_Writer, Layer], Made]] = {
     "reshape": _reshape,
     "slice": _slice,
     "pad": _pad,
-    "transpose": lambda _, layer: ("Transpose", list(layer.inputs), {"perm": layer.options["order"]}),
+    "transpose": lambda _, layer: (
+        "Transpose",
+        list(layer.inputs),
+        {"perm": layer.options["order"]},
+    ),
 }
 """By kind: operator, inputs and attributes."""

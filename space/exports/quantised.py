@@ -123,11 +123,11 @@ def quantised(graph: SmallGraph, batches: Iterable[Tensor]) -> Quantised:
 def signs(graph: SmallGraph) -> SmallGraph:
     """The same graph without negative factors."""
     kernels, turned = dict(graph.kernels), {}
-    for name in kernels:
+    for name, kernel in graph.kernels.items():
         uses = [layer.factor for layer in graph.layers if layer.kernel == name]
         negative = torch.stack([torch.sign(one) for one in uses if one is not None]).sum(0) < 0
         turned[name] = torch.where(negative, -1.0, 1.0).double()
-        kernels[name] = kernels[name] * turned[name][:, None, None, None]
+        kernels[name] = kernel * turned[name][:, None, None, None]
     layers: list[Layer] = []
     shapes = dict(graph.shapes)
     for layer in graph.layers:

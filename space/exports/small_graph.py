@@ -1,8 +1,8 @@
 """A network as a list of few kinds of layers: what is quantised and written for small devices.
 
-Convolutions and linear layers name their kernel, so that several can have one. A normalisation right
-behind one becomes a factor and a shift of each out-channel, one elsewhere a depthwise convolution
-of 1x1; ReLU and ReLU6 become bounds of the layer before them.
+Convolutions and linear layers name their kernel, so that several can have one. A normalisation
+right behind one becomes a factor and a shift of each out-channel, one elsewhere a depthwise
+convolution of 1x1; ReLU and ReLU6 become bounds of the layer before them.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def _normalised(before: Layer, layer: Layer) -> Layer | None:
     assert before.factor is not None, "of a convolution"
     assert before.shift is not None, "of a convolution"
     factor, shift = layer.factor, layer.shift
+    assert factor is not None, "of a normalisation"
+    assert shift is not None, "of a normalisation"
     return replace(before, factor=before.factor * factor, shift=before.shift * factor + shift)
 
 

@@ -1,4 +1,4 @@
-"""From a network to a ``SmallGraph``: traced by torch.export, then layer by layer.
+"""From a network to a ``SmallGraph``: traced by torch.export, then operator by operator.
 
 What depends on no image is computed once, such as generated kernels. Layers of a kind that is not
 known here are named, all at once, before anything is written.
@@ -7,7 +7,6 @@ known here are named, all at once, before anything is written.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,14 +14,9 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from isoshare.space.errors import IsoshareError
-from isoshare.space.exports.small_graph import (
-    CONVOLUTION,
-    NORMALISATION,
-    Layer,
-    SmallGraph,
-    convolution_options,
-    simplified,
-)
+from isoshare.space.exports.operators import OPERATORS
+from isoshare.space.exports.small_graph import SmallGraph, simplified
+from isoshare.space.exports.trace import Parts, Trace, where_of
 
 
 class ConversionError(IsoshareError):
@@ -41,293 +35,62 @@ def traced(network: nn.Module, image: Tensor) -> SmallGraph:
     except Exception as error:  # whatever the tracer says of the user's network
         reason = " ".join(str(error).split())[:300]
         raise ConversionError(f"torch.export cannot trace this network: {reason}") from error
-    trace = _Trace(program)
-    for node in program.graph.nodes:
-        trace.visit(node)
-    if trace.unknown:
-        raise ConversionError(
-            f"cannot be converted: {', '.join(trace.unknown)}; use these layers in other forms, or "
-            "export as onnx"
-        )
-    return simplified(trace.graph)
+    return simplified(_Reader(program).read())
 
 
-class _Trace:
-    """What has been read so far. values: of each node, its tensor if that is constant, or the name
-    of one that depends on the image.
+class _Reader:
+    """values: of each node, its tensor if that is constant, or the name of one that depends on the
+    image.
     """
 
     def __init__(self, program: Any) -> None:
         self.program = program
+        self.trace = Trace()
         self.values: dict[Node, Any] = {}
-        self.kernels: dict[str, Tensor] = {}
-        self.named: dict[int, str] = {}
-        self.layers: list[Layer] = []
-        self.shapes: dict[str, tuple[int, ...]] = {}
         self.unknown: list[str] = []
-        self.input = self.output = ""
 
-    @property
-    def graph(self) -> SmallGraph:
-        """All layers."""
-        return SmallGraph(
-            tuple(self.layers), self.kernels, self.shapes, self.input, str(self.output)
-        )
+    def read(self) -> SmallGraph:
+        """Node by node."""
+        constant = self._constants()
+        start = end = ""
+        for node in self.program.graph.nodes:
+            if node.op == "output":
+                (end,) = (self.values[one] for one in node.args[0])
+            elif node.op == "call_function":
+                self._call(node)
+            elif node.name in constant:
+                self.values[node] = constant[node.name].detach()
+            else:
+                self.values[node] = start = node.name
+                self.trace.shapes[start] = tuple(node.meta["val"].shape)
+        if self.unknown:
+            raise ConversionError(
+                f"these layers cannot be converted: {', '.join(self.unknown)}; express them in "
+                "other layers, or export as onnx"
+            )
+        return self.trace.graph(start, end)
 
-    def visit(self, node: Node) -> None:
-        """Read one node."""
-        if node.op == "placeholder":
-            self._placeholder(node)
-        elif node.op == "output":
-            (self.output,) = (self.values[one] for one in node.args[0])  # type: ignore[misc,union-attr,index]
-        else:
-            self._call(node)
-
-    def add(self, node: Node, kind: str, inputs: tuple[Any, ...], **given: Any) -> str:
-        """Append a layer of which ``node`` is the output; constants among its inputs fail."""
-        if not all(isinstance(one, str) for one in inputs):
-            raise KeyError(kind)
-        output = given.pop("output", node.name)
-        self.shapes[output] = tuple(given.pop("shape", None) or node.meta["val"].shape)
-        self.layers.append(Layer(kind, inputs, output, where_of(node), **given))
-        return str(output)
-
-    def kernel(self, weight: Tensor, shape: tuple[int, ...]) -> str:
-        """The name of a kernel; one tensor has one."""
-        name = self.named.setdefault(weight.data_ptr(), f"kernel_{len(self.named)}")
-        self.kernels[name] = weight.detach().double().reshape(shape)
-        return name
-
-    def _placeholder(self, node: Node) -> None:
-        signature = self.program.graph_signature
-        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        if node.name in named:
-            self.values[node] = self.program.state_dict[named[node.name]].detach()
-        elif node.name in signature.inputs_to_lifted_tensor_constants:
-            place = signature.inputs_to_lifted_tensor_constants[node.name]
-            self.values[node] = self.program.constants[place]
-        else:
-            self.values[node] = self.input = node.name
-            self.shapes[node.name] = tuple(node.meta["val"].shape)
+    def _constants(self) -> dict[str, Tensor]:
+        """By the name of their node: parameters, buffers and the like."""
+        program, signature = self.program, self.program.graph_signature
+        state = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        found = {node: program.constants.get(name) for node, name in state.items()}
+        found |= {node: program.state_dict.get(name, found[node]) for node, name in state.items()}
+        lifted = signature.inputs_to_lifted_tensor_constants
+        return found | {node: program.constants[name] for node, name in lifted.items()}
 
     def _call(self, node: Node) -> None:
         target: Any = node.target
-        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda one: self.values[one])
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
         fed = [self.values[one] for one in node.all_input_nodes]
-        if not any(isinstance(one, str | _Parts) for one in fed):
+        if not any(isinstance(one, str | Parts) for one in fed):
             self.values[node] = target(*args, **kwargs)
             return
-        name = "getitem" if not hasattr(target, "overloadpacket") else target.overloadpacket.__name__
+        packet = getattr(target, "overloadpacket", target)
         try:
-            self.values[node] = KINDS[name](self, node, *args, **kwargs)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self.unknown.append(f"{where_of(node) or 'the network itself'} ({name})")
+            self.values[node] = OPERATORS[packet.__name__](self.trace, node, *args, **kwargs)
+        except (KeyError, TypeError, ValueError):
+            self.unknown.append(f"{where_of(node) or 'the network itself'} ({packet.__name__})")
             self.values[node] = node.name
-
-
-class _Parts(tuple[str, ...]):
-    """Several tensors of one node."""
-
-
-def where_of(node: Node) -> str:
-    """The path of the module in whose forward a node was traced."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]) if stack else ""
-
-
-def _pair(value: Any, size: int = 2) -> tuple[int, ...]:
-    found = tuple(value) if isinstance(value, list | tuple) else (value,) * size
-    return found * size if len(found) == 1 and size > 1 else found
-
-
-def _convolution(
-    trace: _Trace,
-    node: Node,
-    x: Any,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> str:
-    if weight.dim() != 4:
-        raise KeyError("conv")
-    dilation = _pair(dilation)
-    if isinstance(padding, str):
-        whole = [step * (side - 1) for step, side in zip(dilation, weight.shape[2:], strict=True)]
-        if padding == "same" and any(one % 2 for one in whole):
-            raise ValueError(padding)
-        padding = [one // 2 if padding == "same" else 0 for one in whole]
-    options = convolution_options(_pair(stride), _pair(padding), dilation, groups)
-    name = trace.kernel(weight, tuple(weight.shape))
-    return trace.add(
-        node, CONVOLUTION, (x,), kernel=name, options=options, **_affine(weight, bias)
-    )
-
-
-def _linear(trace: _Trace, node: Node, x: Any, weight: Tensor, bias: Tensor | None = None) -> str:
-    """A convolution of 1x1 of one position."""
-    if len(trace.shapes[x]) != 2:
-        raise ValueError("linear layers of sequences")
-    positions = (1, weight.shape[1], 1, 1)
-    flat, wide = f"{node.name}.in", f"{node.name}.out"
-    trace.add(node, "reshape", (x,), output=flat, shape=positions)
-    name = trace.kernel(weight, (*weight.shape, 1, 1))
-    shape = (1, len(weight), 1, 1)
-    given = {**_affine(weight, bias), "options": convolution_options(), "kernel": name}
-    trace.add(node, CONVOLUTION, (flat,), output=wide, shape=shape, **given)
-    return trace.add(node, "reshape", (wide,))
-
-
-def _affine(weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
-    ones = torch.ones(len(weight), dtype=torch.float64)
-    return {"factor": ones, "shift": torch.zeros_like(ones) if bias is None else bias.double()}
-
-
-def _norm(
-    trace: _Trace,
-    node: Node,
-    x: Any,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    variance: Tensor,
-    _momentum: float,
-    epsilon: float,
-) -> _Parts:
-    if len(trace.shapes[x]) != 4:
-        raise ValueError("normalisations without positions")
-    factor = torch.rsqrt(variance.double() + epsilon)
-    factor = factor if weight is None else factor * weight.double()
-    shift = -mean.double() * factor + (0 if bias is None else bias.double())
-    given = {"factor": factor, "shift": shift, "shape": trace.shapes[x]}
-    return _Parts([trace.add(node, NORMALISATION, (x,), **given)])
-
-
-def _plain(kind: str, inputs: int = 1) -> Callable[..., str]:
-    """A layer without options."""
-
-    def read(trace: _Trace, node: Node, *args: Any, **_: Any) -> str:
-        return trace.add(node, kind, args[:inputs])
-
-    return read
-
-
-def _hardtanh(trace: _Trace, node: Node, x: Any, low: float = -1, high: float = 1) -> str:
-    if (low, high) != (0, 6):
-        raise ValueError("hardtanh")
-    return trace.add(node, "relu6", (x,))
-
-
-def _concat(trace: _Trace, node: Node, parts: list[Any], dim: int = 0) -> str:
-    return trace.add(node, "concat", tuple(parts), options={"dim": dim % node.meta["val"].dim()})
-
-
-def _mean(trace: _Trace, node: Node, x: Any, dims: list[int], keep: bool = False) -> str:
-    if sorted(dim % 4 for dim in dims) != [2, 3] or len(trace.shapes[x]) != 4:
-        raise ValueError("mean")
-    shape = (*trace.shapes[x][:2], 1, 1)
-    if keep:
-        return trace.add(node, "mean", (x,))
-    wide = trace.add(node, "mean", (x,), output=f"{node.name}.wide", shape=shape)
-    return trace.add(node, "reshape", (wide,))
-
-
-def _adaptive(trace: _Trace, node: Node, x: Any, size: Any) -> str:
-    if _pair(size) != (1, 1):
-        raise ValueError("adaptive pooling to more than one position")
-    return trace.add(node, "mean", (x,))
-
-
-def _pool(kind: str) -> Callable[..., str]:
-    """Windows that fit: rounding up at the edge or averages over padding have no counterpart."""
-
-    def read(
-        trace: _Trace, node: Node, x: Any, size: Any, stride: Any = None, padding: Any = 0, *_: Any
-    ) -> str:
-        options = {"size": _pair(size), "stride": _pair(stride or size), "padding": _pair(padding)}
-        fits = [
-            (side + 2 * pad - window) // step + 1
-            for side, window, step, pad in zip(trace.shapes[x][2:], *options.values(), strict=True)
-        ]
-        if list(node.meta["val"].shape[2:]) != fits:
-            raise ValueError(kind)
-        if kind == "average_pool" and any(options["padding"]):
-            raise ValueError(kind)
-        return trace.add(node, kind, (x,), options=options)
-
-    return read
-
-
-def _slice(
-    trace: _Trace,
-    node: Node,
-    x: Any,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
-) -> str:
-    size = trace.shapes[x][dim]
-    start, end, _ = slice(start, end).indices(size)
-    return trace.add(
-        node, "slice", (x,), options={"dim": dim, "start": start, "end": end, "step": step}
-    )
-
-
-def _pad(
-    trace: _Trace, node: Node, x: Any, pad: list[int], mode: Any = None, value: Any = None
-) -> str:
-    if mode not in (None, "constant", 0) or value:
-        raise ValueError("padding with other than zeros")
-    pairs = [(0, 0)] * len(trace.shapes[x])
-    for place in range(len(pad) // 2):
-        pairs[-1 - place] = (pad[2 * place], pad[2 * place + 1])
-    return trace.add(node, "pad", (x,), options={"pairs": tuple(pairs)})
-
-
-def _parts(trace: _Trace, node: Node, x: Any, _size: Any, dim: int = 0) -> _Parts:
-    sizes = [one.shape[dim] for one in node.meta["val"]]
-    parts, start = [], 0
-    for place, size in enumerate(sizes):
-        options = {"dim": dim, "start": start, "end": start + size, "step": 1}
-        shape = tuple(node.meta["val"][place].shape)
-        name = f"{node.name}.{place}"
-        parts.append(trace.add(node, "slice", (x,), output=name, shape=shape, options=options))
-        start += size
-    return _Parts(parts)
-
-
-def _transpose(trace: _Trace, node: Node, x: Any, one: int, two: int) -> str:
-    order = list(range(len(trace.shapes[x])))
-    order[one], order[two] = order[two], order[one]
-    return trace.add(node, "transpose", (x,), options={"order": tuple(order)})
-
-
-KINDS: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(("conv2d",), _convolution),
-    "linear": _linear,
-    "_native_batch_norm_legit_no_training": _norm,
-    **{name: _plain(name) for name in ("relu", "relu6", "hardswish", "hardsigmoid", "sigmoid")},
-    **{name: _plain(name) for name in ("silu", "gelu")},
-    "hardtanh": _hardtanh,
-    **dict.fromkeys(("dropout", "alias", "clone", "contiguous", "detach_"), _plain("identity")),
-    "add": _plain("add", 2),
-    "mul": _plain("mul", 2),
-    "cat": _concat,
-    "mean": _mean,
-    "adaptive_avg_pool2d": _adaptive,
-    "avg_pool2d": _pool("average_pool"),
-    "max_pool2d": _pool("max_pool"),
-    **dict.fromkeys(("flatten", "view", "reshape", "unsqueeze", "squeeze"), _plain("reshape")),
-    "slice": _slice,
-    "pad": _pad,
-    "constant_pad_nd": _pad,
-    "chunk": _parts,
-    "split": _parts,
-    "split_with_sizes": _parts,
-    "getitem": lambda _trace, _node, parts, place: parts[place],
-    "transpose": _transpose,
-}
-"""What each operator of torch becomes."""
+            found = node.meta["val"]
+            self.trace.shapes[node.name] = tuple(getattr(found, "shape", ()))
