@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from cachetools import TTLCache
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -84,36 +85,32 @@ class Sessions:
 
 
 class RateLimiter:
-    """At most ``rate`` requests a second on average from each address, ``burst`` at once."""
+    """At most ``rate`` requests a second on average from each address, ``burst`` at once.
 
-    def __init__(self, rate: float, burst: float) -> None:
+    An address that was silent until it has its whole burst again is forgotten; beyond ``most``
+    addresses, so is the one that was silent for longest.
+    """
+
+    def __init__(self, rate: float, burst: float, most: int = 10_000) -> None:
         self._rate, self._burst = rate, burst
-        self._left: dict[str, tuple[float, float]] = {}
+        self._left: TTLCache[str, tuple[float, float]] = TTLCache(most, ttl=burst / rate)
 
     def wait(self, address: str) -> float:
         """Take one; returns 0, or the seconds after which there is one again."""
         now = time.monotonic()
         left, at = self._left.get(address, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
-        if len(self._left) > 10_000:  # forget the addresses that have been silent for long
-            self._left.clear()
         self._left[address] = (max(left - 1, 0.0) if left >= 1 else left, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
 
-def _bearer_of(request: Request) -> str:
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
-
-
-def role_of(request: Request) -> Role | None:
+def role_of(request: Request, bearer: HTTPAuthorizationCredentials | None = None) -> Role | None:
     """What the sender of a request may do: all without tokens, else what token or login says."""
     tokens: Tokens = request.app.state.settings.tokens
     if not tokens.digests:
         return "launch"
-    bearer = _bearer_of(request)
-    if bearer:
-        return tokens.role(bearer)
+    if bearer is not None:
+        return tokens.role(bearer.credentials)
     sessions: Sessions = request.app.state.sessions
     return sessions.role(request.cookies.get(COOKIE, ""))
 
@@ -122,15 +119,16 @@ SCHEME = HTTPBearer(auto_error=False, description="A token of the server's --tok
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(SCHEME)]
 
 
-def reader(request: Request, _: Credentials = None) -> Role:
+def reader(request: Request, bearer: Credentials = None) -> Role:
     """Let in who may read. Raises Problem."""
-    role = role_of(request)
+    role = role_of(request, bearer)
     if role is None:
         raise Problem(
             "not_logged_in",
             "this server wants a token: send 'Authorization: Bearer TOKEN', or log in at /login",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    request.state.role = role
     return role
 
 

@@ -84,11 +84,13 @@ def export(
     from isoshare.search.results.choose import Choice
     from isoshare.search.results.study_results import load_results
     from isoshare.search.workflows.export import FORMATS, ExportOptions, Source, source_of
+    from isoshare.space.errors import IsoshareError
 
     choice = Choice(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_store(storage), target))
     row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
     row.check(source, asked)
+    kept = ""
     if row.needs_weights and source.weights is None:
         weights = output.with_suffix(".safetensors")
         given = {"epochs": epochs, "backbone": backbone}
@@ -96,8 +98,11 @@ def export(
         said = f"a study keeps no weights: training the plan of {source.words} first"
         open_console(stderr=True).print(said, highlight=False)
         train_on_terminal(source.plan, weights, "fresh", False, given)
-        source = Source(weights=weights)
-    said = writing(output, lambda path: row.write(source, path, asked))
+        source, kept = Source(weights=weights), f"; the trained weights are in {weights}"
+    try:
+        said = writing(output, lambda path: row.write(source, path, asked))
+    except IsoshareError as error:
+        raise IsoshareError(f"{error}{kept}") from error
     open_console().print(said, highlight=False, soft_wrap=True)
 
 
