@@ -131,9 +131,7 @@ def two_uses(factors: list[list[float]]) -> tuple[nn.Module, SharingPlan]:
         ([[1.0, 0.0, 0.5], [-1e-9, 0.3, 1.0]], 1),  # channels that are switched off
     ],
 )
-def test_negative_factors_and_none(
-    tmp_path: Path, factors: list[list[float]], more: int
-) -> None:
+def test_negative_factors_and_none(tmp_path: Path, factors: list[list[float]], more: int) -> None:
     network, plan = two_uses(factors)
     images = batches()
     graph = traced(network, images[0][:1])

@@ -47,9 +47,7 @@ def calibration_batches(plan: PlanFile, dataset: str | None) -> list[Tensor]:
             f"{_sides(taken['image'])}: name the data set it was trained on, with --dataset"
         )
     chosen = np.random.default_rng(0).permutation(len(images))[:IMAGES]
-    mean, deviation = (
-        torch.tensor(taken[key]).view(-1, 1, 1) for key in ("mean", "deviation")
-    )
+    mean, deviation = (torch.tensor(taken[key]).view(-1, 1, 1) for key in ("mean", "deviation"))
     scaled = (torch.from_numpy(images[np.sort(chosen)]).float() - mean) / deviation
     return list(torch.split(scaled, BATCH))
 

@@ -43,9 +43,7 @@ def _convolution(
         padding = [one // 2 if padding == "same" else 0 for one in whole]
     options = convolution_options(_pair(stride), _pair(padding), dilation, groups)
     name = trace.kernel(weight, tuple(weight.shape))
-    return trace.add(
-        node, CONVOLUTION, (x,), kernel=name, options=options, **_affine(weight, bias)
-    )
+    return trace.add(node, CONVOLUTION, (x,), kernel=name, options=options, **_affine(weight, bias))
 
 
 def _linear(trace: Trace, node: Node, x: Any, weight: Tensor, bias: Tensor | None = None) -> str:
