@@ -165,7 +165,7 @@ def _check_onnx(source: ExportSource, options: ExportOptions) -> None:
     _image(source.plan, options.image)
 
 
-def _check_onnx_int8(source: Source, options: ExportOptions) -> None:
+def _check_onnx_int8(source: ExportSource, options: ExportOptions) -> None:
     from isoshare.space.exports.onnx_file import check_packages
 
     check_packages()
