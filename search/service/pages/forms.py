@@ -37,7 +37,15 @@ MAIN = (
 )
 """Fields that are always shown; the others are behind "more options"."""
 LABELS = {"backbone_arg": "Backbone arguments"}
-DEPENDS_ON = ("backbone", "backbone_arg", "dataset", "evaluator", "objectives", "table")
+DEPENDS_ON = (
+    "backbone",
+    "backbone_arg",
+    "dataset",
+    "evaluator",
+    "objectives",
+    "table",
+    "pretrained",
+)
 """Fields that decide what the defaults of others are."""
 
 
