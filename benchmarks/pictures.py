@@ -28,6 +28,7 @@ from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.space.backbones import build_backbone
 from isoshare.space.patterns import kernels
+from isoshare.space.sites import searched_sites
 from isoshare.storage.store import Store
 
 SEARCH = {"driver": "simulate", "table": "sharebench-digits", "trials": 100, "workers": 1}
@@ -36,7 +37,7 @@ SEARCH = {"driver": "simulate", "table": "sharebench-digits", "trials": 100, "wo
 def groups_svg() -> str:
     """The isomorphic groups of a ResNet-20, one bank each."""
     network = build_backbone("resnet_cifar", {"depth": 20})
-    sites = find_sites(network)
+    sites = searched_sites(find_sites(network), count_parameters(network))
     return draw_svg(plan_picture(sites, kernels()(sites), count_parameters(network)))
 
 

@@ -19,6 +19,7 @@ FIRST_SEARCH: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 0.02,
     "validation": 0.5,
+    "methods": ("kernel", "anchored", "filter_basis", "slice_generator"),
 }
 """The settings of a search on digits for which no backbone is named: a first search of minutes. The
 network is so small that sharing costs it accuracy, and so many seeds of it are trained that plans

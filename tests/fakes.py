@@ -19,7 +19,7 @@ from isoshare.space.apply import count_parameters
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import Site, find_sites, searched_sites
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord
@@ -81,9 +81,14 @@ def conv(module: nn.Module, name: str) -> nn.Conv2d:
     return found
 
 
+def sites_of(network: nn.Module) -> tuple[Site, ...]:
+    """Those that a search decides on."""
+    return searched_sites(find_sites(network), count_parameters(network))
+
+
 def space_of(sites: int) -> SearchSpace:
     """The space of one isomorphic group."""
-    return SearchSpace(find_sites(ThreeSites(sites)), 18 * 2 * sites + 30)
+    return SearchSpace(sites_of(ThreeSites(sites)), 18 * 2 * sites + 30)
 
 
 def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> SearchSpace:
@@ -92,7 +97,7 @@ def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> Search
     With bases of one filter, if any, which cost less of everything than so small a kernel.
     """
     network = ThreeSites(sites)
-    found = find_sites(network)
+    found = sites_of(network)
     basis = Bank("filter_basis", {"shared_rank": 1}, tuple(site.name for site in found))
     known = {"basis": SharingPlan((basis,))} if "filter_basis" in methods else {}
     costs = replace(

@@ -204,8 +204,7 @@ def _conditions(results: Results) -> dict[str, str]:
         "backbone": f"{config.backbone} {_pairs(config.backbone_arg)}".strip(),
         "evaluator": f"{config.evaluator}, {counted(config.epochs, 'epoch')}",
         "training": f"batches of {config.batch_size}, {config.optimizer} at a peak rate of "
-        f"{config.learning_rate:g}, augmentation {config.augment}, "
-        f"precision {config.precision}",
+        f"{config.learning_rate:g}, augmentation {config.augment}, precision {config.precision}",
         "seeds": f"{len(seeds)}, the same for all plans" if seeds else "-",
         "device": ", ".join(devices) or "-",
         "versions": _pairs(study.context.versions),

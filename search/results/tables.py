@@ -72,14 +72,16 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("shape")
     table.add_column("sites", justify="right")
-    table.add_column("isomorphic convolutions, in order")
+    table.add_column("isomorphic layers, in order")
     for group in found["groups"]:
         table.add_row(group["shape"], str(len(group["sites"])), ", ".join(group["sites"]))
     references = found["references"]
     notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
     return Group(
         f"{found['backbone']}: {found['parameters']:,} parameters; one kernel for every group "
-        f"leaves {found['fully_shared']:,}\n{found['plans']:,} distinct plans of kernel sharing, "
+        f"leaves {found['fully_shared']:,}\nreach {found['reach']:.0%}: the share of parameters in "
+        f"isomorphic groups, the most that sharing can touch\n"
+        f"{found['plans']:,} distinct plans of kernel sharing, "
         f"{_roughly(found['plans_of_all_methods'])} of all methods",
         table,
         *(f"published: {name}, {size:,} parameters" for name, size in references.items()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
@@ -27,7 +26,7 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
-from isoshare.storage.study_values import DatasetRecord
+from isoshare.storage.study_values import DatasetRecord, StudyContext
 
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
@@ -73,11 +72,11 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.costs)
+    space = _space(config, dataset, study.context)
     if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
-            "convolutions have changed; launch a new study for it"
+            "layers have changed; launch a new study for it"
         )
     return _prepared(False, config, study, space, dataset)
 
@@ -98,7 +97,7 @@ def start(prepared: Prepared, store: Store) -> Engine:
 
 
 def _space(
-    config: SearchConfig, dataset: Dataset, recorded: Mapping[str, Any] | None = None
+    config: SearchConfig, dataset: Dataset, recorded: StudyContext | None = None
 ) -> SearchSpace:
     """The search space of the named backbone, after a check that it fits the data."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
