@@ -29,7 +29,6 @@ from isoshare.search.workflows.launch import prepare, start
 from isoshare.space.backbones import build_backbone
 from isoshare.space.patterns import kernels
 from isoshare.space.sites import searched_sites
-from isoshare.storage.records import sites_of
 from isoshare.storage.store import Store
 
 SEARCH = {"driver": "simulate", "table": "sharebench-digits", "trials": 100, "workers": 1}
@@ -57,7 +56,7 @@ def simulated_search() -> Results:
 def plan_svg(results: Results) -> str:
     """The knee of a search."""
     study, chosen = results.study, knee(results.front)
-    return draw_svg(plan_picture(sites_of(study), chosen.plan, study.context["unshared"]))
+    return draw_svg(plan_picture(study.context.sites, chosen.plan, study.context.unshared))
 
 
 def write_hypervolume(results: Results, path: Path) -> None:

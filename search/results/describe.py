@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
-from isoshare.storage.records import Split, TrialRecord
+from isoshare.storage.records import TrialRecord
 
 
 def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:

@@ -1,4 +1,4 @@
-"""Look at a backbone, or at what a plan makes of one, before any search."""
+"""Look at a backbone, or at the effect of a plan on one, before any search."""
 
 from __future__ import annotations
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,11 +21,11 @@ from isoshare.space.methods import METHODS
 from isoshare.space.published import references
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, find_sites, searched_sites
-from isoshare.storage.records import recorded_sites
+from isoshare.storage.study_values import StudyContext
 
 
 def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
-    """The backbone's arguments, with classes and channels of the data where it takes them."""
+    """The backbone's arguments, with the classes and channels of the data if it takes them."""
     known: dict[str, Argument] = {
         "classes": dataset.classes,
         "num_classes": dataset.classes,
@@ -63,7 +62,7 @@ def network_space(
     options: SpaceConfig,
     image_shape: Sequence[int],
     asked: Sequence[str],
-    recorded: Mapping[str, Any] | None = None,
+    recorded: StudyContext | None = None,
 ) -> SearchSpace:
     """The search space of a network. Raises BackboneError if nothing of it can be shared.
 
@@ -73,11 +72,11 @@ def network_space(
         have searched fewer layers.
     """
     sites, unshared = find_sites(backbone), count_parameters(backbone)
-    chosen = recorded_sites(recorded) if recorded else searched_sites(sites, unshared)
+    chosen = recorded.sites if recorded else searched_sites(sites, unshared)
     names = {site.name for site in chosen}
     sites = tuple(site for site in sites if site.name in names)
     published = references(options.backbone, sites)
-    known = recorded.get("costs") if recorded else None
+    known = recorded.costs if recorded else None
     costs = NetworkCosts.of(known) if known else None
     needy = [name for name in asked if OBJECTIVES[name].of_an_image]
     if needy and costs is None:
