@@ -98,8 +98,7 @@ def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> Search
     """
     network = ThreeSites(sites)
     found = sites_of(network)
-    names = tuple(site.name for site in found if site.is_image_convolution)
-    basis = Bank("filter_basis", {"shared_rank": 1}, names)
+    basis = Bank("filter_basis", {"shared_rank": 1}, tuple(site.name for site in found))
     known = {"basis": SharingPlan((basis,))} if "filter_basis" in methods else {}
     costs = replace(
         network_costs(network, found, torch.zeros(1, 2, 8, 8)), measured={"latency": 1.0}
