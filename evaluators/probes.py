@@ -51,7 +51,7 @@ def probe(names: Sequence[str], network: nn.Module, image: Tensor) -> dict[str, 
 
 
 @dataclass(frozen=True)
-class Probed:
+class Probed(Evaluator):
     """An evaluator that also probes the network of each plan, once a seed.
 
     image_shape: (channels, height, width).

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoshare.evaluators.trial import Trial
+    from isoshare.search.study import Study, create_study, load_study
     from isoshare.space.apply import apply_plan, count_parameters, extra_loss
     from isoshare.space.errors import IsoshareError, PlanError
     from isoshare.space.plan import Bank, SharingPlan
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from isoshare.space.weights import load_weights, save_weights
 
 _HOMES = {
+    "Trial": "evaluators.trial",
+    "Study": "search.study",
+    "create_study": "search.study",
+    "load_study": "search.study",
     "apply_plan": "space.apply",
     "count_parameters": "space.apply",
     "extra_loss": "space.apply",
@@ -39,11 +45,15 @@ __all__ = [
     "SearchSpace",
     "SharingPlan",
     "Site",
+    "Study",
+    "Trial",
     "apply_plan",
     "count_parameters",
+    "create_study",
     "extra_loss",
     "find_sites",
     "isomorphic_groups",
+    "load_study",
     "load_weights",
     "save_weights",
 ]

@@ -15,9 +15,15 @@ from typing import Any, Self
 
 from pydantic import ValidationError, field_validator, model_validator
 
-from isoshare.evaluators import EVALUATORS, users
+from isoshare.evaluators import EVALUATORS, OWN, evaluator_row, is_own_evaluator, users, uses
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import (
+    OBJECTIVES,
+    is_exact,
+    objective_name,
+    objective_row,
+    written,
+)
 from isoshare.evaluators.sharebench import Table
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
@@ -69,33 +75,40 @@ class SearchConfig(
     def _absolute(cls, name: str) -> str:
         return full_name(name)
 
+    @field_validator("objectives")
+    @classmethod
+    def _known_directions(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(written, objectives))
+
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         tables = (
-            ("data set", (row_name(self.dataset),), DATASETS),
+            ("data set", (row_name(self.dataset),), {*DATASETS, OWN}),
             ("method", self.methods, METHODS),
-            ("objective", self.objectives, OBJECTIVES),
-            ("evaluator", (self.evaluator,), EVALUATORS),
+            ("evaluator", () if is_own_evaluator(self.evaluator) else (self.evaluator,), EVALUATORS),
         )
         for kind, names, table in tables:
             for name in names:
                 if name not in table:
                     raise ConfigError(one_of(kind, name, table))
-        if len(set(self.objectives)) < 2 or len(set(self.objectives)) < len(self.objectives):
+        names = {objective_name(asked) for asked in self.objectives}
+        if len(names) < 2 or len(names) < len(self.objectives):
             raise ConfigError(
                 "a search trades two or more different objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
-        least = EVALUATORS[self.evaluator].least_epochs
+        row = evaluator_row(self.evaluator)
+        least = row.least_epochs
         if self.epochs < least:
             raise ConfigError(
                 f"epochs must be at least {least} with evaluator {self.evaluator!r}, "
                 f"got {self.epochs}"
             )
-        for name in self.objectives:
-            measured = OBJECTIVES[name].exact is None and not OBJECTIVES[name].of_an_image
-            if measured and name not in EVALUATORS[self.evaluator].measures:
-                raise ConfigError(_not_measured(name, self.evaluator))
+        for asked in self.objectives:
+            wanted = objective_row(asked)
+            measured = wanted.exact is None and not wanted.of_an_image
+            if measured and row.measures and asked not in row.measures:
+                raise ConfigError(_not_measured(objective_name(asked), self.evaluator))
         return self
 
     @model_validator(mode="after")
@@ -127,8 +140,9 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
     if "sampler" not in given and not trades_exact(given.get("objectives", ())):
         given = {"sampler": "tpe", **given}
     if given.get("evaluator", "train") != "train":
-        row = EVALUATORS.get(str(given["evaluator"]))
-        return {**(row.defaults if row else {}), **given}
+        name = str(given["evaluator"])
+        known = name in EVALUATORS or is_own_evaluator(name)
+        return {**(evaluator_row(name).defaults if known else {}), **given}
     if not is_first_search(given):
         return given
     arguments = given.get("backbone_arg", {})
@@ -147,10 +161,9 @@ def trades_exact(objectives: Any) -> bool:
     """Whether one measured objective is traded against one that is exact, as the default sampler
     needs it; so are the default objectives.
     """
-    if not objectives or not all(name in OBJECTIVES for name in objectives):
+    if not objectives or any(name not in OBJECTIVES and ":" not in name for name in objectives):
         return True
-    exact = [name for name in objectives if OBJECTIVES[name].exact is not None]
-    return len(objectives) == 2 and len(exact) == 1
+    return len(objectives) == 2 and sum(map(is_exact, objectives)) == 1
 
 
 def with_table(data: dict[str, Any]) -> dict[str, Any]:
@@ -192,12 +205,12 @@ def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
     """What a user has asked for must not be ignored silently."""
     for name, value in given.items():
         flag = f"--{name.replace('_', '-')}"
-        if evaluator not in users(name):
+        if not uses(evaluator, name):
             raise ConfigError(
                 f"evaluator {evaluator!r} does not use {flag}, got {value!r}: leave it out, or "
                 f"take --evaluator {' or '.join(users(name))}"
             )
-        for taken, idle in EVALUATORS[evaluator].instead.items():
+        for taken, idle in evaluator_row(evaluator).instead.items():
             if name == idle and given.get(taken) is not None:
                 raise ConfigError(
                     f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "

@@ -18,12 +18,14 @@ from dataclasses import replace
 from typing import Any
 
 from isoshare.evaluators.evaluator import Measured, Split
-from isoshare.evaluators.objectives import exact_values
+from isoshare.evaluators import evaluator_row, is_own_evaluator
+from isoshare.evaluators.objectives import exact_values, learnt_reference
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import exact_limits
 from isoshare.search.jobs import SEARCHED, Job, Progress
 from isoshare.search.proposer import Proposer
 from isoshare.search.search_state import SearchState
+from isoshare.search.stopping import Stopping
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
@@ -37,7 +39,8 @@ class Engine:
 
     conditions: what is stored with each measurement (versions, device, data fingerprint).
     ledger: the trials as they are now, for whoever watches.
-    on_change: called after each change; whoever watches assigns it.
+    on_change: called after each change, on_end with each trial that has ended; whoever watches
+        assigns them. trials: so many are wanted. stopping: what ends the search earlier.
     """
 
     def __init__(
@@ -54,16 +57,18 @@ class Engine:
         self._space = space
         self._conditions = conditions or {}
         self.on_change: Callable[[], None] = lambda: None
+        self.on_end: Callable[[TrialRecord], None] = lambda _: None
         # Parameters are recorded whatever is searched for: plan files and exports need them.
         bounded = (limit.objective for limit in exact_limits(config.document()))
         self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
-        self.search_state = SearchState(study, config)
-        self.search_state.fill(store.trials(study.name))
-        self._proposer = Proposer(space, config, self.search_state)
+        self.trials = config.trials
+        self.stopping = Stopping(counts_failures=is_own_evaluator(config.evaluator))
+        self._is_over = False
+        self._take_up()
         trials = self.search_state.trials.values()
         self._waiting = deque(trial.number for trial in trials if trial.state == "running")
-        self._is_over = False
-        self._look_ahead()
+        finished = [trial for trial in trials if trial.state == "finished"]
+        self._learn_references(finished[:1])
         self._running: dict[int, Job] = {}
         self._tests: deque[Job] | None = None
         self._tests_total = 0
@@ -73,11 +78,13 @@ class Engine:
         """How many trials the search is to have: fewer than asked for if there are no more."""
         if self._is_over:
             return self._spent
-        return min(self._config.trials, self._space.count() + self.search_state.repeats.done)
+        return min(self.trials, self._space.count() + self.search_state.repeats.done)
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
+        if self.stopping.is_asked:
+            return not self._running
         return not (self._unfinished or self._running or self._test_queue())
 
     def progress(self) -> Progress:
@@ -108,8 +115,9 @@ class Engine:
         """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
         records = tuple(self._record(one, job.split) for one in measured)
-        ended = {one.seed for one in measured if one.epochs is None}
-        left = tuple(seed for seed in job.seeds if seed not in ended)
+        whole = {one.seed for one in measured if one.epochs is None}
+        left = tuple(seed for seed in job.seeds if seed not in whole)
+        self.stopping.note_success()
         self._store.add_measurements(self._study.name, number, records, finished=not left)
         trial = self.search_state.trials[number]
         new = tuple(record for record in records if record not in trial.measurements)
@@ -118,10 +126,15 @@ class Engine:
         stopped = bool(left) and self._is_to_be_stopped(job)
         if stopped:
             self._store.stop_trial(self._study.name, number)
-        if stopped or not left:
+        elif not left:
+            self._learn_references([self.search_state.trials[number]])
+        ended = stopped or not left
+        if ended:
             self._end(job, "stopped" if stopped else "finished")
         self.on_change()
-        return stopped or not left
+        if ended:
+            self.on_end(self.search_state.trials[number])
+        return ended
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a plan cannot be measured: it counts against the budget and stays known.
@@ -138,6 +151,12 @@ class Engine:
             self.search_state.repeats.give_up(number)
             self._end(job, trial.state)
         self.on_change()
+        self.on_end(self.search_state.trials[number])
+        self.stopping.note_failure(reason)
+
+    def runs(self, number: int) -> bool:
+        """Whether a trial was handed out and has not ended."""
+        return number in self._running
 
     def worker_died(self, number: int) -> Job | None:
         """A worker died. The job to do again, less the seeds it had done; None if it failed."""
@@ -166,6 +185,8 @@ class Engine:
         return sum(self.search_state.trials[job.number].state == "finished" for job in jobs)
 
     def _next_job(self) -> Job | None:
+        if self.stopping.is_asked:
+            return None
         if self._waiting:
             number = self._waiting.popleft()
             self._count_attempt(number)
@@ -226,6 +247,8 @@ class Engine:
 
     def _test_queue(self) -> deque[Job]:
         """The second phase; it is planned once, when the front stands."""
+        if not evaluator_row(self._config.evaluator).tests:
+            return deque()
         if self._tests is None:
             jobs = (self._job(trial, "test") for trial in self.search_state.front.members)
             self._tests = deque(job for job in jobs if job.seeds)
@@ -251,6 +274,29 @@ class Engine:
         self.search_state.put(trial)
         return self._job(trial)
 
+    def _take_up(self) -> None:
+        """The trials of the store, and a sampler that knows them."""
+        self.search_state = SearchState(self._study, self._config)
+        self.search_state.fill(self._store.trials(self._study.name))
+        self._proposer = Proposer(self._space, self._config, self.search_state)
+        self._look_ahead()
+
+    def _learn_references(self, finished: Sequence[TrialRecord]) -> None:
+        """Where the hypervolume of objectives of the user's own begins, if only a value can say."""
+        rows = self._study.context["objectives"]
+        known = {name: row for name, row in rows.items() if row["reference"] is not None}
+        if not finished or len(known) == len(rows):
+            return
+        for name in rows.keys() - known.keys():
+            value = finished[0].value(name)
+            if value is not None:
+                reference = learnt_reference(rows[name]["direction"], value)
+                known[name] = {**rows[name], "reference": reference}
+        context = {"objectives": {name: known.get(name, row) for name, row in rows.items()}}
+        self._store.change_study(self._study.name, {}, context)
+        self._study = replace(self._study, context={**self._study.context, **context})
+        self._take_up()
+
     def _look_ahead(self) -> None:
         """What may still be gained; the search is over when that is too little."""
         self._remaining = self._proposer.remaining()
@@ -271,6 +317,8 @@ class Engine:
     def _is_to_be_stopped(self, job: Job) -> bool:
         """Whether a training has come to a rung and is not among the best there."""
         trial = self.search_state.trials[job.number]
+        if self.stopping.time_is_up and trial.state == "running":
+            return True
         if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
             return False  # what others are compared with is trained to its end
         halving = self.search_state.halving

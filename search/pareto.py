@@ -77,7 +77,8 @@ def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     """The objectives of a study, in the order in which they were asked for."""
     rows: Mapping[str, Any] = study.context["objectives"]
     return tuple(
-        Axis(name, row["direction"], row["reference"], row.get("unit", ""))
+        # One that is not known yet is as if nothing were worth having: the volume is 0.
+        Axis(name, row["direction"], row["reference"] or 0.0, row.get("unit", ""))
         for name, row in rows.items()
     )
 

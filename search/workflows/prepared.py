@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from isoshare.evaluators.evaluator import Evaluator
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import objective_name, objective_row
 from isoshare.evaluators.training.trainer import Report
 from isoshare.search.config import SearchConfig
 from isoshare.search.drivers.versions import versions
@@ -59,12 +59,12 @@ def study_context(
         "unshared": space.unshared,
         "plans": str(space.count()),  # may be beyond what JSON readers hold in a number
         "objectives": {
-            name: {
-                "direction": OBJECTIVES[name].direction,
-                "reference": OBJECTIVES[name].worst(space),
-                "unit": OBJECTIVES[name].unit,
+            objective_name(asked): {
+                "direction": row.direction,
+                "reference": row.worst(space),
+                "unit": row.unit,
             }
-            for name in config.objectives
+            for asked, row in ((asked, objective_row(asked)) for asked in config.objectives)
         },
         **({"costs": space.costs.document()} if space.has_costs else {}),
         "dataset": dataset,
