@@ -23,6 +23,8 @@ CONSTRAINTS: dict[str, tuple[str, Bound]] = {
     "max_parameters": ("parameters", "at most"),
     "max_macs": ("macs", "at most"),
     "max_bytes": ("bytes", "at most"),
+    "max_device_bytes": ("device_bytes", "at most"),
+    "max_device_bytes_int8": ("device_bytes_int8", "at most"),
     "min_accuracy": ("accuracy", "at least"),
 }
 

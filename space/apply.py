@@ -43,6 +43,19 @@ def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
     return baked
 
 
+def deployed(network: nn.Module, plan: SharingPlan) -> nn.Module:
+    """A copy of a shared network, for evaluation only, made of ordinary layers that keep shared
+    tensors shared: no site computes a tensor of its own from them, if its method can help it.
+
+    network: shared by ``plan``.
+    """
+    copied = copy.deepcopy(network).eval()
+    for bank in plan.banks:
+        for name in bank.sites:
+            METHODS[bank.method].implementation.deploy(copied.get_submodule(name))
+    return copied
+
+
 def plain_kernels(network: nn.Module, plan: SharingPlan) -> dict[str, tuple[Tensor, Tensor | None]]:
     """For each site of ``plan``, which shares ``network``, kernel and bias of the ordinary
     convolution that computes the same in evaluation. Gradients go through them.

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from isoshare.space.apply import fit, plan_macs
+from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import FLOAT_BYTES, METHODS
+from isoshare.space.methods.device import Held, Target, Uses, own_site
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import Site
 
@@ -42,6 +44,7 @@ class NetworkCosts:
     peak: bytes of the activations that are alive at once, at most.
     calls: of each site; norm_calls: of the batch normalisation registered right after it.
     measured: what was not counted but measured on it, by the name of the objective.
+    uses: of each site; rest: what a device holds beside them (None in studies of earlier versions).
     """
 
     other_macs: int
@@ -50,6 +53,8 @@ class NetworkCosts:
     calls: Calls
     norm_calls: Calls
     measured: Mapping[str, float] = field(default_factory=dict)
+    uses: Mapping[str, Uses] = field(default_factory=dict)
+    rest: Held | None = None
 
     @property
     def positions(self) -> dict[str, int]:
@@ -63,13 +68,13 @@ class NetworkCosts:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NetworkCosts:
         """The inverse of ``document``."""
-        return cls(
-            **{
-                **document,
-                "calls": _calls(document["calls"]),
-                "norm_calls": _calls(document["norm_calls"]),
-            }
-        )
+        read = {
+            "calls": _calls(document["calls"]),
+            "norm_calls": _calls(document["norm_calls"]),
+            "uses": {name: Uses(*uses) for name, uses in document.get("uses", {}).items()},
+            "rest": Held(*document["rest"]) if document.get("rest") else None,
+        }
+        return cls(**{**document, **read})
 
 
 def total_macs(plan: SharingPlan, sites: Sequence[Site], costs: NetworkCosts) -> int:
@@ -85,6 +90,27 @@ def stored_bytes(plan: SharingPlan, sites: Sequence[Site], costs: NetworkCosts) 
         total -= FLOAT_BYTES * sum(site.parameters for site in members)
         total += method.stored_bytes(members, bank.options)
     return total
+
+
+def device_bytes(
+    plan: SharingPlan, sites: Sequence[Site], costs: NetworkCosts, target: Target
+) -> int:
+    """Bytes that a device holds of the shared network beside activations: each kernel once.
+
+    target: float32, or int8 for kernels of 8 bits. Raises IsoshareError where an earlier version
+    has not counted it.
+    """
+    if costs.rest is None:
+        raise IsoshareError(
+            "this study was started by a version that did not count what a device holds: start a "
+            "new one to ask for it"
+        )
+    held, private = costs.rest, {site.name: site for site in sites}
+    for bank, members in fit(plan, sites):
+        uses = [costs.uses[private.pop(site.name).name] for site in members]
+        held = held.plus(METHODS[bank.method].implementation.held(members, bank.options, uses))
+    alone = (own_site(site, costs.uses[name]) for name, site in private.items())
+    return held.plus(*alone).bytes(target)
 
 
 def activation_bytes(plan: SharingPlan, sites: Sequence[Site], costs: NetworkCosts) -> int:

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from isoshare.space.costs import Call, NetworkCosts
+from isoshare.space.device_use import device_use
 from isoshare.space.sites import Site, registered_after
 
 FLOPS_A_MAC = 2
@@ -29,6 +30,7 @@ def network_costs(module: nn.Module, sites: Sequence[Site], image: Tensor) -> Ne
     """What ``image`` (1, channels, height, width) costs ``module``, which stays as it is."""
     trial = copy.deepcopy(module).eval().float()
     macs, stored = count_macs(trial, image), count_bytes(trial)
+    uses, rest = device_use(trial, sites, image)
     calls: dict[str, list[Call]] = {site.name: [] for site in sites}
     norm_calls: dict[str, list[Call]] = {}
     live = _LiveActivations(image)
@@ -48,6 +50,8 @@ def network_costs(module: nn.Module, sites: Sequence[Site], image: Tensor) -> Ne
         peak=live.peak,
         calls={name: tuple(found) for name, found in calls.items()},
         norm_calls={name: tuple(found) for name, found in norm_calls.items()},
+        uses=uses,
+        rest=rest,
     )
 
 

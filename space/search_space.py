@@ -20,13 +20,15 @@ from functools import cached_property
 from itertools import product
 from math import prod
 
+from isoshare.space import costs as counted
 from isoshare.space.apply import plan_parameters
 from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
 from isoshare.space.choices.method_choices import MethodConfig, Trial
 from isoshare.space.choices.network_choices import WideSpace
-from isoshare.space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
+from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
+from isoshare.space.methods.device import Target
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, isomorphic_groups, shapes
 
@@ -107,15 +109,19 @@ class SearchSpace:
 
     def macs(self, plan: SharingPlan) -> int:
         """Multiply-accumulates of the shared network for one image."""
-        return total_macs(plan, self.sites, self.costs)
+        return counted.total_macs(plan, self.sites, self.costs)
 
     def stored_bytes(self, plan: SharingPlan) -> int:
         """Bytes of a file that holds each tensor of the shared network once."""
-        return stored_bytes(plan, self.sites, self.costs)
+        return counted.stored_bytes(plan, self.sites, self.costs)
 
     def activation_bytes(self, plan: SharingPlan) -> int:
         """Bytes of the activations of one image that are alive at once, at most."""
-        return activation_bytes(plan, self.sites, self.costs)
+        return counted.activation_bytes(plan, self.sites, self.costs)
+
+    def device_bytes(self, plan: SharingPlan, target: Target) -> int:
+        """Bytes that a device holds of the shared network beside activations."""
+        return counted.device_bytes(plan, self.sites, self.costs, target)
 
     def unshared_plan(self) -> SharingPlan:
         """The plan without banks: the backbone itself."""

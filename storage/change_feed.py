@@ -70,7 +70,12 @@ class Delta:
 
 
 class WatchedStore(Store):
-    """All studies of one database, with narrow reads for readers that ask again and again."""
+    """All studies of one database, with narrow reads for readers that ask again and again.
+
+    They see the file that is at its place now, also when it is another one than before.
+    """
+
+    follows_file = True
 
     def overview(self, before: Overview) -> Overview:
         """All studies now; before: what the same reader saw last. Raises StoreError.

@@ -36,6 +36,10 @@ PASSING_SQLSTATES = ("08", "40", "57P")
 """PostgreSQL: connection lost, serialisation failure, server shut down or starting."""
 
 
+FileIdentity = tuple[int, int]
+"""Device and inode."""
+
+
 class StoreError(IsoshareError):
     """A database that cannot be used, or a study that is not, or already, in it."""
 
@@ -143,17 +147,43 @@ def is_passing(error: DBAPIError) -> bool:
     return error.connection_invalidated or lost or str(state).startswith(PASSING_SQLSTATES)
 
 
+<<<<<<< HEAD
 def is_in_memory(url: URL) -> bool:
     """Whether the database lasts as long as its connection."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+=======
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite database; None for other databases and for those in memory."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
+def file_identity(url: URL) -> FileIdentity | None:
+    """Which file a SQLite database is now: another one under the same name differs.
+
+    None without a file, so for a database that is gone, in memory, or on a server.
+    """
+    file = sqlite_file(url)
+    try:
+        found = file.stat() if file else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+>>>>>>> main
 
 
 def is_missing_file(url: URL) -> bool:
     """Whether opening the database would create it."""
+<<<<<<< HEAD
     if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return False
     file = Path(str(url.database))
     return file.parent.exists() and not file.exists()
+=======
+    file = sqlite_file(url)
+    return file is not None and file.parent.exists() and not file.exists()
+>>>>>>> main
 
 
 def no_database(url: URL) -> str:
@@ -168,9 +198,42 @@ def cannot_open(url: URL, error: DBAPIError) -> str:
     )
 
 
-def cannot_write(url: URL, error: DBAPIError) -> str:
-    """The sentence for a database that was there and takes nothing any more."""
-    return f"the database {url!r} failed: {_reason(error)}; what it holds is whole"
+def cannot_write(url: URL, error: DBAPIError, is_whole: bool | None) -> str:
+    """The sentence for a database that was there and takes nothing any more.
+
+    is_whole: what a check of the file has found; None if it could not be checked.
+    """
+    found = {
+        True: "; what it holds is whole",
+        False: "; it is damaged: restore a copy of the file, or an archive of the study",
+        None: "",
+    }
+    return f"the database {url!r} failed: {_reason(error)}{found[is_whole]}"
+
+
+def is_whole(engine: Engine) -> bool | None:
+    """What SQLite's quick check says of the file; None where that cannot be asked."""
+    if engine.dialect.name != "sqlite":
+        return None
+    try:
+        with engine.connect().execution_options(sqlite_begins="") as connection:
+            return connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
+    except DBAPIError as error:
+        name = str(getattr(error.orig, "sqlite_errorname", ""))
+        return False if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) else None
+
+
+def file_changed(url: URL, saved: Path | None) -> str:
+    """The sentence for a SQLite file that was deleted or replaced while it was being written.
+
+    saved: a copy of all that had been written, if one could be made.
+    """
+    kept = (
+        f"what was finished is in {saved}: put it in its place"
+        if saved
+        else "what was finished could not be saved from it: put the file back"
+    )
+    return f"the database {url!r} was deleted or replaced by another file; {kept}"
 
 
 def taken(name: str) -> str:

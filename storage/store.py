@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -45,8 +45,10 @@ class Store:
     patience: seconds for which a write is tried again when the database is away.
     """
 
+    follows_file: ClassVar[bool] = False
+
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
-        self._database = Database(url, patience)
+        self._database = Database(url, patience, self.follows_file)
         self._holder = lease.Holder()
         self._leased: set[str] = set()
 

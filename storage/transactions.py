@@ -6,28 +6,36 @@ rows when it is written twice: then it is simply written again.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar, cast
 
 from sqlalchemy import Connection
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from isoshare.storage.database import (
+    FileIdentity,
     StoreError,
     WriteError,
     cannot_open,
     cannot_write,
+    file_changed,
+    file_identity,
     is_missing_file,
     is_passing,
+    is_whole,
     let_readers_in,
     make_engine,
     no_database,
     parse_url,
     reading,
+    sqlite_file,
     writing,
 )
 from isoshare.storage.schema import check_revision, create_tables, revision_of, upgrade_tables
@@ -42,14 +50,21 @@ T = TypeVar("T")
 class Database:
     """Transactions on one database. Connections may be used from several threads.
 
-    patience: seconds for which a transaction is tried again, once the database was there.
+    A SQLite file may be deleted, or replaced by another one, while it is in use: connections that
+    are open would go on with a file that nobody else sees any more. So each transaction looks
+    first. patience: seconds for which a transaction is tried again, once the database was there.
+    follows_file: whether a new file under the same name is opened in its place, as a service
+    does that only shows what is there; otherwise, as for a running search, that is an error.
     """
 
-    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, patience: float = PATIENCE, follows_file: bool = False) -> None:
         self.url = parse_url(url)
         self.engine: Engine = make_engine(self.url)
         self._patience = patience
         self._usable = False  # whether our tables have been seen: they do not go away again
+        self._follows_file = follows_file
+        self._file: FileIdentity | None = None
+        self._lost_file = ""  # the sentence, once the file is another one
         self._begun: dict[int, float] = {}  # when the transaction of each thread has begun
 
     @property
@@ -77,11 +92,13 @@ class Database:
 
         Raises StoreError if they are those of another version.
         """
+        self._check_file()
         if not self._usable and not is_missing_file(self.url):
             revision = self._repeated(lambda: _connected(self.engine, revision_of), 0)
             if revision is not None:
                 check_revision(revision, self.url)
             self._usable = revision is not None
+            self._file = file_identity(self.url) if self._usable else None
         return self._usable
 
     def create(self) -> None:
@@ -102,6 +119,19 @@ class Database:
             raise StoreError(no_database(self.url))
         return found
 
+    def _check_file(self) -> None:
+        """Let go of a file that is not the one at its place any more. Raises WriteError."""
+        if self._lost_file:
+            raise WriteError(self._lost_file)
+        if self._file is None or file_identity(self.url) == self._file:
+            return
+        if not self._follows_file:
+            self._lost_file = file_changed(self.url, save_lost_file(self.engine, self.url))
+        self.engine.dispose()
+        self._usable, self._file = False, None
+        if self._lost_file:
+            raise WriteError(self._lost_file)
+
     def _open(self) -> None:
         if not self.exists():
             raise StoreError(no_database(self.url))
@@ -115,17 +145,37 @@ class Database:
         finally:
             del self._begun[thread]
 
+    def _failure(self, error: DBAPIError) -> StoreError:
+        if not self._usable:
+            return StoreError(cannot_open(self.url, error))
+        return WriteError(cannot_write(self.url, error, is_whole(self.engine)))
+
     def _tried(self, transaction: Callable[[], T], deadline: float) -> T:
         for pause in _pauses():
             try:
                 return transaction()
             except DBAPIError as error:
                 if not is_passing(error) or time.monotonic() + pause > deadline:
-                    sentence = cannot_write if self._usable else cannot_open
-                    failure = WriteError if self._usable else StoreError
-                    raise failure(sentence(self.url, error)) from error
+                    raise self._failure(error) from error
             time.sleep(pause)
         raise AssertionError("pauses do not end")
+
+
+def save_lost_file(engine: Engine, url: URL) -> Path | None:
+    """Copy a SQLite database whose file is gone through a connection that still has it open."""
+    file = sqlite_file(url)
+    assert file is not None, "only files have an identity"
+    target = file.with_name(f"{file.stem}-saved-{time.strftime('%Y%m%dT%H%M%S')}{file.suffix}")
+    try:
+        with closing(engine.raw_connection()) as pooled, closing(sqlite3.connect(target)) as copy:
+            connection = cast("sqlite3.Connection", pooled.driver_connection)
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise OSError("a new connection: it has no tables")
+            connection.backup(copy)
+    except (sqlite3.Error, DBAPIError, OSError):
+        target.unlink(missing_ok=True)
+        return None
+    return target
 
 
 def _committed(engine: Engine, work: Callable[[Session], T]) -> T:

@@ -67,7 +67,7 @@ HOMES = {
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},
     "safetensors": {"space/weights.py", "space/trained_weights.py"},
     "typer": {"search/cli"},
-    "onnx_ir": {"space/exports/onnx_file.py"},
+    "onnx_ir": {"space/exports/onnx_file.py", "space/exports/onnx_norms.py"},
     "onnxscript": {"space/exports/onnx_file.py"},
     "onnxruntime": {"space/exports/onnx_file.py"},
     "fastapi": {"search/service"},

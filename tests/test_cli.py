@@ -143,6 +143,9 @@ def test_json_can_be_piped(
     plan = json.loads(here("inspect", "p.json", "--json", *NAMED)[1])
     assert plan["parameters"]["shared"] == front["front"][0]["parameters"]
     assert plan["ratio"] == plan["parameters"]["shared"] / plan["parameters"]["unshared"]
+    held = plan["device_bytes"]
+    assert held["int8"]["shared"] < held["float32"]["shared"] <= held["float32"]["unshared"]
+    assert f"{held['int8']['shared']:,}" in here("inspect", "p.json", *NAMED)[1]
     backbone = json.loads(here("inspect", "resnet_cifar", "--json")[1])
     assert backbone["parameters"] == 269_722
     assert [len(group["sites"]) for group in backbone["groups"]] == [6, 5, 5]

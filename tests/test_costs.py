@@ -15,12 +15,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from isoshare.evaluators.objectives import OBJECTIVES, exact_values
-from isoshare.space.apply import apply_plan, count_parameters
+from isoshare.space.apply import apply_plan, bake, count_parameters, deployed
 from isoshare.space.backbones import build_backbone
-from isoshare.space.costs import NetworkCosts, activation_bytes, stored_bytes, total_macs
+from isoshare.space.costs import (
+    NetworkCosts,
+    activation_bytes,
+    device_bytes,
+    stored_bytes,
+    total_macs,
+)
+from isoshare.space.device_use import device_use
 from isoshare.space.errors import IsoshareError
 from isoshare.space.forward_pass import count_activations, count_bytes, count_macs, network_costs
 from isoshare.space.methods import METHODS
+from isoshare.space.methods.device import TARGETS
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
@@ -60,6 +68,16 @@ def assert_counted_twice(network: nn.Module, plan: SharingPlan, image: Tensor) -
     assert total_macs(plan, sites, costs) == count_macs(shared, image)
     assert stored_bytes(plan, sites, costs) == count_bytes(shared)
     assert activation_bytes(plan, sites, costs) == count_activations(shared, image)
+    ordinary = _generated(deployed(shared, plan), plan)
+    _, held = device_use(ordinary, (), image)
+    for target in TARGETS:
+        assert device_bytes(plan, sites, costs, target) == held.bytes(target)
+
+
+def _generated(network: nn.Module, plan: SharingPlan) -> nn.Module:
+    """With the kernels that a runtime generates."""
+    banks = [bank for bank in plan.banks if bank.method == "slice_generator"]
+    return bake(network, SharingPlan(tuple(banks)))
 
 
 @pytest.mark.parametrize(("method", "options"), VARIANTS)
@@ -146,6 +164,15 @@ def test_costs_come_back_from_the_database_as_they_were() -> None:
     network = Net()
     costs = network_costs(network, find_sites(network), images(1))
     assert NetworkCosts.of(json.loads(json.dumps(costs.document()))) == costs
+
+
+def test_a_study_of_an_earlier_version_says_that_it_did_not_count_a_device() -> None:
+    network = Net()
+    document = network_costs(network, find_sites(network), images(1)).document()
+    del document["rest"], document["uses"]
+    costs = NetworkCosts.of(json.loads(json.dumps(document)))
+    with pytest.raises(IsoshareError, match="did not count what a device holds"):
+        device_bytes(SharingPlan(), find_sites(network), costs, "int8")
 
 
 def test_a_space_that_was_told_no_costs_says_so() -> None:

@@ -18,7 +18,7 @@ class PolicyConfig(BaseModel):
     objectives: tuple[str, ...] = option(
         ("accuracy", "parameters"),
         "What is traded against what, two or three of: accuracy, parameters, macs, bytes, "
-        "activation_memory, latency, spikes.",
+        "device_bytes, device_bytes_int8, activation_memory, latency, spikes.",
         metavar="A,B",
     )
     trials: int = option(40, "The number of distinct plans to measure.", metavar="N", ge=1)
@@ -58,6 +58,12 @@ class PolicyConfig(BaseModel):
     )
     max_bytes: int | None = option(
         help="Never measure one with more bytes when saved.", metavar="N", ge=1
+    )
+    max_device_bytes: int | None = option(
+        help="Never measure one with more bytes on a device.", metavar="N", ge=1
+    )
+    max_device_bytes_int8: int | None = option(
+        help="Never measure one with more bytes there in int8.", metavar="N", ge=1
     )
     min_accuracy: float | None = option(
         help="Keep less accurate plans off the front.", metavar="X", gt=0, le=1

@@ -138,3 +138,12 @@ def _nothing_fits(front: Front, most: int | None, least: float | None) -> str:
     if least is not None or merit(front) == "accuracy":
         has.append(f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less")
     return f"no plan on the front has {' and '.join(wanted)}: they have {' and '.join(has)}"
+
+
+def image_shape(plan: PlanFile) -> tuple[int, ...] | None:
+    """Channels, height and width of an image, as the data of the plan had it."""
+    for part in ("input", "dataset"):
+        found = plan.provenance.get(part)
+        if isinstance(found, dict) and "image" in found:
+            return tuple(found["image"])
+    return None

@@ -100,6 +100,10 @@ def plan_view(found: Mapping[str, Any]) -> Group:
     return Group(
         f"{found['backbone']}: {counts['shared']:,} of {counts['unshared']:,} parameters "
         f"({found['ratio']:.0%}), fingerprint {found['fingerprint']}",
+        *(
+            f"on a device in {target}: {held['shared']:,} of {held['unshared']:,} bytes"
+            for target, held in (found["device_bytes"] or {}).items()
+        ),
         table,
     )
 

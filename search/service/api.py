@@ -33,7 +33,7 @@ CHANGES = documented("not_allowed", "conflict", "too_large")
 Name = Annotated[str, Path(min_length=1, max_length=100, examples=["digits-resnet_cifar-1"])]
 Number = Annotated[int, Path(ge=0, le=2**31, description="Counts the trials from 0.")]
 Offset = Annotated[int, Query(ge=0, le=2**31, description="So many are skipped.")]
-Constraint = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
 
 public = APIRouter(prefix="/api/v1", tags=["service"], responses=documented("too_many_requests"))
 reads = APIRouter(prefix="/api/v1", tags=["read"], dependencies=[Depends(reader)], responses=ALWAYS)
@@ -80,7 +80,7 @@ def allowed(request: Request) -> models.Allowed:
 
 
 @reads.get("/studies")
-def list_studies(studies: All, offset: Offset = 0, limit: Constraint = 50) -> models.StudyPage:
+def list_studies(studies: All, offset: Offset = 0, limit: Limit = 50) -> models.StudyPage:
     """The studies, the newest first."""
     names = studies.names()
     items = [studies.summary(name) for name in names[offset : offset + limit]]
@@ -133,7 +133,7 @@ def resume(
 def list_trials(
     study: One,
     offset: Offset = 0,
-    limit: Constraint = 50,
+    limit: Limit = 50,
     state: TrialState | None = None,
     method: Annotated[str | None, Query(description="How the plan shares.")] = None,
     on_front: Annotated[bool, Query(description="Only those on the front.")] = False,

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoshare.search.results.choose import Choice, chosen, plan_file
+from isoshare.search.results.choose import Choice, chosen, image_shape, plan_file
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
@@ -154,10 +154,8 @@ def _image(plan: PlanFile, given: str | None) -> tuple[int, ...]:
                 f"--image is channels, height and width, like 3x32x32, got {given!r}"
             )
         return tuple(int(side) for side in sides)
-    for part in ("input", "dataset"):
-        found = plan.provenance.get(part)
-        if isinstance(found, dict) and "image" in found:
-            return tuple(found["image"])
+    if known := image_shape(plan):
+        return known
     raise IsoshareError(
         "the plan does not say how large its images are: add --image, like --image 3x32x32"
     )

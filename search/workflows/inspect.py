@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from isoshare.search.results.choose import image_shape
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import Argument, build_backbone, check_named
+from isoshare.space.costs import NetworkCosts, device_bytes
 from isoshare.space.errors import PlanError
+from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import PlanFile
+from isoshare.space.methods.device import TARGETS
+from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.published import PUBLISHED, references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import describe_signature, find_sites, left_private
+from isoshare.space.sites import Site, describe_signature, find_sites, left_private
+
+if TYPE_CHECKING:
+    from torch import nn
+
+USUAL_SIDES = (32, 224, 28)
 
 
 def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, Any]:
@@ -81,7 +90,9 @@ def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
     check_named(file.backbone.name, named, str(path))
     backbone = build_backbone(file.backbone.name, file.backbone.arguments)
     unshared, shared = count_parameters(backbone), count_parameters(apply_plan(backbone, file.plan))
-    order = [site.name for site in find_sites(backbone)]
+    sites = find_sites(backbone)
+    device = _device_bytes(backbone, sites, file)
+    order = [site.name for site in sites]
     return {
         "plan": str(path),
         "fingerprint": file.plan.fingerprint,
@@ -89,5 +100,38 @@ def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
         "arguments": file.backbone.arguments,
         "parameters": {"unshared": unshared, "shared": shared},
         "ratio": shared / unshared,
+        "device_bytes": device,
         "banks": file.plan.documents(order),
     }
+
+
+def _device_bytes(
+    backbone: nn.Module, sites: Sequence[Site], file: PlanFile
+) -> dict[str, dict[str, int]] | None:
+    """What a device holds, unshared and shared, in float32 and int8; None where nobody knows what
+    the network takes.
+    """
+    costs = _costs(backbone, sites, file)
+    if costs is None:
+        return None
+    return {
+        target: {
+            "unshared": device_bytes(SharingPlan(), sites, costs, target),
+            "shared": device_bytes(file.plan, sites, costs, target),
+        }
+        for target in TARGETS
+    }
+
+
+def _costs(backbone: nn.Module, sites: Sequence[Site], file: PlanFile) -> NetworkCosts | None:
+    """From an image as the plan file says it, or else of a usual size."""
+    import torch
+
+    channels = sites[0].in_channels if sites else 3
+    known = image_shape(file)
+    for shape in [known] if known else [(channels, side, side) for side in USUAL_SIDES]:
+        try:
+            return network_costs(backbone, sites, torch.zeros(1, *shape))
+        except Exception:
+            continue
+    return None

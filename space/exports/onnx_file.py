@@ -1,10 +1,13 @@
 """A shared network as an ONNX file: each shared tensor once, the plan beside them.
 
 The graph computes what the network computes in evaluation, on batches of any size: tied kernels are
-one initialiser, a filter basis is the convolution by its filters and the one by its coefficients,
+one initialiser, a filter basis is the convolutions by its filters and the one by its coefficients,
 an anchored site its convolution and its regulator, a generated kernel is generated in the graph
-(runtimes do so once, when they load the file). Nothing is folded into the weights, because folding
-batch normalisation into a kernel that several sites share would make a kernel for each.
+(runtimes do so once, when they load the file).
+
+A runtime that folds batch normalisation into the kernel before it makes a kernel for each site of
+those that share one. So a normalisation stands in the graph as what it computes, a depthwise
+convolution of 1x1: no runtime folds one convolution into another, and they are as quick at it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from isoshare.space.apply import bake as bake_sites
+from isoshare.space.apply import deployed
 from isoshare.space.errors import IsoshareError
+from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights import PLAN_KEY
@@ -60,15 +65,11 @@ def save_onnx(
     Returns the largest difference, in onnxruntime, to the outputs of torch. Raises OnnxError.
     """
     check_packages()
-    was_training = network.training
-    whole = bake_sites(network, plan.plan) if bake else network.eval()
+    whole = bake_sites(network, plan.plan) if bake else deployed(network, plan.plan)
     images = torch.randn(FEW_IMAGES, *image, generator=torch.Generator().manual_seed(0))
-    try:
-        with atomic_write(path) as half:
-            _write(_graph(whole, images[:2]), half, plan)
-            return _difference(whole, half, images)
-    finally:
-        network.train(was_training)
+    with atomic_write(path) as half:
+        _write(_graph(whole, images[:2]), half, plan)
+        return _difference(whole, half, images)
 
 
 def _graph(network: nn.Module, images: Tensor) -> Any:
@@ -117,6 +118,7 @@ def _tidied(model: Any) -> Any:
         passes.ClearMetadataAndDocStringPass(),
     )
     tidy(model)
+    keep_shared(model)
     return model
 
 

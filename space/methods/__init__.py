@@ -21,6 +21,7 @@ from isoshare.space.methods import counts
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from isoshare.space.methods.device import Held, Uses
     from isoshare.space.sites import Site
 
 
@@ -125,6 +126,18 @@ class SharingMethod(Protocol):
         """For each site the activations that are alive while it computes, in closed form.
 
         Kernels and other tensors that do not depend on the image are no activations.
+        """
+
+    def held(self, sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+        """What a device holds of the bank and of what its sites keep, in closed form.
+
+        uses: how an image uses each site.
+        """
+
+    def deploy(self, host: nn.Module) -> None:
+        """Turn a site, made by ``share``, in place into ordinary layers, for evaluation only, that
+        compute the same and keep the tensors that are shared; so that no runtime makes a copy of
+        them for the site.
         """
 
     def share(self, network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from isoshare.space.errors import PlanError
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
 from isoshare.space.methods.checks import check_isomorphic, check_plain
+from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
+from isoshare.space.methods.ordinary import become_sequence, layer_by
 from isoshare.space.sites import Site, registered_after
 
 
@@ -82,6 +84,19 @@ def activation_elements(
     ]
 
 
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernel with all its uses; a regulator right after one takes the normalisation up."""
+    first, inside = sites[0], options["regulator_after"] == "convolution"
+    size, width = counts.regulator(first), first.out_channels
+    regulators, anchors = Held(), []
+    for one, has in zip(uses, counts.regulated(len(sites), options["every"]), strict=True):
+        regulator = Uses(one.calls, one.norms if inside else 0)
+        anchors.append(Uses(one.calls, 0) if has and inside else one)
+        regulators = regulators.plus(own_kernel(size, width, False, regulator) if has else Held())
+    has_bias = any(site.bias for site in sites)
+    return one_kernel(first.kernel_parameters, width, has_bias, anchors).plus(regulators)
+
+
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Tie the kernels and add the regulators; raises PlanError if a normalisation is missing."""
     convolutions = kernel.tie(network, sites)
@@ -137,6 +152,13 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     mixed = mixing @ weight.reshape(groups, conv.out_channels // groups, -1)
     moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
     return mixed.view_as(weight), moved
+
+
+def deploy(host: nn.Module) -> None:
+    """A convolution and its regulator."""
+    if isinstance(host, AnchoredConv2d):
+        conv: Any = host
+        become_sequence(conv, layer_by(conv, conv.weight, conv.bias, conv.groups), conv.regulator)
 
 
 def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:

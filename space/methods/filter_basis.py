@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic, check_plain, check_ungrouped
+from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
+from isoshare.space.methods.ordinary import Concatenated, become_sequence, layer_by, norm_by
 from isoshare.space.sites import Site, describe_signature
 
 COUNTER_BYTES = 8
@@ -106,6 +108,19 @@ def activation_elements(
     ]
 
 
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The shared filters with all their uses; for each site unique filters and coefficients."""
+    first, shared, unique = sites[0], options["shared_rank"], options["unique_rank"]
+    inner = [Uses(one.calls, 1) for one in uses]
+    parts = [one_kernel(shared * counts.filter_size(first), shared, False, inner)]
+    for site, one, normalised in zip(sites, uses, inner, strict=True):
+        if unique:
+            parts.append(own_kernel(unique * counts.filter_size(site), unique, False, normalised))
+        mixing = site.out_channels * (shared + unique)
+        parts.append(own_kernel(mixing, site.out_channels, site.bias, one))
+    return Held().plus(*parts)
+
+
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Replace the kernels by one shared basis and what each site has of its own."""
     first: Any = network.get_submodule(sites[0].name)
@@ -164,6 +179,28 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     weight = ((coefficients * scale) @ conv.filters.flatten(1)).view(-1, *conv.basis.shape[1:])
     bias = coefficients @ shift
     return weight, bias if conv.bias is None else bias + conv.bias
+
+
+def deploy(host: nn.Module) -> None:
+    """A convolution and a normalisation for the shared filters, others for the unique ones, then
+    the coefficients.
+    """
+    assert isinstance(host, FilterBasisConv2d), "made by share"
+    conv: Any = host
+    kernels = [conv.basis] if conv.unique is None else [conv.unique, conv.basis]
+    sizes = [len(kernel) for kernel in kernels]
+    scale, shift = _affine(conv.norm)
+    signs = torch.where(scale < 0, -1.0, 1.0)  # in the coefficients, so that scales are positive
+    factors, shifts = (torch.split(one * signs, sizes) for one in (scale, shift))
+    pairs = zip(factors, shifts, strict=True)
+    parts = [
+        nn.Sequential(layer_by(conv, kernel, None), norm_by(*pair))
+        for kernel, pair in zip(kernels, pairs, strict=True)
+    ]
+    mixing = conv.coefficients
+    mixing.weight = nn.Parameter(mixing.weight * signs[:, None, None])
+    mixing.bias = conv.bias
+    become_sequence(conv, Concatenated(parts) if len(parts) > 1 else parts[0], mixing)
 
 
 def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic
+from isoshare.space.methods.device import Held, Uses, one_kernel
 from isoshare.space.sites import Site
 
 
@@ -46,6 +47,13 @@ def activation_elements(
 ) -> list[ActivationElements]:
     """As unshared."""
     return [ActivationElements() for _ in sites]
+
+
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernel and bias, and what each use of them has."""
+    first = sites[0]
+    has_bias = any(site.bias for site in sites)
+    return one_kernel(first.kernel_parameters, first.out_channels, has_bias, uses)
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -89,6 +97,10 @@ def project(
     with torch.no_grad():
         convolutions[0].weight.copy_(shared)
     return [shared for _ in sites]
+
+
+def deploy(host: nn.Module) -> None:
+    """Nothing to do: a site is an ordinary convolution."""
 
 
 def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:

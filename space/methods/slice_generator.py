@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from isoshare.space.errors import PlanError
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
+from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.sites import Site
 
 
@@ -119,6 +120,11 @@ def activation_elements(
     return [ActivationElements() for _ in sites]
 
 
+def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
+    """The kernels as they are once generated, one for each site."""
+    return Held().plus(*map(own_site, sites, uses))
+
+
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Replace the kernels by one generator and the codes of each site."""
     first: Any = network.get_submodule(sites[0].name)
@@ -171,6 +177,10 @@ def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The generated kernel."""
     assert isinstance(conv, SliceGeneratedConv2d), "made by share"
     return conv.generate(), conv.bias
+
+
+def deploy(host: nn.Module) -> None:
+    """Nothing to do: runtimes generate the kernel once, when they load it."""
 
 
 def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
