@@ -147,14 +147,14 @@ def is_passing(error: DBAPIError) -> bool:
     return error.connection_invalidated or lost or str(state).startswith(PASSING_SQLSTATES)
 
 
-<<<<<<< HEAD
 def is_in_memory(url: URL) -> bool:
     """Whether the database lasts as long as its connection."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-=======
+
+
 def sqlite_file(url: URL) -> Path | None:
     """The file of a SQLite database; None for other databases and for those in memory."""
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
     return Path(str(url.database))
 
@@ -170,20 +170,12 @@ def file_identity(url: URL) -> FileIdentity | None:
     except OSError:
         return None
     return (found.st_dev, found.st_ino) if found else None
->>>>>>> main
 
 
 def is_missing_file(url: URL) -> bool:
     """Whether opening the database would create it."""
-<<<<<<< HEAD
-    if url.get_backend_name() != "sqlite" or is_in_memory(url):
-        return False
-    file = Path(str(url.database))
-    return file.parent.exists() and not file.exists()
-=======
     file = sqlite_file(url)
     return file is not None and file.parent.exists() and not file.exists()
->>>>>>> main
 
 
 def no_database(url: URL) -> str:
