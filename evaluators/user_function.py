@@ -46,6 +46,7 @@ class UserFunction(Evaluator):
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """What the function returns, and what it reports at ``rungs``. Raises EvaluateError."""
+        assert split == "validation", "only the user knows of other data"
         for seed in seeds:
             yield from self._measure(plan, seed, rungs)
 
@@ -128,16 +129,16 @@ def remove_folder(folder: Path | None) -> None:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """All usual sources of randomness as this seed sets them; afterwards they are as before."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002  users draw from it
+    states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
+        np.random.seed(seed % 2**32)
         try:
             yield
         finally:
             random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
+            np.random.set_state(states[1])
 
 
 def in_user_words(error: Exception, function: Callable[..., Any]) -> str:

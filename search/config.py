@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,17 +82,21 @@ class SearchConfig(
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
-        tables = (
-            ("data set", (row_name(self.dataset),), {*DATASETS, OWN}),
+        tables: tuple[tuple[str, tuple[str, ...], Collection[str]], ...] = (
+            ("data set", (row_name(self.dataset),), (*DATASETS, OWN)),
             ("method", self.methods, METHODS),
-            ("evaluator", () if is_own_evaluator(self.evaluator) else (self.evaluator,), EVALUATORS),
+            (
+                "evaluator",
+                () if is_own_evaluator(self.evaluator) else (self.evaluator,),
+                EVALUATORS,
+            ),
         )
         for kind, names, table in tables:
             for name in names:
                 if name not in table:
                     raise ConfigError(one_of(kind, name, table))
-        names = {objective_name(asked) for asked in self.objectives}
-        if len(names) < 2 or len(names) < len(self.objectives):
+        asked_names = {objective_name(asked) for asked in self.objectives}
+        if len(asked_names) < 2 or len(asked_names) < len(self.objectives):
             raise ConfigError(
                 "a search trades two or more different objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isoshare.evaluators.evaluator import Measured, Split
 from isoshare.evaluators import evaluator_row, is_own_evaluator
+from isoshare.evaluators.evaluator import Measured, Split
 from isoshare.evaluators.objectives import exact_values, learnt_reference
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import exact_limits

@@ -1,4 +1,4 @@
-"""Why a search ends before its budget: its time is up, its caller asks, or all trials fail alike."""
+"""Why a search ends before its budget: time is up, the caller asks, all trials fail alike."""
 
 from __future__ import annotations
 

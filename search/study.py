@@ -27,14 +27,15 @@ from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.workflows.asking import Asking
 from isoshare.search.workflows.optimize import RunOptions, begin_call, run_study
 from isoshare.search.workflows.own_study import (
+    check_measured,
     make_own_study,
     prepare_own,
     recalled_source,
     remember_source,
 )
 from isoshare.space.errors import IsoshareError
-from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.database import default_url
+from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.store import Store
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def create_study(
     """
     source = NetworkSource.of(model, weights)
     url, asked = storage or "sqlite://", _written(objectives)
+    check_measured(asked)
     if sampler == "ehvi" and not trades_exact(asked):
         warnings.warn(
             f"sampler ehvi trades one measured objective against one that is exact, got "

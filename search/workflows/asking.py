@@ -42,7 +42,9 @@ class Asking:
         """What a trial gave. Raises IsoshareError; then it is still to be told."""
         if self._is_open(trial):
             found = as_values(values, self._measure.objectives, "tell")
-            self._engine.tell(trial.number, [Measured(trial.seed, found, self._since(trial.number))])
+            self._engine.tell(
+                trial.number, [Measured(trial.seed, found, self._since(trial.number))]
+            )
             self._clear(trial)
 
     def fail(self, trial: Trial, reason: str) -> None:

@@ -85,7 +85,6 @@ def _run_on_ray(engine: Engine, prepared: Prepared, options: RunOptions) -> None
         run_on_ray(engine, prepared.measure, options.n_jobs, share)
 
 
-
 def begin_call(
     study: StudyRecord, store: Store, n_trials: int | None, timeout: float | None
 ) -> int:
@@ -97,9 +96,11 @@ def begin_call(
     """
     if n_trials is not None and n_trials < 1:
         raise IsoshareError(f"n_trials has to be at least 1, got {n_trials}")
-    there = len(store.trials(study.name))
+    outcomes = store.outcomes(study.name, ())
+    there = len(outcomes)
     last = study.context.get("call", {"from": 0, "trials": 0})
-    is_open = there < last["from"] + last["trials"]
+    is_running = any(one.state == "running" for one in outcomes)
+    is_open = is_running or there < last["from"] + last["trials"]
     if is_open and n_trials in (None, last["trials"]):
         return int(last["from"] + last["trials"])
     wanted = n_trials or (DEFAULT_TRIALS if timeout is None else EVERYTHING)

@@ -49,7 +49,6 @@ def make_own_study(
     """
     check_study(config, store)
     sampler_row(config.sampler)
-    check_measured(config.objectives)
     space = _space(source, config, _costs(source, config, example))
     if space.count() == 1:
         raise BackboneError(
