@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: search test check unit chaos fuzz exports audit format clean
+.PHONY: search test check unit python docs chaos fuzz exports audit format clean
 
 search: $(INSTALLED)  ## a first search, on digits: about three minutes on two cores
 	$(BIN)/python run_search.py launch
@@ -19,6 +19,12 @@ check: $(VENV)/installed-dev
 
 unit: $(VENV)/installed-dev  ## two files at a time, each whole in one process
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+python:  ## the tests under another interpreter, in a .venv of its own: make python PYTHON=python3.13
+	$(MAKE) unit VENV=.venv-$(notdir $(PYTHON))
+
+docs: $(VENV)/installed-dev  ## the pages and the API reference as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, databases away for 30 s, eight writers: an hour
 	ISOSHARE_KILLS=120 ISOSHARE_WRITE_SECONDS=60 $(BIN)/python -m pytest -s tests/chaos tests/test_writers.py
@@ -41,7 +47,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-* site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

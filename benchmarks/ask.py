@@ -15,7 +15,6 @@ import random
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -27,14 +26,14 @@ from isoshare.search.config import make_config
 from isoshare.search.pareto import hypervolume, nondominated
 from isoshare.search.proposer import Proposer
 from isoshare.search.search_state import SearchState
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
-from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.records import MeasurementRecord, TrialRecord
 
 
 def main() -> None:
@@ -61,10 +60,7 @@ def measure(space: SearchSpace, sampler: str, trials: int, asks: int) -> dict[st
     """Milliseconds of a proposal, and of taking its result, in a study of so many trials."""
     rng = random.Random(0)
     config = make_config({"backbone": "resnet_cifar", "sampler": sampler, "trials": 10**6})
-    context = study_context(config, space, {})
-    search_state = SearchState(
-        StudyRecord("s", datetime.now(UTC), config.document(), context), config
-    )
+    search_state = SearchState(study_record("s", config, space, {}), config)
     plans: dict[SharingPlan, None] = {}
     while len(plans) < trials:
         plans[space.random_plan(rng)] = None

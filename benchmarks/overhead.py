@@ -25,7 +25,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,13 +41,12 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import optuna_sampler
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
-from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 
 
@@ -78,8 +76,7 @@ def isoshare(trials: int, workers: int, sampler: str, kill: bool) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/benchmark.db")
         data = {"name": "none", "fingerprint": "none"}
-        context = study_context(config, shared, data)
-        study = StudyRecord("s", datetime.now(UTC), config.document(), context)
+        study = study_record("s", config, shared, data)
         store.create_study(study)
         engine = Engine(store, study, config, shared)
         watch = Watch(engine, store, trials // 6 if kill else None)

@@ -46,7 +46,7 @@ def simulated_search() -> Results:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/isoshare.db")
         prepared = prepare(make_config(SEARCH), store)
-        run_simulated(start(prepared, store), prepared.measure, workers=1)
+        run_simulated(start(prepared, store), prepared.evaluator, workers=1)
         results = load_results(store, prepared.study.name)
         results.finished  # noqa: B018  read while the database is there
         store.close()

@@ -24,11 +24,11 @@ from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.trainer import TrainingSettings, use_threads
 from isoshare.search.config import make_config
 from isoshare.search.results.study_results import load_results
+from isoshare.search.workflows.evaluator import load_data
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.database import default_url
 from isoshare.storage.records import StudyRecord
@@ -67,7 +67,7 @@ def measure(study: StudyRecord, seeds: range, plan: SharingPlan) -> float:
     evaluator = TrainingEvaluator(
         config.backbone,
         config.backbone_arg,
-        load_dataset(config.dataset, config.validation, config.data_options),
+        load_data(config.data),
         TrainingSettings(config.epochs, config.batch_size, config.learning_rate, config.optimizer),
     )
     batches = evaluator(plan, seeds, "validation")

@@ -28,7 +28,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,14 +42,13 @@ from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
 from isoshare.search.workflows.launch import prepare, start
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
-from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 
 SMALL: dict[str, Any] = {
@@ -125,7 +123,7 @@ def real_search(workers: int, trials: int, sampler: str) -> dict[str, float]:
         watch = Watch(engine, trials)
         engine.on_change = watch.changed
         with ray_cluster(workers):
-            run_on_ray(engine, prepared.measure, workers)
+            run_on_ray(engine, prepared.evaluator, workers)
         store.close()
     return watch.report()
 
@@ -226,8 +224,7 @@ def simulate(asked: argparse.Namespace) -> dict[str, Any]:
     config = make_config({"backbone": "resnet_cifar", "replicates": 1, **options})
     with tempfile.TemporaryDirectory() as folder:
         store = Store(asked.storage or f"sqlite:///{folder}/benchmark.db")
-        context = study_context(config, space, {"name": "none", "fingerprint": "0" * 16})
-        study = StudyRecord("s", datetime.now(UTC), config.document(), context)
+        study = study_record("s", config, space, {"name": "none", "fingerprint": "0" * 16})
         store.create_study(study)
         store.take_lease("s")
         engine = Engine(store, study, config, space)

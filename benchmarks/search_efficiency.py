@@ -110,7 +110,7 @@ def run(job: Job) -> None:
         engine = start(prepared, store)
         watch = Watch(engine, table)
         engine.on_change = watch.look
-        run_simulated(engine, prepared.measure, workers)
+        run_simulated(engine, prepared.evaluator, workers)
         watch.finish(store, prepared.study.name)
         store.close()
     file_of(job).write_text(json.dumps(watch.seen))

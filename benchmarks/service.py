@@ -33,7 +33,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,12 +43,11 @@ from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.engine import Engine
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
-from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,9 +93,10 @@ def measure(engine: Engine, unshared: int) -> bool:
 def fill(url: str, trials: int) -> None:
     """A study with so many finished trials, and room for as many."""
     shared, options = space(), config(2 * trials)
-    context = study_context(options, shared, {"name": "none", "fingerprint": "none"})
     store = Store(url)
-    store.create_study(StudyRecord("big", datetime.now(UTC), options.document(), context))
+    store.create_study(
+        study_record("big", options, shared, {"name": "none", "fingerprint": "none"})
+    )
     engine = Engine(store, store.study("big"), options, shared)
     for _ in range(trials):
         measure(engine, shared.unshared)
@@ -224,8 +223,9 @@ def until_shown(port: int, url: str, rounds: int) -> list[float]:
 
     store, shared = Store(url), space()
     options = config(rounds + 1)
-    context = study_context(options, shared, {"name": "none", "fingerprint": "none"})
-    store.create_study(StudyRecord("small", datetime.now(UTC), options.document(), context))
+    store.create_study(
+        study_record("small", options, shared, {"name": "none", "fingerprint": "none"})
+    )
     engine = Engine(store, store.study("small"), options, shared)
     measure(engine, shared.unshared)
     found = []

@@ -37,7 +37,7 @@ from isoshare.evaluators.sharebench import FOLDER, PARTS, Part, Table
 from isoshare.evaluators.training.trainer import TrainingSettings, accuracy, epochs, use_threads
 from isoshare.search.config import make_config
 from isoshare.search.pareto import nondominated
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.search.workflows.tabular import table_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
@@ -197,7 +197,7 @@ def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> 
     conditions = {
         "command": f"python benchmarks/sharebench.py {name} --seeds {seeds}",
         "config": config,
-        "context": study_context(make_config(config), everything, data),
+        "context": study_record(name, make_config(config), everything, data).context,
         "images": images,
         "seeds": seeds,
         "seed_deviation": float(np.sqrt(accuracy.var(axis=1, ddof=1).mean())),

@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,13 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from isoshare.search.config import make_config
 from isoshare.search.pareto import axes_of, pareto_front, with_all_values
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
-from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
 
 PROGRAM = Path(__file__).resolve().parent.parent / "run_search.py"
@@ -65,8 +64,7 @@ def fill(store: Store, trials: int, seeds: int) -> None:
     """One study named "s" of distinct plans; every fiftieth has failed."""
     shared = space()
     config = make_config({"trials": trials, "replicates": seeds, "workers": 1})
-    context = study_context(config, shared, {"name": "none", "fingerprint": "0" * 16})
-    study = StudyRecord("s", datetime.now(UTC), config.document(), context)
+    study = study_record("s", config, shared, {"name": "none", "fingerprint": "0" * 16})
     rng, plans = random.Random(0), dict[str, SharingPlan]()
     while len(plans) < trials:
         plan = shared.random_plan(rng)

@@ -24,6 +24,7 @@ from isoshare.evaluators.training.trainer import (
     Batches,
     Epoch,
     EvaluationError,
+    Report,
     TrainingSettings,
     accuracy,
     epochs,
@@ -70,6 +71,13 @@ class Evaluator(Protocol):
 
         Raises EvaluationError, or whatever the user's network raises.
         """
+
+    def prepare(self, report: Report | None = None) -> None:  # noqa: ARG002  most train nothing
+        """Do what is needed once for a search, before the evaluator is sent to workers.
+
+        report: hears of each epoch of a training. Raises IsoshareError or EvaluationError.
+        """
+        return  # not abstract: most need nothing
 
     def check(self) -> None:
         """Raise whatever keeps this process from measuring, before any plan fails for it."""

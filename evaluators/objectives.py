@@ -155,6 +155,11 @@ def learnt_reference(direction: Direction, first: float) -> float:
     return first - slack if direction == "maximize" else first + slack
 
 
+def objectives_named(asked: Sequence[str]) -> dict[str, Objective]:
+    """The rows of objectives as they were asked for, by their bare names."""
+    return {objective_name(one): objective_row(one) for one in asked}
+
+
 def exact_values(names: Sequence[str], space: SearchSpace, plan: SharingPlan) -> dict[str, float]:
     """Those of the objectives that follow from the plan alone."""
     rows = ((objective_name(name), objective_row(name).exact) for name in names)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.training.trainer import Report
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.plan import SharingPlan
@@ -57,7 +58,7 @@ class Probed(Evaluator):
     image_shape: (channels, height, width).
     """
 
-    measure: Evaluator
+    evaluator: Evaluator
     names: tuple[str, ...]
     backbone: str
     arguments: Mapping[str, Argument]
@@ -70,15 +71,19 @@ class Probed(Evaluator):
         with torch.random.fork_rng():
             network = apply_plan(build_backbone(self.backbone, self.arguments), plan)
         image = torch.zeros(1, *self.image_shape)
-        for step in self.measure(plan, seeds, split, rungs):
+        for step in self.evaluator(plan, seeds, split, rungs):
             yield [
                 replace(one, values={**one.values, **probe(self.names, network, image)})
                 for one in step
             ]
 
+    def prepare(self, report: Report | None = None) -> None:
+        """As the evaluator."""
+        self.evaluator.prepare(report)
+
     def check(self) -> None:
         """As the evaluator."""
-        self.measure.check()
+        self.evaluator.check()
 
 
 def _durations(network: nn.Module, image: Tensor) -> list[float]:

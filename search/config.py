@@ -11,9 +11,9 @@ import json
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
 from isoshare.evaluators import EVALUATORS, OWN, evaluator_row, is_own_evaluator, users, uses
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
@@ -44,6 +44,8 @@ __all__ = [
     "load_config",
     "make_config",
 ]
+
+Part = TypeVar("Part", bound=BaseModel)
 
 FIRST_SEARCH: dict[str, Any] = {
     "backbone_arg": {"depth": 20, "width": 2},
@@ -128,6 +130,34 @@ class SearchConfig(
                 f"{','.join(map(str, self.rungs))}"
             )
         return self
+
+    @property
+    def space(self) -> SpaceConfig:
+        """The options of the search space alone; so the next ones."""
+        return self._part(SpaceConfig)
+
+    @property
+    def data(self) -> DataConfig:
+        """Those of the data."""
+        return self._part(DataConfig)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Those of one training."""
+        return self._part(TrainingConfig)
+
+    @property
+    def evaluation(self) -> EvaluationConfig:
+        """Those of one measurement."""
+        return self._part(EvaluationConfig)
+
+    @property
+    def policy(self) -> PolicyConfig:
+        """Those of the search policy."""
+        return self._part(PolicyConfig)
+
+    def _part(self, kind: type[Part]) -> Part:
+        return kind.model_construct(**{name: getattr(self, name) for name in kind.model_fields})
 
     def document(self) -> dict[str, Any]:
         """The options as JSON values, without the database they are stored in."""

@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from isoshare.search.config import SearchConfig
 from isoshare.space.errors import IsoshareError
 
 LONGEST = 100
@@ -29,10 +28,10 @@ def check_name(name: str) -> str:
     return name
 
 
-def free_name(taken: Collection[str], config: SearchConfig) -> str:
+def free_name(taken: Collection[str], dataset: str, backbone: str) -> str:
     """A name that can be typed: digits-resnet_cifar-1, the number after the last one."""
-    data = Path(config.dataset).name.rpartition(":")[2]  # of a folder its last part
-    parts = f"{data}-{config.backbone.rpartition(':')[2]}"
+    data = Path(dataset).name.rpartition(":")[2]  # of a folder its last part
+    parts = f"{data}-{backbone.rpartition(':')[2]}"
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", parts).lstrip("_.-")[: LONGEST - 10] or "study"
     numbers = range(1, len(taken) + 2)
     return next(name for name in (f"{stem}-{number}" for number in numbers) if name not in taken)

@@ -10,9 +10,9 @@ from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.reading import records_of
+from isoshare.storage.reading import records_of, study_id
 from isoshare.storage.records import RunningDriver, StudyRecord, TrialRecord, TrialState
-from isoshare.storage.store import Store, study_id
+from isoshare.storage.store import Store
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
 MANY = 500

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.space.plan import SharingPlan
+from isoshare.storage.database import UnknownStudyError, unknown_study
 from isoshare.storage.records import MeasurementRecord, StudySummary, TrialRecord, TrialValues
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
@@ -146,3 +147,15 @@ def _means(session: Session, study_id: int, objective: str) -> dict[int, float]:
 
 def _of_study(study_id: int) -> ColumnElement[bool]:
     return TrialRow.study_id == study_id
+
+
+def study_id(session: Session, name: str, locked: bool = False) -> int:
+    """The key of the study of this name; locked: until the end of the transaction. Raises
+    UnknownStudyError.
+    """
+    query = select(StudyRow.id).where(StudyRow.name == name)
+    found = session.scalar(query.with_for_update() if locked else query)
+    if found is None:
+        names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
+        raise UnknownStudyError(unknown_study(name, names))
+    return found

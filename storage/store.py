@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import (
-    StoreError,
-    UnknownStudyError,
-    is_in_memory,
-    taken,
-    unknown_study,
-)
-from isoshare.storage.reading import outcomes_of, records_of, summaries
+from isoshare.storage.database import StoreError, is_in_memory, taken
+from isoshare.storage.reading import outcomes_of, records_of, study_id, summaries
 from isoshare.storage.records import (
     MeasurementRecord,
     StudyRecord,
@@ -53,8 +47,15 @@ class Store:
         self._leased: set[str] = set()
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections; the next transaction opens one again."""
         self._database.engine.dispose()
+
+    def __enter__(self) -> Self:
+        """``with Store(url) as store``: closed at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def is_in_memory(self) -> bool:
@@ -277,15 +278,3 @@ class Store:
             change(session, trial)
 
         self._write(name, work)
-
-
-def study_id(session: Session, name: str, locked: bool = False) -> int:
-    """The key of the study of this name; locked: until the end of the transaction. Raises
-    UnknownStudyError.
-    """
-    query = select(StudyRow.id).where(StudyRow.name == name)
-    found = session.scalar(query.with_for_update() if locked else query)
-    if found is None:
-        names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
-        raise UnknownStudyError(unknown_study(name, names))
-    return found

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar, cast
@@ -18,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential
 
 from isoshare.storage.database import (
     FileIdentity,
@@ -42,13 +44,15 @@ from isoshare.storage.schema import check_revision, create_tables, revision_of, 
 
 PATIENCE = 45.0
 """Seconds for which a failed transaction is tried again: a server may be away for 30."""
-LONGEST_PAUSE = 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds; each pause is twice the one before."""
 
 T = TypeVar("T")
 
 
 class Database:
-    """Transactions on one database. Connections may be used from several threads.
+    """Transactions on one database. Connections may be used from several threads; one that nobody
+    closed is closed when the database is not used any more.
 
     A SQLite file may be deleted, or replaced by another one, while it is in use: connections that
     are open would go on with a file that nobody else sees any more. So each transaction looks
@@ -60,6 +64,7 @@ class Database:
     def __init__(self, url: str, patience: float = PATIENCE, follows_file: bool = False) -> None:
         self.url = parse_url(url)
         self.engine: Engine = make_engine(self.url)
+        weakref.finalize(self, self.engine.dispose)
         self._patience = patience
         self._usable = False  # whether our tables have been seen: they do not go away again
         self._follows_file = follows_file
@@ -138,10 +143,18 @@ class Database:
 
     def _repeated(self, transaction: Callable[[], T], patience: float) -> T:
         """``transaction``, again and again while its failure may pass."""
-        thread, begun = threading.get_ident(), time.monotonic()
-        self._begun[thread] = begun
+        thread = threading.get_ident()
+        self._begun[thread] = time.monotonic()
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_before_delay(patience),
+            wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+            reraise=True,
+        )
         try:
-            return self._tried(transaction, begun + patience)
+            return attempts(transaction)
+        except DBAPIError as error:
+            raise self._failure(error) from error
         finally:
             del self._begun[thread]
 
@@ -149,16 +162,6 @@ class Database:
         if not self._usable:
             return StoreError(cannot_open(self.url, error))
         return WriteError(cannot_write(self.url, error, is_whole(self.engine)))
-
-    def _tried(self, transaction: Callable[[], T], deadline: float) -> T:
-        for pause in _pauses():
-            try:
-                return transaction()
-            except DBAPIError as error:
-                if not is_passing(error) or time.monotonic() + pause > deadline:
-                    raise self._failure(error) from error
-            time.sleep(pause)
-        raise AssertionError("pauses do not end")
 
 
 def save_lost_file(engine: Engine, url: URL) -> Path | None:
@@ -188,8 +191,5 @@ def _connected(engine: Engine, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
-def _pauses() -> Iterator[float]:
-    pause = 0.05
-    while True:
-        yield pause
-        pause = min(2 * pause, LONGEST_PAUSE)
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and is_passing(error)

@@ -94,7 +94,7 @@ def small_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"backbone": "resnet_cifar", "backbone_arg": {"depth": 8, "width": 2}, "batch_size": 32}
     config = make_config({**small, "study": "s", "trials": 4, "epochs": 1, "workers": 1})
     prepared = prepare(config, store)
-    run_inline(start(prepared, store), prepared.measure)
+    run_inline(start(prepared, store), prepared.evaluator)
     store.close()
     return folder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from isoshare.evaluators.evaluator import Evaluator, Measured, Split
 from isoshare.evaluators.training.trainer import EvaluationError
 from isoshare.search.config import SearchConfig
 from isoshare.search.engine import Engine
-from isoshare.search.workflows.prepared import study_context
+from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.plan import Bank, SharingPlan
@@ -109,7 +108,6 @@ def create_named_study(
     store: Store, name: str, space: SearchSpace, config: SearchConfig
 ) -> StudyRecord:
     """A stored study."""
-    context = study_context(config, space, {"name": "fake", "fingerprint": "0" * 16})
-    study = StudyRecord(name, datetime.now(UTC), config.document(), context)
+    study = study_record(name, config, space, {"name": "fake", "fingerprint": "0" * 16})
     store.create_study(study)
     return study

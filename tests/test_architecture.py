@@ -78,6 +78,9 @@ HOMES = {
     "fastapi": {"search/service"},
     "starlette": {"search/service"},
     "uvicorn": {"search/service/server.py"},
+    "cachetools": {"search/service/security.py", "search/service/study_cache.py"},
+    "tenacity": {"storage/transactions.py"},
+    "platformdirs": {"evaluators/data/data_cache.py"},
 }
 TORCH_FREE = (
     "space/plan.py",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import typer
+import yaml  # type: ignore[import-untyped]  # which Ray brings
 from pydantic import BaseModel
 
+import isoshare
 from benchmarks.pictures import groups_svg
 from benchmarks.tree import drawn
 from isoshare import apply_plan, count_parameters
@@ -84,6 +90,32 @@ def test_every_page_is_reached_from_the_readme() -> None:
     linked = set(re.findall(r"\]\(docs/([\w-]+\.(?:md|ipynb))\)", README))
     pages = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".ipynb")}
     assert linked == pages
+
+
+def test_the_pages_build_as_a_site_with_every_public_name(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    file = ["--config-file", str(ROOT / "mkdocs.yml"), "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        [*build, *file], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "api" / "index.html").read_text()
+    assert [name for name in isoshare.__all__ if f'id="isoshare.{name}"' not in page] == []
+
+
+def test_the_habits_of_a_project_agree() -> None:
+    """What is said in several files is the same in all."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == project["version"]
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert project["license"] == citation["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    makefile = (ROOT / "Makefile").read_text()
+    for command in (hook["entry"] for hook in hooks):
+        assert f"\n{command.removeprefix('make ')}:" in makefile, command
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

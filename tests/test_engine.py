@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from isoshare.search.proposer import Proposer
 from isoshare.search.samplers import SAMPLERS
 from isoshare.search.search_state import SearchState
 from isoshare.search.workflows.launch import start
-from isoshare.search.workflows.prepared import Prepared, study_context
+from isoshare.search.workflows.prepared import Prepared, study_record
 from isoshare.storage.database import StoreError
-from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
+from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine, create_study, space_of
 
@@ -222,9 +221,8 @@ def test_a_bigger_budget_goes_on(make_engine: MakeEngine, store: Store) -> None:
 
 def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Store) -> None:
     space, config = space_of(3), make_config({"trials": 3})
-    context = study_context(config, space, {"name": "fake", "fingerprint": "0" * 16})
-    study = StudyRecord("study", datetime.now(UTC), config.document(), context)
-    prepared = Prepared(True, config, study, space, FakeEvaluator(), None, {})
+    study = study_record("study", config, space, {"name": "fake", "fingerprint": "0" * 16})
+    prepared = Prepared(True, config, study, space, FakeEvaluator(), {})
     start(prepared, store)
     with pytest.raises(StoreError, match="exists already"):
         start(prepared, store)
@@ -243,10 +241,7 @@ def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
     )
     measured = MeasurementRecord(0, "validation", {"epochs": 15}, {"accuracy": 0.8}, 1.0)
     config = make_config({})
-    context = study_context(config, space, {})
-    search_state = SearchState(
-        StudyRecord("s", datetime.now(UTC), config.document(), context), config
-    )
+    search_state = SearchState(study_record("s", config, space, {}), config)
     search_state.fill([replace(old, measurements=(measured,))])
     proposer = Proposer(space, config, search_state)
     (known,) = proposer._study.get_trials()

@@ -76,7 +76,7 @@ def search_with_a_death(store: Store, folder: Path) -> TrainingEvaluator:
         }
     )
     prepared = prepare(config, store)
-    calm = prepared.measure
+    calm = prepared.evaluator
     assert isinstance(calm, TrainingEvaluator)
     parts = {field.name: getattr(calm, field.name) for field in fields(calm)}
     deadly = EveryEpoch(

@@ -191,6 +191,15 @@ def test_a_bucket_counts_each_address_by_itself_and_fills_again(
     assert [bucket.wait("a"), bucket.wait("a")] == [0, 0.5]
 
 
+def test_many_addresses_do_not_set_each_other_free() -> None:
+    bucket = RateLimiter(0.001, 1, most=100)
+    assert bucket.wait("busy") == 0
+    for number in range(300):
+        bucket.wait(f"other {number}")
+        assert bucket.wait("busy") > 0
+    assert bucket.wait("other 0") == 0  # silent for longest, so its place went to another
+
+
 OPTIONS = {"host": "127.0.0.1", "port": 0, "state": Path("state"), "searches": 1}
 
 

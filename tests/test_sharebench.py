@@ -75,13 +75,13 @@ def test_a_search_on_a_table_runs_as_any_other_and_can_be_resumed(store: Store) 
     config = make_config({"table": "sharebench-digits", "trials": 20, "study": "s", "rungs": (3,)})
     prepared = prepare(config, store)
     engine = start(prepared, store)
-    seconds = run_simulated(engine, prepared.measure, workers=4)
+    seconds = run_simulated(engine, prepared.evaluator, workers=4)
     assert engine.done
     trained = sum(one.seconds for trial in store.trials("s") for one in trial.measurements)
     assert trained / 4 <= seconds < trained
     resumed = prepare_resume("s", store, {"trials": 24})
     engine = start(resumed, store)
-    run_simulated(engine, resumed.measure, workers=1)
+    run_simulated(engine, resumed.evaluator, workers=1)
     assert len(store.trials("s")) == 24
 
 

@@ -144,7 +144,7 @@ def resume(words: list[str]) -> None:
 def run(prepared: Prepared, store: Store) -> None:
     engine = start(prepared, store)
     with heartbeat(store, prepared.study.name):
-        run_inline(engine, prepared.measure)
+        run_inline(engine, prepared.evaluator)
     store.close()
 
 

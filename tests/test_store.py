@@ -99,7 +99,7 @@ def test_attempts_and_budget_are_kept(filled: Store) -> None:
 
 @on_both_databases
 def test_a_taken_name_is_refused_and_says_how_to_go_on(filled: Store) -> None:
-    says = r"resume it with 'run_search\.py resume s'"
+    says = r"resume it with 'isoshare resume s'"
     with pytest.raises(StoreError, match=says):
         filled.create_study(STUDY)
     with pytest.raises(StoreError, match=says):

@@ -48,8 +48,8 @@ def test_bad_names_are_refused_with_the_rule_and_the_name(name: str) -> None:
 )
 def test_a_name_that_is_made_up_keeps_the_rule(given: dict[str, str], name: str) -> None:
     config = SearchConfig(**given)  # type: ignore[arg-type]
-    assert check_name(free_name([], config)) == name
-    assert free_name([name], config) == f"{name.removesuffix('1')}2"
+    assert check_name(free_name([], config.dataset, config.backbone)) == name
+    assert free_name([name], config.dataset, config.backbone) == f"{name.removesuffix('1')}2"
 
 
 def test_the_command_line_and_the_service_refuse_them_before_anything_is_made(

@@ -126,7 +126,7 @@ def test_a_driver_that_was_taken_over_stops_with_a_sentence(
     assert said.endswith("resume s\n")
     assert said.count("\n") == 1
     there = store.trials("s")
-    run_inline(successor, prepared.measure)
+    run_inline(successor, prepared.evaluator)
     assert [trial.state for trial in store.trials("s")] == ["finished"] * 4
     assert [len(trial.samples("accuracy")) for trial in store.trials("s")] == [1] * 4
     for trial in there:

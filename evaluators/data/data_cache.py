@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
@@ -35,12 +35,10 @@ def cache_folder() -> Path:
     """
     if given := os.environ.get("ISOSHARE_CACHE"):
         return Path(given).absolute()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData/Local") / "isoshare"
-    if sys.platform == "darwin":
-        return _home() / "Library/Caches/isoshare"
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))  # which must be absolute to count
-    return (named if named.is_absolute() else _home() / ".cache") / "isoshare"
+    try:
+        return user_cache_path("isoshare", appauthor=False)
+    except RuntimeError as error:
+        raise OSError("there is no home folder: set ISOSHARE_CACHE") from error
 
 
 def fetch(key: str) -> tuple[Arrays, Facts] | None:
@@ -81,13 +79,6 @@ def checkpoint_folder(study: str) -> Path | None:
     with suppress(OSError):
         return cache_folder() / "checkpoints" / (re.sub(r"[^\w-]+", "-", study) or "-")
     return None
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError as error:
-        raise OSError("there is no home folder: set ISOSHARE_CACHE") from error
 
 
 def _entries() -> Path:

@@ -74,7 +74,13 @@ class Dataset:
     @property
     def in_channels(self) -> int:
         """Colour channels of an image."""
-        return int(self.train.images.shape[1])
+        return self.image_shape[0]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.train.images.shape[1:]
+        return int(channels), int(height), int(width)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,14 @@ AllowedDatasets = Annotated[
 Searches = Annotated[
     int, typer.Option(metavar="N", min=0, help="How many searches may run at once.")
 ]
+Most = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OPTION=N",
+        show_default="trials=100000, workers=256, replicates=1000, cpus_per_trial=256",
+        help="The largest value of an option that clients may launch with; may be repeated.",
+    ),
+]
 StateFolder = Annotated[
     Path, typer.Option(metavar="DIR", help="What it keeps about the searches it has started.")
 ]

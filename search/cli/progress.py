@@ -60,10 +60,10 @@ def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, f
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, value="")
+        task = bar.add_task("", total=None, value="", visible=False)  # there may be no training
 
         def report(epoch: int, epochs: int, values: Mapping[str, float]) -> None:
-            bar.update(task, completed=epoch, total=epochs, value=_first(values))
+            bar.update(task, visible=True, completed=epoch, total=epochs, value=_first(values))
 
         yield report
 

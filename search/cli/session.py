@@ -54,7 +54,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if run is not None:
-                run(engine, prepared.measure, config.workers)
+                run(engine, prepared.evaluator, config.workers)
         except (DriverError, WriteError) as error:
             fail(f"{error}; go on with: {resume}", FAILED)
     if not engine.done:
@@ -93,8 +93,7 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
 
 def _warm_up(prepared: Prepared) -> None:
     """What the evaluator needs once for a search, with a bar over its epochs."""
-    if prepared.prepare is not None:
-        with_epochs(prepared.prepare, "the unshared network cannot be trained: {}")
+    with_epochs(prepared.evaluator.prepare, "the unshared network cannot be trained: {}")
 
 
 def train_on_terminal(

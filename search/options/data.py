@@ -25,9 +25,11 @@ class DataConfig(BaseModel):
         metavar="D",
     )
     subset: int | None = option(
-        help="Use only this many training images, stratified by class.", metavar="N", ge=1
+        help="Use only this many training images, stratified by class.", metavar="N", ge=1, le=2**40
     )
-    resolution: int | None = option(help="Shrink images to NxN pixels.", metavar="N", ge=1)
+    resolution: int | None = option(
+        help="Shrink images to NxN pixels.", metavar="N", ge=1, le=2**14
+    )
     channels: Literal[1, 3] | None = option(
         help="Convert images to greyscale, or repeat the grey channel.", metavar="1|3"
     )

@@ -28,6 +28,10 @@ FROZEN = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_buil
 """The rules of every model of options."""
 
 
+LARGEST = 2**63 - 1
+"""What databases and JSON readers hold in a number."""
+
+
 def option(
     default: Any = None,
     help: str = "",

@@ -22,12 +22,14 @@ class EvaluationConfig(BaseModel):
         metavar="E",
     )
     pretrain_epochs: int = option(
-        30, "inherit: how long the unshared network is trained.", metavar="N", ge=1
+        30, "inherit: how long the unshared network is trained.", metavar="N", ge=1, le=10**6
     )
     weights: str | None = option(
         help="inherit: a state_dict of your own, in place of that training.",
         metavar="FILE",
         min_length=1,
     )
-    time_steps: int = option(15, "spiking: the number of time steps.", metavar="N", ge=1)
-    replicates: int = option(2, "Trainings per plan, each with its own seed.", metavar="N", ge=1)
+    time_steps: int = option(15, "spiking: the number of time steps.", metavar="N", ge=1, le=10**4)
+    replicates: int = option(
+        2, "Trainings per plan, each with its own seed.", metavar="N", ge=1, le=10**4
+    )

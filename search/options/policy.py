@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from isoshare.search.options.definition import FROZEN, option
+from isoshare.search.options.definition import FROZEN, LARGEST, option
 
 
 class PolicyConfig(BaseModel):
@@ -21,7 +21,9 @@ class PolicyConfig(BaseModel):
         "device_bytes, device_bytes_int8, activation_memory, latency, spikes.",
         metavar="A,B",
     )
-    trials: int = option(40, "The number of distinct plans to measure.", metavar="N", ge=1)
+    trials: int = option(
+        40, "The number of distinct plans to measure.", metavar="N", ge=1, le=10**6
+    )
     sampler: str = option(
         "ehvi",
         "Proposes plans: ehvi (expected hypervolume improvement; knows which layers share), local "
@@ -42,7 +44,7 @@ class PolicyConfig(BaseModel):
         shown="none",
     )
     reduction_factor: int = option(
-        3, "One in N trainings continues from a rung.", metavar="N", ge=2
+        3, "One in N trainings continues from a rung.", metavar="N", ge=2, le=1000
     )
     stop_at: float | None = option(
         help="Stop when at most this share of the hypervolume is likely still to be gained: 0.01.",
@@ -51,13 +53,16 @@ class PolicyConfig(BaseModel):
         lt=1,
     )
     max_parameters: int | None = option(
-        help="Never measure a network with more parameters.", metavar="N", ge=1
+        help="Never measure a network with more parameters.", metavar="N", ge=1, le=LARGEST
     )
     max_macs: int | None = option(
-        help="Never measure one with more multiply-accumulates per image.", metavar="N", ge=1
+        help="Never measure one with more multiply-accumulates per image.",
+        metavar="N",
+        ge=1,
+        le=LARGEST,
     )
     max_bytes: int | None = option(
-        help="Never measure one with more bytes when saved.", metavar="N", ge=1
+        help="Never measure one with more bytes when saved.", metavar="N", ge=1, le=LARGEST
     )
     max_device_bytes: int | None = option(
         help="Never measure one with more bytes on a device.", metavar="N", ge=1
@@ -68,4 +73,4 @@ class PolicyConfig(BaseModel):
     min_accuracy: float | None = option(
         help="Keep less accurate plans off the front.", metavar="X", gt=0, le=1
     )
-    seed: int = option(0, "The same seed repeats the search.", metavar="N", ge=0)
+    seed: int = option(0, "The same seed repeats the search.", metavar="N", ge=0, le=2**31)

@@ -39,6 +39,7 @@ class RunConfig(BaseModel):
         shown="one per CPU",
         make=_cpus,
         ge=1,
+        le=10**4,
     )
     driver: Literal["ray", "simulate"] = option(
         "ray", "What runs the trainings: ray, or simulate, which reads them from --table."
@@ -49,12 +50,15 @@ class RunConfig(BaseModel):
         min_length=1,
     )
     ray_address: str | None = option(help="An existing Ray cluster to run on.", metavar="A")
-    cpus_per_trial: float = option(1.0, "CPUs, and threads, per training.", metavar="X", gt=0)
+    cpus_per_trial: float = option(
+        1.0, "CPUs, and threads, per training.", metavar="X", gt=0, le=10**4
+    )
     gpus_per_trial: float | None = option(
         help="Accelerators per training; below 1, trainings share one.",
         metavar="X",
         shown="an even share",
         ge=0,
+        le=10**4,
     )
     storage: str = option(
         help="The database of the studies.",

@@ -15,10 +15,12 @@ class TrainingConfig(BaseModel):
     model_config = FROZEN
     GROUP: ClassVar = "Training"
 
-    epochs: int = option(15, "The length of a training.", metavar="N", ge=0)
-    batch_size: int = option(64, "Images per step.", metavar="N", ge=1)
+    epochs: int = option(15, "The length of a training.", metavar="N", ge=0, le=10**6)
+    batch_size: int = option(64, "Images per step.", metavar="N", ge=1, le=2**20)
     optimizer: Literal["sgd", "adamw"] = option("sgd", "How weights are updated.")
-    learning_rate: float = option(0.1, "The peak of the learning rate schedule.", metavar="X", gt=0)
+    learning_rate: float = option(
+        0.1, "The peak of the learning rate schedule.", metavar="X", gt=0, le=10**6
+    )
     label_smoothing: float = option(
         0.0, "The share of a label that is spread over all classes.", metavar="X", ge=0, lt=1
     )

@@ -16,7 +16,7 @@ from isoshare.search.results.plotly_figure import compare_plot
 from isoshare.search.service import inspect_process as heavy
 from isoshare.search.service import models, trials
 from isoshare.search.service.errors import Problem, documented
-from isoshare.search.service.events import Hub
+from isoshare.search.service.events import Hub, StreamRoom
 from isoshare.search.service.launching import LaunchOptions, ResumeOptions, check_allowed
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Settings
@@ -59,6 +59,17 @@ def the_snapshot(name: Name, request: Request) -> Snapshot:
 
 All = Annotated[Studies, Depends(the_studies)]
 One = Annotated[Snapshot, Depends(the_snapshot)]
+
+
+async def a_stream(request: Request) -> AsyncIterator[None]:
+    """Room for one stream of events, as long as it lasts. Raises Problem."""
+    room: StreamRoom = request.app.state.streams
+    address = request.client.host if request.client else ""
+    with room.taken(address):
+        yield
+
+
+Stream = Annotated[None, Depends(a_stream)]
 
 
 @public.get("/health")
@@ -231,14 +242,14 @@ def inspect(asked: models.InspectRequest, request: Request) -> models.BackboneVi
 
 
 @reads.get("/events", response_class=EventSourceResponse)
-async def all_events(request: Request) -> AsyncIterator[ServerSentEvent]:
+async def all_events(request: Request, _: Stream) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: ``change`` whenever any study changed."""
     async for event in _events(request, "*"):
         yield event
 
 
 @reads.get("/studies/{name}/events", response_class=EventSourceResponse, responses=MISSING)
-async def study_events(name: Name, request: Request) -> AsyncIterator[ServerSentEvent]:
+async def study_events(name: Name, request: Request, _: Stream) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: ``change`` with version and state, whenever the study changed."""
     async for event in _events(request, name):
         yield event

@@ -18,7 +18,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from isoshare.search.service import api
 from isoshare.search.service.errors import CODES, Detail, Problem, code_of
-from isoshare.search.service.events import Hub, State
+from isoshare.search.service.events import Hub, State, StreamRoom
 from isoshare.search.service.pages import login as doors
 from isoshare.search.service.pages import routes as pages
 from isoshare.search.service.pages.rendering import problem_page
@@ -51,6 +51,7 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.state.settings, app.state.studies = settings, studies
     app.state.sessions = Sessions()
+    app.state.streams = StreamRoom(settings.streams, settings.streams_per_client)
     app.state.hub = Hub(lambda topic: _look(studies, topic))
     for router in (api.public, api.reads, api.launches, doors.router, pages.router):
         app.include_router(router)

@@ -6,15 +6,47 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 
 from starlette.concurrency import run_in_threadpool
+
+from isoshare.search.service.errors import Problem
 
 POLL_SECONDS = 0.4
 ALIVE_SECONDS = 15.0
 """After so long without a change an empty one is sent, so that broken connections are noticed."""
 
 State = Hashable
+
+
+class StreamRoom:
+    """Counts open streams: each holds a connection, and one client could take them all."""
+
+    def __init__(self, most: int, most_per_client: int) -> None:
+        self._most, self._most_per_client = most, most_per_client
+        self._open: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return self._open.total()
+
+    @contextlib.contextmanager
+    def taken(self, address: str) -> Iterator[None]:
+        """One of them. Raises Problem if there is no room."""
+        if self.count >= self._most or self._open[address] >= self._most_per_client:
+            raise Problem(
+                "too_many_requests",
+                f"{self._open[address]} event streams of {address} and {self.count} in all are "
+                f"open, and this server holds {self._most_per_client} per address and "
+                f"{self._most} in all: close one first",
+            )
+        self._open[address] += 1
+        try:
+            yield
+        finally:
+            self._open[address] -= 1
+            self._open += Counter()  # forgets addresses without any
 
 
 class Hub:

@@ -29,8 +29,13 @@ def inspect(backbone: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(arguments: Sequence[str]) -> str:
-    if not AT_ONCE.acquire(timeout=SECONDS):
-        raise Problem("too_many_requests", "others are being answered: try again in a minute")
+    # Whoever waits here holds a thread that every other answer needs.
+    if not AT_ONCE.acquire(blocking=False):
+        raise Problem(
+            "too_many_requests",
+            "other networks are being inspected: try again in some seconds",
+            headers={"Retry-After": "5"},
+        )
     try:
         done = subprocess.run(
             [sys.executable, *arguments],

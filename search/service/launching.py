@@ -11,17 +11,20 @@ from typing import Any, Optional
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
+from isoshare.evaluators.sharebench import TABLES
 from isoshare.search.config import SearchConfig, requested
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS, Option
 from isoshare.search.options.resuming import ResumeConfig
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.settings import Settings
 from isoshare.search.study_names import check_name, free_name
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, one_of
 
 THE_SERVERS = ("storage", "out", "weights", "data_folder", "ray_address")
 """Options that no client may set: they name files, folders and machines."""
 CAN_LAUNCH = tuple(key for key in OPTIONS if key not in THE_SERVERS)
+TABLES_HERE = tuple(TABLES)
+"""Tables that clients may name: any other name is a file of the server."""
 ALLOWED_ONLY = "One of those that this server allows."
 
 
@@ -70,6 +73,9 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     from isoshare.search.samplers import sampler_row  # takes Optuna's time of import
 
     given = {key: value for key, value in asked.items() if value is not None}
+    if given.get("table", TABLES_HERE[0]) not in TABLES_HERE:
+        raise Problem("not_allowed", one_of("table", given["table"], TABLES_HERE))
+    _check_bounds(settings, given)
     try:
         config = requested(given)
         check_name(given.get("study", "unnamed"))
@@ -79,8 +85,18 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     check_allowed(settings, config.backbone, config.dataset)
     if config.study in taken:
         raise Problem("conflict", f"study {config.study!r} exists already: choose another name")
-    name = config.study or free_name(set(taken), config)
+    name = config.study or free_name(set(taken), config.dataset, config.backbone)
     return config.model_copy(update={"study": name})
+
+
+def _check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Raise Problem for more of something than the operator of this server lets clients ask for."""
+    for name, most in settings.most.items():
+        if isinstance(given.get(name), int | float) and given[name] > most:
+            raise Problem(
+                "not_allowed",
+                f"{name} may be at most {most} on this server, got {given[name]}: ask for less",
+            )
 
 
 def check_allowed(settings: Settings, backbone: str, dataset: str) -> None:

@@ -7,6 +7,7 @@ changes nothing for a page of another origin.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from cachetools import TTLCache
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -83,36 +85,32 @@ class Sessions:
 
 
 class RateLimiter:
-    """At most ``rate`` requests a second on average from each address, ``burst`` at once."""
+    """At most ``rate`` requests a second on average from each address, ``burst`` at once.
 
-    def __init__(self, rate: float, burst: float) -> None:
+    An address that was silent until it has its whole burst again is forgotten; beyond ``most``
+    addresses, so is the one that was silent for longest.
+    """
+
+    def __init__(self, rate: float, burst: float, most: int = 10_000) -> None:
         self._rate, self._burst = rate, burst
-        self._left: dict[str, tuple[float, float]] = {}
+        self._left: TTLCache[str, tuple[float, float]] = TTLCache(most, ttl=burst / rate)
 
     def wait(self, address: str) -> float:
         """Take one; returns 0, or the seconds after which there is one again."""
         now = time.monotonic()
         left, at = self._left.get(address, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
-        if len(self._left) > 10_000:  # forget the addresses that have been silent for long
-            self._left.clear()
         self._left[address] = (max(left - 1, 0.0) if left >= 1 else left, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
 
-def _bearer_of(request: Request) -> str:
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
-
-
-def role_of(request: Request) -> Role | None:
+def role_of(request: Request, bearer: HTTPAuthorizationCredentials | None = None) -> Role | None:
     """What the sender of a request may do: all without tokens, else what token or login says."""
     tokens: Tokens = request.app.state.settings.tokens
     if not tokens.digests:
         return "launch"
-    bearer = _bearer_of(request)
-    if bearer:
-        return tokens.role(bearer)
+    if bearer is not None:
+        return tokens.role(bearer.credentials)
     sessions: Sessions = request.app.state.sessions
     return sessions.role(request.cookies.get(COOKIE, ""))
 
@@ -121,15 +119,16 @@ SCHEME = HTTPBearer(auto_error=False, description="A token of the server's --tok
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(SCHEME)]
 
 
-def reader(request: Request, _: Credentials = None) -> Role:
+def reader(request: Request, bearer: Credentials = None) -> Role:
     """Let in who may read. Raises Problem."""
-    role = role_of(request)
+    role = role_of(request, bearer)
     if role is None:
         raise Problem(
             "not_logged_in",
             "this server wants a token: send 'Authorization: Bearer TOKEN', or log in at /login",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    request.state.role = role
     return role
 
 
@@ -167,7 +166,7 @@ class Guard:
             refused = JSONResponse(answer, problem.status, headers=problem.headers)
             await refused(scope, receive, with_headers)
             return
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, _in_time(receive, self._settings.body_seconds), with_headers)
 
     def _check(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
@@ -200,6 +199,24 @@ class Guard:
                 f"this server is not known as {host!r}: use {allowed[0]}, or start it with "
                 "--public-host and --token-file",
             )
+
+
+def _in_time(receive: Receive, seconds: float) -> Receive:
+    """``receive``, which takes a body that is not there in time for a client that has gone."""
+    deadline: float | None = time.monotonic() + seconds
+
+    async def received() -> Message:
+        nonlocal deadline
+        try:
+            left = None if deadline is None else deadline - time.monotonic()
+            message = await asyncio.wait_for(receive(), left)
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        if not message.get("more_body", False):
+            deadline = None  # the request is whole; what comes next is its end
+        return message
+
+    return received
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:

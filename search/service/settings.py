@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
+from isoshare.search.options import OPTIONS
 from isoshare.space.backbones import BACKBONES
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.storage.database import default_url
@@ -20,6 +22,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKBONE_NAMES = tuple(BACKBONES)
 DATASET_NAMES = tuple(name for name in DATASETS if ":" not in name)
 SHORTEST_TOKEN = 16
+MOST = {"trials": 100_000, "workers": 256, "replicates": 1_000, "cpus_per_trial": 256}
+"""What a client may ask for, where the operator says nothing else (``serve --most``)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Settings:
     folder: what it keeps about the searches it started. hosts: names by which a reverse proxy
         makes it known. backbones, datasets: what may be launched. searches: how many may run at
         once. rate: requests a second from one address, on average. max_age: seconds for which
-        what was read from the database counts as new.
+        what was read from the database counts as new. body_seconds: how long a request may take to
+        arrive. streams: of events, that may be open at once, in all and for one address. most: the
+        largest values of options that clients may launch with.
     """
 
     storage: str
@@ -57,6 +63,10 @@ class Settings:
     rate: float = 100.0
     max_age: float = 0.2
     body_bytes: int = field(default=64 * 1024)
+    body_seconds: float = 20.0
+    streams: int = 256
+    streams_per_client: int = 64
+    most: Mapping[str, float] = field(default_factory=lambda: dict(MOST))
 
     def __post_init__(self) -> None:
         if self.host not in LOOPBACK and not self.tokens.digests:
@@ -93,7 +103,23 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
         backbones=tuple(given.get("allow_backbone", BACKBONE_NAMES)),
         datasets=datasets,
         searches=given["searches"],
+        most={**MOST, **dict(map(_most, given.get("most", ())))},
     )
+
+
+def _most(text: str) -> tuple[str, float]:
+    """One ``--most trials=500``. Raises IsoshareError."""
+    name, equals, value = text.partition("=")
+    numbers = [key for key, option in OPTIONS.items() if option.kind == "number"]
+    if name not in numbers:
+        raise IsoshareError(one_of("option with a number", name, numbers))
+    try:
+        most = float(value) if equals else math.nan
+    except ValueError:
+        most = math.nan
+    if not math.isfinite(most):
+        raise IsoshareError(f"--most must look like trials=500, got {text!r}")
+    return name, most
 
 
 def read_tokens(file: Path) -> Tokens:

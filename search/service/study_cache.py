@@ -16,6 +16,8 @@ from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
 
+from cachetools import LRUCache
+
 from isoshare.search.constraints import measured_limits
 from isoshare.search.pareto import Axis, Front, axes_of, values_of
 from isoshare.search.replication import times_measured
@@ -45,7 +47,9 @@ class Snapshot:
     history: History
     counts: dict[str, int]
     _lock: Any = field(default_factory=Lock, repr=False, compare=False)
-    _memory: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    _memory: LRUCache[Hashable, Any] = field(
+        default_factory=lambda: LRUCache(MOST_REMEMBERED), repr=False, compare=False
+    )
 
     @property
     def study(self) -> StudyRecord:
@@ -95,8 +99,6 @@ class Snapshot:
         """What ``make`` returns: one reader makes it, the others wait for it."""
         with self._lock:
             if key not in self._memory:
-                if len(self._memory) >= MOST_REMEMBERED:
-                    self._memory.clear()
                 self._memory[key] = make()
             found: T = self._memory[key]
             return found

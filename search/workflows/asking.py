@@ -21,8 +21,8 @@ class Asking:
     """Runs a study for as long as it lives: nobody else writes to it meanwhile."""
 
     def __init__(self, prepared: Prepared, store: Store) -> None:
-        assert isinstance(prepared.measure, UserFunction), "only such a study is asked by hand"
-        self._name, self._measure = prepared.study.name, prepared.measure
+        assert isinstance(prepared.evaluator, UserFunction), "only such a study is asked by hand"
+        self._name, self._measure = prepared.study.name, prepared.evaluator
         stack = ExitStack()
         self._engine = stack.enter_context(opened(prepared, store))
         self._asked_at: dict[int, float] = {}

@@ -1,51 +1,81 @@
-"""What measures the plans of a search, and the conditions that are recorded with each result."""
+"""The data of a search, what measures plans on them, and what is recorded with each result."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from isoshare.evaluators import EVALUATORS
-from isoshare.evaluators.data.datasets import Dataset
+from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.evaluator import Evaluator
+from isoshare.evaluators.probes import PROBES, Probed
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.training.trainer import TrainingSettings
-from isoshare.search.config import SearchConfig
 from isoshare.search.drivers.versions import versions
+from isoshare.search.options.data import DataConfig
+from isoshare.search.options.evaluation import EvaluationConfig
+from isoshare.search.options.space import SpaceConfig
+from isoshare.search.options.training import TrainingConfig
 
 
-def training_settings(config: SearchConfig) -> TrainingSettings:
-    """The options that say how a network is trained."""
+def load_data(options: DataConfig) -> Dataset:
+    """The data set that is asked for. Raises DatasetError."""
+    return load_dataset(options.dataset, options.validation, options.data_options)
+
+
+def training_settings(options: TrainingConfig) -> TrainingSettings:
+    """How a network is trained."""
     names = (field.name for field in fields(TrainingSettings))
-    return TrainingSettings(**{name: getattr(config, name) for name in names})
+    return TrainingSettings(**{name: getattr(options, name) for name in names})
 
 
 def evaluator_of(
-    config: SearchConfig, dataset: Dataset, checkpoints: Path | None = None
+    space: SpaceConfig,
+    training: TrainingConfig,
+    evaluation: EvaluationConfig,
+    dataset: Dataset,
+    checkpoints: Path | None = None,
 ) -> Evaluator:
     """What measures the plans of a search, without probes. Raises IsoshareError."""
-    return EVALUATORS[config.evaluator].make(
-        config.backbone,
-        config.backbone_arg,
+    return EVALUATORS[evaluation.evaluator].make(
+        space.backbone,
+        space.backbone_arg,
         dataset,
-        training_settings(config),
+        training_settings(training),
         checkpoints=checkpoints,
-        **_own_options(config),
+        **_own_options(evaluation),
     )
 
 
-def conditions_of(config: SearchConfig, dataset: Dataset) -> dict[str, Any]:
+def probed(
+    evaluator: Evaluator,
+    objectives: Sequence[str],
+    space: SpaceConfig,
+    image_shape: tuple[int, ...],
+) -> Evaluator:
+    """``evaluator``, with the probes that are among the objectives.
+
+    image_shape: (channels, height, width).
+    """
+    names = tuple(name for name in objectives if name in PROBES)
+    if not names:
+        return evaluator
+    return Probed(evaluator, names, space.backbone, space.backbone_arg, image_shape)
+
+
+def conditions_of(evaluation: EvaluationConfig, dataset: Dataset) -> dict[str, Any]:
     """What is recorded with each measurement that is taken here and now."""
     return {
-        "evaluator": config.evaluator,
-        **_own_options(config),
+        "evaluator": evaluation.evaluator,
+        **_own_options(evaluation),
         **device_conditions(),
         "dataset": dataset.fingerprint,
         **versions(),
     }
 
 
-def _own_options(config: SearchConfig) -> dict[str, Any]:
-    """The options that only the evaluator of the search has."""
-    return {name: getattr(config, name) for name in EVALUATORS[config.evaluator].options}
+def _own_options(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """The options that only this evaluator has."""
+    return {name: getattr(evaluation, name) for name in EVALUATORS[evaluation.evaluator].options}

@@ -50,7 +50,7 @@ def run_study(
         engine.stopping.begin(options.timeout)
         engine.on_change = lambda: watch(engine.progress())
         engine.on_end = lambda trial: on_end(trial, engine)
-        measure = prepared.measure
+        measure = prepared.evaluator
         if isinstance(measure, UserFunction):
             measure = replace(measure, until=engine.stopping.deadline)
         if options.n_jobs == 1 and options.ray_address is None:
@@ -58,7 +58,7 @@ def run_study(
             return
         if isinstance(measure, UserFunction):
             dumps(measure, "the function")  # told here, before Ray is started
-        _run_on_ray(engine, replace(prepared, measure=measure), options)
+        _run_on_ray(engine, replace(prepared, evaluator=measure), options)
         if not engine.done:
             raise KeyboardInterrupt
 
@@ -82,7 +82,7 @@ def _run_on_ray(engine: Engine, prepared: Prepared, options: RunOptions) -> None
     with ExitStack() as stack:
         cluster = ray_cluster(options.n_jobs, options.ray_address, code=code)
         share = stack.enter_context(cluster)
-        run_on_ray(engine, prepared.measure, options.n_jobs, share)
+        run_on_ray(engine, prepared.evaluator, options.n_jobs, share)
 
 
 def begin_call(

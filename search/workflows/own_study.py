@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,17 @@ from isoshare.evaluators.by_value import dumps, loads
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.network_source import Model, NetworkSource
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
-from isoshare.evaluators.probes import PROBES, probe
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.user_function import Evaluate, UserFunction
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.prepared import Prepared, check_study, new_study, study_context
-from isoshare.space.apply import count_parameters
-from isoshare.space.costs import NetworkCosts
-from isoshare.space.errors import BackboneError, IsoshareError
+from isoshare.search.workflows.network import network_space
+from isoshare.search.workflows.prepared import Prepared, check_study, new_study
+from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
-from isoshare.space.forward_pass import network_costs
-from isoshare.space.methods import METHODS
-from isoshare.space.published import references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites
 from isoshare.storage.records import StudyRecord, sites_of
 from isoshare.storage.store import Store
 
@@ -47,16 +40,11 @@ def make_own_study(
 
     example: an input of the backbone, (1, ...), for objectives that count what it costs.
     """
-    check_study(config, store)
+    check_study(config.study, store)
     sampler_row(config.sampler)
-    space = _space(source, config, _costs(source, config, example))
-    if space.count() == 1:
-        raise BackboneError(
-            f"backbone {config.backbone!r} has no layers that method "
-            f"{' or '.join(config.methods)} could share: try methods {', '.join(METHODS)}"
-        )
+    space = _space(source, config, () if example is None else example.shape[1:])
     check_possible(exact_limits(config.document()), space)
-    study = new_study(config, store, study_context(config, space, NO_DATA))
+    study = new_study(config, store, space, NO_DATA)
     store.create_study(study)
     return study
 
@@ -69,8 +57,7 @@ def prepare_own(
     evaluate: None where trials are asked for and told by hand.
     """
     config = make_config({**study.config, **changes, "study": study.name})
-    costs = study.context.get("costs")
-    space = _space(source, config, NetworkCosts.of(costs) if costs else None)
+    space = _space(source, config, (), study.context.get("costs"))
     if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
         raise IsoshareError(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
@@ -80,7 +67,7 @@ def prepare_own(
         evaluate or _by_hand, source, measured_names(study), own_folder("trials", study)
     )
     conditions = {"evaluator": config.evaluator, **device_conditions(), **versions()}
-    return Prepared(False, config, study, space, measure, None, conditions)
+    return Prepared(False, config, study, space, measure, conditions)
 
 
 def measured_names(study: StudyRecord) -> tuple[str, ...]:
@@ -142,35 +129,19 @@ def own_folder(kind: str, study: StudyRecord) -> Path | None:
     return None
 
 
-def _space(source: NetworkSource, config: SearchConfig, costs: NetworkCosts | None) -> SearchSpace:
-    backbone = source.backbone()
-    sites = find_sites(backbone)
-    published = references(config.backbone, sites)
-    return SearchSpace(sites, count_parameters(backbone), config.methods, published, costs)
-
-
-def _costs(
-    source: NetworkSource, config: SearchConfig, example: torch.Tensor | None
-) -> NetworkCosts | None:
-    """What one input costs the backbone, if the search asks for anything of that kind."""
+def _space(
+    source: NetworkSource, config: SearchConfig, shape: Sequence[int], recorded: Any = None
+) -> SearchSpace:
+    """The space of all plans. shape: of an input, without the batch; recorded: known costs."""
     limits = (limit.objective for limit in exact_limits(config.document()))
-    needy = [name for name in (*config.objectives, *limits) if objective_row(name).of_an_image]
-    if not needy:
-        return None
-    if example is None:
+    asked = [*config.objectives, *limits]
+    needy = [name for name in asked if objective_row(name).of_an_image]
+    if needy and not shape and recorded is None:
         raise IsoshareError(
             f"{' and '.join(needy)} depend on the input: give one, create_study(..., "
             "example_input=torch.zeros(1, 3, 32, 32))"
         )
-    backbone = source.backbone().eval()
-    try:
-        costs = network_costs(backbone, find_sites(backbone), example)
-        return replace(costs, measured=probe([n for n in needy if n in PROBES], backbone, example))
-    except Exception as error:  # whatever the user's network raises
-        raise BackboneError(
-            f"the model cannot be followed with an input of shape {tuple(example.shape)}, as "
-            f"{' and '.join(needy)} need: {type(error).__name__}: {error}"
-        ) from error
+    return network_space(source.backbone(), config.space, shape, asked, recorded)
 
 
 def _by_hand(*_: Any) -> float:

@@ -14,11 +14,11 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from isoshare.evaluators import EVALUATORS
-from isoshare.evaluators.data.datasets import Dataset, load_dataset
+from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.evaluator import Split, TrainingEvaluator
 from isoshare.evaluators.training.trainer import Report, use_threads
 from isoshare.search.config import SearchConfig, make_config
-from isoshare.search.workflows.evaluator import conditions_of, evaluator_of
+from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
@@ -76,7 +76,7 @@ def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
     file = PlanFile.load(path)
     config = _config(file, path)
     check_named(config.backbone, named, str(path))
-    dataset = load_dataset(config.dataset, config.validation, config.data_options)
+    dataset = load_data(config.data)
     known = file.provenance.get("dataset", {}).get("fingerprint")
     if dataset.fingerprint != known:
         raise IsoshareError(
@@ -87,9 +87,9 @@ def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
     recorded = _recorded(file, config)
     if not recorded:
         raise PlanError(f"{path} holds no measurement of its search: nothing to compare with")
-    evaluator = evaluator_of(config, dataset)
+    evaluator = evaluator_of(config.space, config.training, config.evaluation, dataset)
     assert isinstance(evaluator, TrainingEvaluator), "all rows of EVALUATORS are"
-    now = conditions_of(config, dataset)
+    now = conditions_of(config.evaluation, dataset)
     return Reproduction(file, config, dataset, evaluator, recorded, _changed(file, now))
 
 
@@ -99,9 +99,7 @@ def run_reproduction(request: Reproduction, report: Report) -> dict[str, Any]:
     report: hears of each epoch. Raises EvaluationError.
     """
     use_threads(1)  # as workers do: more threads add in another order
-    warm_up = getattr(request.evaluator, "prepare", None)
-    if warm_up is not None:
-        warm_up(report)
+    request.evaluator.prepare(report)
     rows = [_compare_parameters(request)]
     for split in dict.fromkeys(split for split, _ in request.recorded):
         wanted = {name: found for (part, name), found in request.recorded.items() if part == split}

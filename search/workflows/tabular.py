@@ -7,7 +7,7 @@ from typing import Any
 from isoshare.evaluators.sharebench import Table
 from isoshare.evaluators.tabular import TabularEvaluator
 from isoshare.search.config import SearchConfig
-from isoshare.search.workflows.prepared import Prepared, new_study, study_context
+from isoshare.search.workflows.prepared import Prepared, new_study
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
@@ -19,8 +19,7 @@ def prepare_tabular(config: SearchConfig, store: Store) -> Prepared:
     """A new search. Raises IsoshareError."""
     table = Table.load(config.table or "")
     space = table_space(table)
-    context = study_context(config, space, table.conditions["context"]["dataset"])
-    study = new_study(config, store, context)
+    study = new_study(config, store, space, table.conditions["context"]["dataset"])
     return _prepared(True, config, study, space, table)
 
 
@@ -47,5 +46,4 @@ def _prepared(
     is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, table: Table
 ) -> Prepared:
     conditions: dict[str, Any] = {"table": config.table, **table.conditions["context"]["versions"]}
-    measure = TabularEvaluator(table, config.seed)
-    return Prepared(is_new, config, study, space, measure, None, conditions)
+    return Prepared(is_new, config, study, space, TabularEvaluator(table, config.seed), conditions)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoshare.evaluators.data.datasets import Dataset, Part, load_dataset
+from isoshare.evaluators.data.datasets import Dataset, Part
 from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.training.checkpoints import Checkpoint
@@ -31,8 +31,8 @@ from isoshare.evaluators.training.trainer import (
 )
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH
-from isoshare.search.workflows.evaluator import training_settings
-from isoshare.search.workflows.launch import check_output, with_arguments
+from isoshare.search.workflows.evaluator import load_data, training_settings
+from isoshare.search.workflows.network import check_output, fitting_arguments
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
@@ -86,8 +86,8 @@ def prepare_training(
     check_named(file.backbone.name, named, "its study" if plan is file else str(plan))
     backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
     config = make_config({**_known(file), **options, **backbone})
-    dataset = load_dataset(config.dataset, config.validation, config.data_options)
-    config = with_arguments(config, dataset)
+    dataset = load_data(config.data)
+    config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     evaluator = _evaluator(config, init, _whole(dataset))
     network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
     check_output(network, dataset, config.backbone)
@@ -185,7 +185,7 @@ def _input(images: Batches) -> dict[str, Any]:
 
 
 def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEvaluator:
-    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config))
+    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config.training))
     return InheritingEvaluator(*asked) if init == "inherit" else TrainingEvaluator(*asked)
 
 

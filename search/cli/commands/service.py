@@ -18,6 +18,7 @@ def serve(
     allow_backbone: options.AllowedBackbones = None,
     allow_dataset: options.AllowedDatasets = None,
     searches: options.Searches = 2,
+    most: options.Most = None,
     state: options.StateFolder = Path("isoshare-service"),
 ) -> None:
     """Serve pages and a REST API: launch searches, watch their fronts, take plans home.

@@ -74,7 +74,8 @@ templates.env.globals |= {
 def render(request: Request, template: str, status: int = 200, /, **values: Any) -> Response:
     """A page; every one knows who looks at it."""
     settings = request.app.state.settings
-    known = {"role": role_of(request), "has_tokens": bool(settings.tokens.digests)}
+    role = getattr(request.state, "role", None) or role_of(request)
+    known = {"role": role, "has_tokens": bool(settings.tokens.digests)}
     return templates.TemplateResponse(request, template, {**known, **values}, status_code=status)
 
 

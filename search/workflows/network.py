@@ -1,0 +1,99 @@
+"""The network of a search: whether it fits the data, what of it can be shared, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from isoshare.evaluators.data.datasets import Dataset
+from isoshare.evaluators.objectives import objective_row
+from isoshare.evaluators.probes import probe
+from isoshare.search.options.space import SpaceConfig
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import Argument, default_arguments
+from isoshare.space.costs import NetworkCosts
+from isoshare.space.errors import BackboneError
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.methods import METHODS
+from isoshare.space.published import references
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import find_sites
+
+
+def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
+    """The backbone's arguments, with classes and channels of the data where it takes them."""
+    known: dict[str, Argument] = {
+        "classes": dataset.classes,
+        "num_classes": dataset.classes,
+        "in_channels": dataset.in_channels,
+        "image_size": dataset.image_shape[-1],
+    }
+    return {**default_arguments(options.backbone, known), **options.backbone_arg}
+
+
+def check_output(backbone: nn.Module, dataset: Dataset, name: str) -> None:
+    """Raise BackboneError unless ``backbone`` turns images of the data into logits.
+
+    One forward pass of two images: whatever does not fit shall say so before anything is trained.
+    """
+    images = torch.zeros(2, *dataset.image_shape)
+    try:
+        with torch.no_grad():
+            logits = backbone.eval()(images)
+        shape = tuple(logits.shape)
+    except Exception as error:  # whatever the user's network raises
+        raise BackboneError(
+            f"backbone {name!r} cannot take images of shape {dataset.image_shape} of data "
+            f"set {dataset.name!r}: {error}"
+        ) from error
+    if shape != (2, dataset.classes):
+        raise BackboneError(
+            f"backbone {name!r} must return logits (batch, {dataset.classes}) for data set "
+            f"{dataset.name!r}, it returned {shape}; set its classes with --backbone-arg"
+        )
+
+
+def network_space(
+    backbone: nn.Module,
+    options: SpaceConfig,
+    image_shape: Sequence[int],
+    asked: Sequence[str],
+    recorded: Mapping[str, Any] | None = None,
+) -> SearchSpace:
+    """The search space of a network. Raises BackboneError if nothing of it can be shared.
+
+    image_shape: (channels, height, width). asked: the objectives that are traded or bounded; what
+        one image costs is found out if any needs it. recorded: the costs that the study has, which
+        stay what they were.
+    """
+    sites = find_sites(backbone)
+    published = references(options.backbone, sites)
+    costs = NetworkCosts.of(recorded) if recorded else None
+    needy = [name for name in asked if objective_row(name).of_an_image]
+    if needy and costs is None:
+        costs = _costs(backbone, options.backbone, torch.zeros(1, *image_shape), needy)
+    space = SearchSpace(sites, count_parameters(backbone), options.methods, published, costs)
+    if space.count() == 1:
+        raise BackboneError(
+            f"backbone {options.backbone!r} has no convolutions that method "
+            f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
+        )
+    return space
+
+
+def _costs(
+    backbone: nn.Module, name: str, image: torch.Tensor, needy: Sequence[str]
+) -> NetworkCosts:
+    """What one image costs the unshared network."""
+    try:
+        costs = network_costs(backbone, find_sites(backbone), image)
+        return replace(costs, measured=probe(needy, backbone, image))
+    except Exception as error:  # whatever the user's network raises
+        raise BackboneError(
+            f"backbone {name!r} cannot be followed with a single image, as "
+            f"{' and '.join(needy)} need: {type(error).__name__}: {error}"
+        ) from error
