@@ -20,7 +20,7 @@ from isoshare.search.jobs import DriverError
 from isoshare.search.study import Study
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.records import TrialRecord
-from tests.fakes import ThreeSites
+from tests.fakes import Command, ThreeSites
 
 ROOT = Path(__file__).parent.parent
 OBJECTIVES = {"miou": "maximize", "parameters": "minimize"}
@@ -281,7 +281,7 @@ def test_the_folder_of_a_trial_outlives_a_killed_worker_and_not_the_trial(url: s
 KILLED = """
 import os, sys
 import isoshare
-from tests.fakes import ThreeSites
+from tests.fakes import Command, ThreeSites
 from tests.test_study import KERNEL, less_is_worse
 
 def work(url, calls):
@@ -332,3 +332,29 @@ def test_importing_is_light() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_command_line_measures_by_the_same_function(url: str, command: Command) -> None:
+    """A function that is named is imported, and only where it is named."""
+    own = ("--evaluator", "tests.test_study:less_is_worse", "--backbone", "tests.fakes:ThreeSites")
+    code, said, _ = command(
+        *("launch", "--study", "s", "--storage", url, "--trials", 4, "--workers", 2, *own),
+        *("--objectives", "miou:max,parameters", "--methods", "kernel"),
+    )
+    assert code == 0, said
+    expected = isoshare.create_study(ThreeSites(3), **KERNEL)
+    expected.optimize(less_is_worse, n_trials=4)
+    study = isoshare.load_study("s", url, model=ThreeSites(3))
+    assert {t.plan: t.value("miou") for t in study.trials} == {
+        t.plan: t.value("miou") for t in expected.trials
+    }
+    code, _, error = command("resume", "s", "--storage", url, "--trials", 5, *own[2:])
+    assert (code, "if you trust it, name it too" in error) == (2, True)
+    code, _, error = command("launch", *own, "--epochs", 3)
+    assert (code, "does not use --epochs" in error) == (2, True)
+
+
+def test_the_command_line_says_how_a_study_of_python_goes_on(url: str, command: Command) -> None:
+    isoshare.create_study(ThreeSites(3), "s", storage=url, **KERNEL)
+    code, _, error = command("resume", "s", "--storage", url, "--trials", 50)
+    assert (code, "isoshare.load_study('s'" in error) == (2, True)

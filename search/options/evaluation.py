@@ -18,7 +18,8 @@ class EvaluationConfig(BaseModel):
     evaluator: str = option(
         "train",
         "How a plan is measured: train, a short training from scratch; inherit, starting from the "
-        "trained unshared network; spiking, a spiking network trained through it.",
+        "trained unshared network; spiking, a spiking network trained through it; or "
+        "package.module:function of your own.",
         metavar="E",
     )
     pretrain_epochs: int = option(

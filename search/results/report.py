@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from isoshare.evaluators import is_own_evaluator
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import exact_limits, measured_limits
 from isoshare.search.pareto import knee, with_unit
@@ -203,7 +204,7 @@ def _conditions(results: Results) -> dict[str, str]:
         "data": f"{data['name']}, fingerprint {data['fingerprint']}; "
         f"{config['validation']:.0%} of the training images kept for validation",
         "backbone": f"{config['backbone']} {_pairs(config['backbone_arg'])}".strip(),
-        "evaluator": f"{config['evaluator']}, {counted(config['epochs'], 'epoch')}",
+        "evaluator": f"{config['evaluator']}, {_length(config)}",
         "training": f"batches of {config['batch_size']}, {config['optimizer']} at a peak rate of "
         f"{config['learning_rate']:g}, augmentation {config['augment']}, "
         f"precision {config['precision']}",
@@ -213,6 +214,12 @@ def _conditions(results: Results) -> dict[str, str]:
         "started": f"{study.created:%Y-%m-%d %H:%M} UTC",
         "trainings": f"{len(measured)}, {sum(m.seconds for m in measured) / 60:,.1f} minutes",
     }
+
+
+def _length(config: Mapping[str, Any]) -> str:
+    """How long a training was, as far as it is known."""
+    own = is_own_evaluator(config["evaluator"])
+    return "as long as the function trains" if own else counted(config["epochs"], "epoch")
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -239,7 +246,7 @@ def _caveats(results: Results, tested: bool) -> tuple[str, ...]:
         "The test images were used once, for the plans on the front, after the search had ended."
         if tested
         else "Nothing has been measured on the test images yet.",
-        f"Accuracies are of short trainings ({counted(config['epochs'], 'epoch')}): they rank "
+        f"Accuracies are of short trainings ({_length(config)}): they rank "
         "plans, they are not what a full training reaches.",
         "± is the standard error over seeds; it does not cover the choice of images.",
     ]

@@ -19,7 +19,7 @@ from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.store import Store
 
 DEFAULT_TRIALS = 40
-EVERYTHING = 10**9
+EVERYTHING = 10**6
 """More trials than any study has: time is what ends it."""
 
 
@@ -105,4 +105,4 @@ def begin_call(
         return int(last["from"] + last["trials"])
     wanted = n_trials or (DEFAULT_TRIALS if timeout is None else EVERYTHING)
     store.change_study(study.name, {}, {"call": {"from": there, "trials": wanted}})
-    return there + wanted
+    return min(there + wanted, EVERYTHING)

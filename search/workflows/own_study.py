@@ -21,7 +21,6 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.network import network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
@@ -42,7 +41,7 @@ def make_own_study(
     """
     check_study(config.study, store)
     sampler_row(config.sampler)
-    space = _space(source, config, () if example is None else example.shape[1:])
+    space = own_space(source, config, () if example is None else example.shape[1:])
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
     store.create_study(study)
@@ -50,14 +49,20 @@ def make_own_study(
 
 
 def prepare_own(
-    study: StudyRecord, source: NetworkSource, evaluate: Evaluate | None, changes: Mapping[str, Any]
+    study: StudyRecord,
+    source: NetworkSource,
+    evaluate: Evaluate | None,
+    changes: Mapping[str, Any],
+    is_new: bool = False,
 ) -> Prepared:
-    """A run of a stored study. Raises IsoshareError if the backbone is not the one it had.
+    """A run of a study, which is stored already unless it is new.
+
+    Raises IsoshareError if the backbone is not the one it had.
 
     evaluate: None where trials are asked for and told by hand.
     """
     config = make_config({**study.config, **changes, "study": study.name})
-    space = _space(source, config, (), study.context.get("costs"))
+    space = own_space(source, config, (), study.context.get("costs"))
     if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
         raise IsoshareError(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
@@ -67,7 +72,7 @@ def prepare_own(
         evaluate or _by_hand, source, measured_names(study), own_folder("trials", study)
     )
     conditions = {"evaluator": config.evaluator, **device_conditions(), **versions()}
-    return Prepared(False, config, study, space, measure, conditions)
+    return Prepared(is_new, config, study, space, measure, conditions)
 
 
 def measured_names(study: StudyRecord) -> tuple[str, ...]:
@@ -129,7 +134,7 @@ def own_folder(kind: str, study: StudyRecord) -> Path | None:
     return None
 
 
-def _space(
+def own_space(
     source: NetworkSource, config: SearchConfig, shape: Sequence[int], recorded: Any = None
 ) -> SearchSpace:
     """The space of all plans. shape: of an input, without the batch; recorded: known costs."""
