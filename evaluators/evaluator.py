@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -40,6 +41,8 @@ Split = Literal["validation", "test"]
 Values = dict[str, float]
 """Measured objectives."""
 
+ONE_BY_ONE = "one by one"
+"""Where an evaluator notes that its networks cannot be trained side by side."""
 ON_DEVICE = ("train_batches", "held_out")
 """Cached properties of an evaluator that stay in their process."""
 
@@ -108,12 +111,39 @@ class TrainingEvaluator(Evaluator):
     ) -> Iterator[list[Measured]]:
         """Train on the training images, once for each seed, and measure on ``split``.
 
+        Seeds are trained side by side where networks are small, and one after another where
+        ``torch.func.vmap`` cannot follow a network.
+
         All plans get the same seeds: initial weights and the order of the images are common random
         numbers, so that plans differ by their sharing and not by their luck.
         """
-        started = time.perf_counter()
         ready = {seeds[0]: self.network(plan, seeds[0])}
-        for some in [seeds] if self._side_by_side(ready[seeds[0]]) else [[seed] for seed in seeds]:
+        if len(seeds) > 1 and self._side_by_side(ready[seeds[0]]):
+            measured = None
+            try:
+                for measured in self._in_groups(plan, [seeds], split, rungs, ready):
+                    yield measured
+            except EvaluationError:
+                raise
+            except Exception as error:  # whatever keeps a network from being one of several
+                if measured is not None:
+                    raise
+                self._go_one_by_one(error)
+            else:
+                return
+        yield from self._in_groups(plan, [[seed] for seed in seeds], split, rungs, ready)
+
+    def _in_groups(
+        self,
+        plan: SharingPlan,
+        together: Sequence[Sequence[int]],
+        split: Split,
+        rungs: Sequence[int],
+        ready: dict[int, nn.Module],
+    ) -> Iterator[list[Measured]]:
+        """The measurements of seeds, those of each group trained side by side."""
+        started = time.perf_counter()
+        for some in together:
             networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
             kept = self._checkpoint(plan, some)
             try:
@@ -128,6 +158,20 @@ class TrainingEvaluator(Evaluator):
                 Checkpoint(kept).remove()
                 raise
 
+    def one_by_one(self) -> None:
+        """From now on, seeds are trained one after another."""
+        self.__dict__[ONE_BY_ONE] = True
+
+    def _go_one_by_one(self, error: Exception) -> None:
+        """Said once; if the network itself is broken, it fails again alone."""
+        self.one_by_one()
+        reason = " ".join(str(error).split())[:160]
+        warnings.warn(
+            f"seeds of backbone {self.backbone!r} are trained one after another: torch.func.vmap "
+            f"cannot train several at once ({type(error).__name__}: {reason})",
+            stacklevel=3,
+        )
+
     def check(self) -> None:
         """The unshared network must be there: on another node its code may be missing."""
         build_backbone(self.backbone, self.arguments)
@@ -135,7 +179,8 @@ class TrainingEvaluator(Evaluator):
     def _side_by_side(self, network: nn.Module) -> bool:
         """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
         small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
-        return small and self.settings.precision != "bfloat16"
+        possible = ONE_BY_ONE not in self.__dict__
+        return small and possible and self.settings.precision != "bfloat16"
 
     def _values(
         self,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from isoshare.space.errors import PlanError
+from isoshare.space.errors import BackboneError, PlanError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, find_sites, left_private
@@ -25,7 +24,10 @@ def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
     if the sites of a bank do not fit together; then nothing has been built.
     """
     banks = fit(plan, find_sites(module), dict(left_private(module)))
-    shared = copy.deepcopy(module)
+    from isoshare.space.network_copy import copy_network
+
+    count_parameters(module)
+    shared = copy_network(module)
     for bank, sites in banks:
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
     return shared
@@ -37,9 +39,14 @@ def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
     network: shared by ``plan``. What was computed from shared tensors becomes a kernel of its own,
     so the copy may be larger; sites that merely hold the same kernel go on sharing it.
     """
-    baked = copy.deepcopy(network).eval()
+    from isoshare.space.methods.computed_weight import ComputedWeightConv2d
+    from isoshare.space.network_copy import copy_network
+
+    baked = copy_network(network).eval()
     for name, (weight, bias) in plain_kernels(baked, plan).items():
-        _become_plain(baked.get_submodule(name), weight, bias)
+        conv = baked.get_submodule(name)
+        if isinstance(conv, ComputedWeightConv2d):
+            conv.become_plain(weight, bias)
     return baked
 
 
@@ -49,7 +56,9 @@ def deployed(network: nn.Module, plan: SharingPlan) -> nn.Module:
 
     network: shared by ``plan``.
     """
-    copied = copy.deepcopy(network).eval()
+    from isoshare.space.network_copy import copy_network
+
+    copied = copy_network(network).eval()
     for bank in plan.banks:
         for name in bank.sites:
             METHODS[bank.method].implementation.deploy(copied.get_submodule(name))
@@ -121,21 +130,19 @@ def extra_loss(module: nn.Module) -> Tensor | None:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Unique trainable parameters of ``module``: a shared tensor counts once."""
+    """Unique trainable parameters of ``module``: a shared tensor counts once.
+
+    Raises BackboneError for a lazy module, whose parameters have no shape yet.
+    """
+    from torch.nn.parameter import is_lazy
+
+    for name, part in module.named_modules():
+        if any(is_lazy(tensor) for tensor in part._parameters.values()):
+            raise BackboneError(
+                f"module {name!r} ({type(part).__name__}) is lazy: its shape is known only after "
+                "a first forward pass; let the function that makes the network run one"
+            )
     return sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
-
-
-def _become_plain(conv: Any, weight: Tensor, bias: Tensor | None) -> None:
-    """Turn a site into an ``nn.Conv2d``; its place and its hooks stay."""
-    from torch import nn
-
-    if conv._parameters.get("weight") is weight:
-        return
-    conv.__class__ = nn.Conv2d
-    conv._parameters.clear()
-    conv._modules.clear()
-    conv.weight = nn.Parameter(weight.detach())
-    conv.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach()))
 
 
 def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -> str:

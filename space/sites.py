@@ -7,7 +7,7 @@ sites where they must not hold torch. Only the readers of an ``nn.Module`` below
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Signature = tuple[tuple[int, ...], int, int, int]
+SCRIPTED = "scripted by torch.jit, so what it computes is fixed"
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Site:
 
     kernel_size is (height, width); in_channels and out_channels count channels of the whole
     convolution, over all its groups. Stride, padding and dilation are not part of a site: they
-    may differ between sites that share. subclass: the convolution is of a class derived from
-    ``nn.Conv2d``, so that its forward may do more than convolve.
+    may differ between sites that share. bias: it has one that is trained; frozen_bias: it has one
+    that is not. subclass: the convolution is of a class derived from ``nn.Conv2d``, so that its
+    forward may do more than convolve.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Site:
     groups: int = 1
     bias: bool = False
     subclass: bool = False
+    frozen_bias: bool = False
 
     @property
     def signature(self) -> Signature:
@@ -105,19 +108,32 @@ def registered_after(module: nn.Module, site: Site) -> nn.Module | None:
     return children[place + 1][1] if place + 1 < len(children) else None
 
 
+def held_tensors(module: nn.Module) -> dict[int, str]:
+    """By identity, the tensors that modules hold in plain attributes, as in a list, and where."""
+    from torch import Tensor
+
+    from isoshare.space.network_copy import held_values
+
+    return {id(held): place for place, held in held_values(module) if isinstance(held, Tensor)}
+
+
 def _convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """(name, convolution, why it cannot share or "") for each convolution, in module order."""
+    from torch import jit
     from torch.nn.modules.conv import _ConvNd
 
+    held = held_tensors(module)
     owners = Counter(
         id(tensor) for part in module.modules() for tensor in part._parameters.values()
     )
     for name, part in module.named_modules():
         if isinstance(part, _ConvNd):
-            yield name, part, _why_private(part, owners)
+            yield name, part, _why_private(part, owners, held)
+        elif isinstance(part, jit.ScriptModule) and part.original_name.startswith("Conv"):
+            yield name, part, f"{SCRIPTED}: share the network first, and script it then"
 
 
-def _why_private(conv: nn.Module, owners: Counter[int]) -> str:
+def _why_private(conv: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
     from torch import nn
     from torch.nn.utils import parametrize
 
@@ -127,10 +143,20 @@ def _why_private(conv: nn.Module, owners: Counter[int]) -> str:
         return "lazy: its shape is not known before the first forward pass"
     if parametrize.is_parametrized(conv) or conv._parameters.get("weight") is None:
         return "its kernel is computed from other tensors"
+    if "bias" not in conv._parameters:
+        return "its bias is computed from other tensors"
+    return _why_not_its_own(conv, owners, held)
+
+
+def _why_not_its_own(conv: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
+    """Why other modules, or nobody, trains its tensors."""
     if not conv.weight.requires_grad:
         return "its kernel is frozen"
-    if owners[id(conv.weight)] > 1:
-        return "its kernel is already tied to another module"
+    for what, tensor in (("kernel", conv.weight), ("bias", conv.bias)):
+        if tensor is not None and owners[id(tensor)] > 1:
+            return f"its {what} is already tied to another module"
+        if id(tensor) in held:
+            return f"its {what} is held by attribute {held[id(tensor)]!r} too, which would keep it"
     return ""
 
 
@@ -144,6 +170,7 @@ def _site(name: str, conv: nn.Module) -> Site:
         in_channels=conv.in_channels,
         out_channels=conv.out_channels,
         groups=conv.groups,
-        bias=conv.bias is not None,
+        bias=conv.bias is not None and conv.bias.requires_grad,
         subclass=type(conv) is not nn.Conv2d,
+        frozen_bias=conv.bias is not None and not conv.bias.requires_grad,
     )

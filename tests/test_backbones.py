@@ -279,3 +279,35 @@ def test_code_that_only_a_file_names_is_not_imported(name: str, tmp_path: Path) 
         with pytest.raises(BackboneError, match=refusal):
             request()
     check_named(name, name, "the command line")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("x = 1\ndef f(:\n", r"fails with SyntaxError: invalid syntax \(.*broken.py, line 2\)"),
+        ("\nimport not_there\n", r"No module named 'not_there' \(.*broken.py, line 2\); mend it"),
+        ("\n\n1 / 0\n", r"ZeroDivisionError: division by zero \(.*broken.py, line 3\)"),
+        ("import os\nos.nothing\n", r"AttributeError: .* \(.*broken.py, line 2\)"),
+        ("raise SystemExit(3)\n", r"SystemExit: 3 \(.*broken.py, line 1\); guard"),
+        ("def f():\n    return 1 / 0\n", r"failed with \{\}: .* \(.*broken.py, line 2\)"),
+        ("def g(): ...\n", "has no attribute 'f'; check the spelling and what 'broken' defines"),
+    ],
+)
+def test_a_module_of_ones_own_that_fails_gives_its_own_error_and_line(
+    code: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    with pytest.raises(BackboneError, match=sentence):
+        build_backbone("broken:f", {})
+
+
+def test_a_module_of_ones_own_may_import_torchvision(tmp_path: Path) -> None:
+    """In a process of its own, where nothing has prepared it yet."""
+    (tmp_path / "mine.py").write_text("from torchvision.models import resnet18\n")
+    script = "from isoshare.space.backbones import build_backbone as b; b('mine:resnet18', {})"
+    root = str(Path(__file__).parent.parent)
+    subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": f"{tmp_path}:{root}"}, check=True
+    )

@@ -179,7 +179,7 @@ def test_the_gradient_of_a_shared_tensor_is_the_sum_over_its_uses(
     for name, tensor in list(aliases(untied)):
         path, _, leaf = name.rpartition(".")
         alone = nn.Parameter(tensor.detach().clone(), requires_grad=tensor.requires_grad)
-        setattr(untied.get_submodule(path), leaf, alone)
+        untied.get_submodule(path)._parameters[leaf] = alone
     assert count_parameters(untied) > count_parameters(shared) or options.get("generator")
     for network in (shared, untied):
         network(images().double()).square().sum().backward()

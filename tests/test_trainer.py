@@ -194,7 +194,7 @@ import sys, time
 from pathlib import Path
 from isoshare.evaluators.training import checkpoints
 from isoshare.evaluators.training import trainer as training
-from tests.test_training import Net, pictures, SHORT, replace
+from tests.test_trainer import Net, pictures, SHORT, replace
 
 training.use_threads(1)  # as here: sums over two threads round differently
 checkpoints.SECONDS_BETWEEN = 0
@@ -322,7 +322,7 @@ class Full:
         self.most, self.sizes = most, list[int]()
         forward = Stack.__call__
 
-        def call(stack: Stack, images: Tensor) -> tuple[Tensor, Tensor]:
+        def call(stack: Stack, images: Tensor) -> tuple[Tensor, ...]:
             self.sizes.append(images.shape[1])
             if images.shape[1] > self.most:
                 raise error

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,13 @@ from isoshare.evaluators.training.gradient_accumulation import (
     Pieces,
     call_in_pieces,
 )
+from isoshare.evaluators.training.optimizers import (
+    TrainingSettings,
+    complete_momenta,
+    optimizer_of,
+)
 from isoshare.evaluators.training.vmap_ensemble import (
     Forward,
-    Precision,
     Stack,
     TrainedAsOne,
     worth_stacking,
@@ -56,23 +60,8 @@ mean over its images and over the seeds. Returns True to end the training here; 
 """
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is trained.
-
-    learning_rate: the peak of the schedule. label_smoothing: the share of each label that is spread
-    over all classes. augment: standard is what the data set names, if it names any.
-    precision: auto is bfloat16 where the device gains from it. compile: by ``torch.compile``.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    label_smoothing: float = 0.0
-    augment: Literal["none", "standard"] = "standard"
-    precision: Precision = "auto"
-    compile: bool = False
+AUXILIARY_WEIGHT = 0.3
+"""Of each auxiliary output's loss: Szegedy et al. 2015 (GoogLeNet, CVPR), arXiv 1409.4842."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +175,7 @@ class Training:
 
     def optimization(self, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """How parameters move, and the learning rate of each of ``steps``."""
-        optimizer = _optimizer(self.stack.parameters, self.settings)
+        optimizer = optimizer_of(self.stack.parameters, self.settings)
         rate = self.settings.learning_rate
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
 
@@ -225,18 +214,27 @@ class Training:
             labels = data.labels[index.to(data.labels.device)]
             self.optimizer.zero_grad(set_to_none=True)
             total += self.pieces.backward(self.loss_of, images, labels, self.stack.parameters)
+            complete_momenta(self.optimizer)
             self.optimizer.step()
             self.schedule.step()
         return total.item() / (self.batches * len(self.seeds))
 
     def loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The mean over a batch, summed over the seeds: each seed's own gradient."""
-        logits, extra = self.stack(self.data.normalised(images))
+        """The mean over a batch, summed over the seeds: each seed's own gradient.
+
+        Auxiliary outputs, which a network has in training only, count with AUXILIARY_WEIGHT.
+        """
+        logits, extra, *auxiliary = self.stack(self.data.normalised(images))
+        loss = self._mean_loss(logits, labels)
+        for output in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * self._mean_loss(output, labels)
+        return loss * len(self.seeds) + extra.sum()
+
+    def _mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self.settings.label_smoothing
-        loss = functional.cross_entropy(
+        return functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing
         )
-        return loss * len(self.seeds) + extra.sum()
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how it goes on. Random numbers of an accelerator are left out:
@@ -260,15 +258,3 @@ class Training:
         for generator, kept in zip(self.generators, state["generators"], strict=True):
             generator.set_state(kept)
         self.epoch, self.loss, self.pieces = state["epoch"], state["loss"], Pieces(state["pieces"])
-
-
-def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Weight decay applies to every parameter."""
-    rate = settings.learning_rate
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
-        )
-    return torch.optim.SGD(
-        parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
-    )

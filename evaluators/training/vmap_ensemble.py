@@ -8,15 +8,16 @@ computes: it gains from bfloat16 and from channels that lie beside each other in
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.space.apply import extra_loss
+from isoshare.space.network_copy import copy_network
 
 Forward = Callable[[Tensor], Tensor]
 """Images (seeds, batch, channels, height, width) to logits (seeds, batch, classes)."""
@@ -44,6 +45,22 @@ def computes_bfloat16(device: torch.device) -> bool:
     return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
+def why_one_by_one(network: nn.Module, images: Tensor) -> str:
+    """Why ``torch.func.vmap`` cannot train several of ``network``, or "": a step of two is tried.
+
+    images: a few of them (batch, channels, height, width). ``network`` stays as it was.
+    """
+    try:
+        with torch.random.fork_rng():
+            stack = Stack([copy_network(network), copy_network(network)])
+            stack.train(True)
+            logits, *_ = stack(images.expand(2, *images.shape))
+            logits.sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever a network does that vmap does not know
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return ""
+
+
 class TrainedAsOne(Protocol):
     """What a training needs of whatever it trains.
 
@@ -53,9 +70,9 @@ class TrainedAsOne(Protocol):
     parameters: list[Tensor]
     tensors: dict[str, Tensor]
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """Of images (seeds, batch, channels, height, width) the logits (seeds, batch, classes), and
-        what is added to the loss, (seeds,)."""
+        what is added to the loss, (seeds,); in training then the logits of auxiliary outputs."""
 
     def trained(self, images: Tensor) -> Tensor:
         """Logits alone, in evaluation mode: a Forward."""
@@ -90,7 +107,7 @@ class Stack:
         self._device = where.type
         parameters: dict[str, Tensor]
         buffers: dict[str, Tensor]
-        call: Callable[[Tensor], tuple[Tensor, Tensor]]
+        call: Callable[[Tensor], tuple[Tensor, ...]]
         if self._is_single:
             self._module = wrapped[0]
             if self._channels_last:
@@ -100,17 +117,17 @@ class Stack:
             call = self._one_network
         else:
             parameters, buffers = stack_module_state(wrapped)
-            self._module = copy.deepcopy(wrapped[0])
+            self._module = copy_network(wrapped[0])
             call = self._many_networks(parameters, buffers)
         self.parameters: list[Tensor] = list(parameters.values())
         self.tensors: dict[str, Tensor] = {**parameters, **buffers}
         self._call = torch.compile(call) if compiled else call
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         """Logits, and what the sharing methods add to the loss, (seeds,), in training mode."""
         with torch.autocast(self._device, torch.bfloat16, enabled=self.bfloat16):
-            logits, extra = self._call(images)
-        return logits.float(), extra
+            logits, extra, *auxiliary = self._call(images)
+        return logits.float(), extra, *(output.float() for output in auxiliary)
 
     def trained(self, images: Tensor) -> Tensor:
         """Logits alone, in evaluation mode: a Forward."""
@@ -121,22 +138,21 @@ class Stack:
         """Training mode, or evaluation mode."""
         self._module.train(mode)
 
-    def _one_network(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _one_network(self, images: Tensor) -> tuple[Tensor, ...]:
         x = images[0]
         if self._channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        logits, extra = self._module(x)
-        return logits[None], extra[None]
+        return tuple(output[None] for output in self._module(x))
 
     def _many_networks(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]
-    ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    ) -> Callable[[Tensor], tuple[Tensor, ...]]:
         skeleton = self._module
 
         def one(
             params: dict[str, Tensor], state: dict[str, Tensor], x: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            outputs: tuple[Tensor, Tensor] = functional_call(skeleton, (params, state), (x,))
+        ) -> tuple[Tensor, ...]:
+            outputs: tuple[Tensor, ...] = functional_call(skeleton, (params, state), (x,))
             return outputs
 
         stacked = vmap(one, randomness="different")
@@ -144,18 +160,43 @@ class Stack:
 
 
 class _WithExtraLoss(nn.Module):
-    """A network that returns what its sharing methods add to the loss beside its logits."""
+    """A network that returns what its sharing methods add to the loss beside its logits, and in
+    training its auxiliary outputs.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.has_loss = extra_loss(network) is not None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (batch, channels, height, width); returns (batch, classes) and a scalar."""
-        logits = self.network(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x: (batch, channels, height, width); returns (batch, classes), a scalar, and (batch,
+        classes) of each auxiliary output. Raises EvaluationError for other outputs.
+        """
+        logits, *auxiliary = outputs_of(self.network(x))
+        if not self.training:
+            auxiliary = []
         if not (self.has_loss and self.training):
-            return logits, logits.new_zeros((), dtype=torch.float32)
+            return logits, logits.new_zeros((), dtype=torch.float32), *auxiliary
         with torch.autocast(x.device.type, enabled=False):
             extra = extra_loss(self.network)
-        return logits, logits.new_zeros(()) if extra is None else extra
+        return logits, logits.new_zeros(()) if extra is None else extra, *auxiliary
+
+
+def outputs_of(found: Any) -> list[Tensor]:
+    """What a network returns: its logits (batch, classes), then those of auxiliary outputs.
+
+    found: one tensor, or several in a tuple, list or dict, the logits first. Raises
+    EvaluationError for anything else.
+    """
+    several = list(found.values()) if isinstance(found, dict) else found
+    outputs = list(several) if isinstance(several, list | tuple) else [several]
+    outputs = [output for output in outputs if output is not None]
+    for output in outputs:
+        if not isinstance(output, Tensor) or output.shape != outputs[0].shape:
+            shapes = [list(getattr(one, "shape", ())) or type(one).__name__ for one in outputs]
+            raise EvaluationError(
+                "a network must return logits, and beside them nothing but auxiliary outputs of "
+                f"the same shape: it returned {shapes}"
+            )
+    return outputs

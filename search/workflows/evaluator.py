@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
-from isoshare.evaluators.evaluator import Evaluator
+from isoshare.evaluators.evaluator import Evaluator, TrainingEvaluator
 from isoshare.evaluators.probes import PROBES, Probed
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.training.trainer import TrainingSettings
+from isoshare.evaluators.training.vmap_ensemble import why_one_by_one, worth_stacking
+from isoshare.search.config import SearchConfig
 from isoshare.search.drivers.versions import versions
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.evaluation import EvaluationConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.options.training import TrainingConfig
+from isoshare.space.backbones import build_backbone
 
 
 def load_data(options: DataConfig) -> Dataset:
@@ -63,6 +68,21 @@ def probed(
     if not names:
         return evaluator
     return Probed(evaluator, names, space.backbone, space.backbone_arg, image_shape)
+
+
+def one_by_one(config: SearchConfig, evaluator: Evaluator, dataset: Dataset) -> Iterator[str]:
+    """The sentence for small networks whose seeds cannot be trained side by side, if it is so."""
+    if config.replicates == 1 or not isinstance(evaluator, TrainingEvaluator):
+        return
+    network = build_backbone(config.backbone, config.backbone_arg)
+    if not worth_stacking(network, torch.from_numpy(dataset.train.images), config.batch_size):
+        return
+    if reason := why_one_by_one(network, torch.rand(2, *dataset.image_shape)):
+        evaluator.one_by_one()
+        yield (
+            f"the {config.replicates} seeds of each plan are trained one after another: "
+            f"torch.func.vmap cannot train several of {config.backbone!r} at once ({reason})"
+        )
 
 
 def conditions_of(evaluation: EvaluationConfig, dataset: Dataset) -> dict[str, Any]:

@@ -11,7 +11,13 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data, probed
+from isoshare.search.workflows.evaluator import (
+    conditions_of,
+    evaluator_of,
+    load_data,
+    one_by_one,
+    probed,
+)
 from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
 from isoshare.search.workflows.own_function import prepare_function, prepare_function_resume
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
@@ -116,4 +122,5 @@ def _prepared(
     made = evaluator_of(config.space, config.training, config.evaluation, dataset, folder)
     evaluator = probed(made, config.objectives, config.space, dataset.image_shape)
     conditions = conditions_of(config.evaluation, dataset)
-    return Prepared(is_new, config, study, space, evaluator, conditions, dataset.warnings)
+    said = (*dataset.warnings, *one_by_one(config, made, dataset))
+    return Prepared(is_new, config, study, space, evaluator, conditions, said)

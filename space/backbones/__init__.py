@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from isoshare.space.errors import BackboneError, one_of
+from isoshare.space.imports import import_named, where_raised
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,6 +97,7 @@ def _call(
     except Exception as error:  # whatever a user's constructor raises is their argument's doing
         raise BackboneError(
             f"backbone {name!r} failed with {dict(arguments)}: {type(error).__name__}: {error}"
+            f"{where_raised(error)}"
         ) from error
     if not isinstance(network, nn.Module):
         raise BackboneError(
@@ -113,17 +114,7 @@ def factory_of(name: str) -> Callable[..., object]:
         raise BackboneError(
             one_of("backbone", name, BACKBONES) + ", or give package.module:function of your own"
         )
-    if module.split(".")[0] == "torchvision":
-        from isoshare.space.backbones import torchvision_operators
-
-        torchvision_operators.declare_missing()
-    try:
-        factory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BackboneError(
-            f"cannot import backbone {name!r}: {error}; check the spelling and that "
-            f"{module!r} is installed or on PYTHONPATH"
-        ) from error
+    factory = import_named(module, attribute, f"backbone {name!r}")
     if not callable(factory):
         raise BackboneError(f"backbone {name!r} is a {type(factory).__name__}, not a function")
     return factory  # type: ignore[no-any-return]

@@ -20,20 +20,41 @@ from torch import Tensor, nn
 from isoshare.space.errors import PlanError
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
 from isoshare.space.methods.checks import check_isomorphic, check_plain
+from isoshare.space.methods.computed_weight import ComputedWeightConv2d
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.ordinary import become_sequence, layer_by
 from isoshare.space.sites import Site, registered_after
 
 
-class AnchoredConv2d(nn.Conv2d):
+class AnchoredConv2d(ComputedWeightConv2d):
     """A convolution with a kernel shared elsewhere, followed by its regulator."""
 
     regulator: nn.Conv2d
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width)."""
-        y: Tensor = self.regulator(super().forward(x))
+        self.check_unwritten()
+        y: Tensor = self.regulator(self._conv_forward(x, self.anchor, self.own_bias))
         return y
+
+    @property
+    def anchor(self) -> Tensor:
+        """The shared kernel (out, in/groups, k, k). Raises PlanError if it has been replaced."""
+        kernel = self._parameters.get("weight")
+        if kernel is None:
+            raise PlanError(
+                f"the kernel of {self.site!r} has been pruned or parametrised after it was shared: "
+                "do that to the network before, then the site stays private"
+            )
+        return kernel
+
+    def dense(self) -> tuple[Tensor, Tensor | None]:
+        """The regulator times the anchor."""
+        groups, bias = self.groups, self.own_bias
+        mixing = self.regulator.weight.view(groups, self.out_channels // groups, -1)
+        mixed = mixing @ self.anchor.reshape(groups, self.out_channels // groups, -1)
+        moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
+        return mixed.view_as(self.anchor), moved
 
 
 class RegulatedBatchNorm2d(nn.BatchNorm2d):
@@ -67,8 +88,8 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """The trained parameters."""
-    return FLOAT_BYTES * counts.anchored(sites, options)
+    """As with one kernel, and the regulators."""
+    return FLOAT_BYTES * (counts.anchored(sites, options) - counts.dropped_biases(sites))
 
 
 def activation_elements(
@@ -110,8 +131,9 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             host, host_class = conv, AnchoredConv2d
         else:
             host, host_class = _norm_beside(network, site), RegulatedBatchNorm2d
+        regulator = _regulator(conv)
         host.__class__ = host_class
-        host.regulator = _regulator(conv)
+        host.site, host.regulator = site.name, regulator
 
 
 def project(
@@ -144,21 +166,16 @@ def project(
 
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The regulator times the anchor, where the regulator stands right after the convolution."""
-    weight, bias = kernel.to_dense(conv)
-    if not isinstance(conv, AnchoredConv2d):
-        return weight, bias
-    groups = conv.groups
-    mixing = conv.regulator.weight.view(groups, conv.out_channels // groups, -1)
-    mixed = mixing @ weight.reshape(groups, conv.out_channels // groups, -1)
-    moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
-    return mixed.view_as(weight), moved
+    return conv.dense() if isinstance(conv, AnchoredConv2d) else kernel.to_dense(conv)
 
 
 def deploy(host: nn.Module) -> None:
     """A convolution and its regulator."""
     if isinstance(host, AnchoredConv2d):
         conv: Any = host
-        become_sequence(conv, layer_by(conv, conv.weight, conv.bias, conv.groups), conv.regulator)
+        become_sequence(
+            conv, layer_by(conv, conv.anchor, conv.own_bias, conv.groups), conv.regulator
+        )
 
 
 def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:

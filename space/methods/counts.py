@@ -13,9 +13,16 @@ from isoshare.space.sites import Site
 
 
 def kernel(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """One kernel ``out x in/groups x k x k``, and one bias ``out`` if any site has a bias."""
+    """One kernel ``out x in/groups x k x k``, and one bias ``out`` if any site trains one."""
     bias = sites[0].out_channels if any(site.bias for site in sites) else 0
     return sites[0].kernel_parameters + bias
+
+
+def dropped_biases(sites: Sequence[Site]) -> int:
+    """Elements of frozen biases that a bank of one kernel and one bias has no more."""
+    frozen = sum(site.frozen_bias for site in sites)
+    kept = bool(frozen) and not any(site.bias for site in sites)
+    return sites[0].out_channels * (frozen - kept)
 
 
 def anchored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:

@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoshare.space.errors import PlanError
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic, check_plain, check_ungrouped
+from isoshare.space.methods.computed_weight import ComputedWeightConv2d
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.ordinary import Concatenated, become_sequence, layer_by, norm_by
 from isoshare.space.sites import Site, describe_signature
@@ -34,7 +36,7 @@ LEAST_RANK = 4
 """The fewest shared filters that are worth trying."""
 
 
-class FilterBasisConv2d(nn.Conv2d):
+class FilterBasisConv2d(ComputedWeightConv2d):
     """A convolution by unique and shared filters, normalisation and coefficients.
 
     basis: (shared rank, in, k, k), one tensor for the bank; unique: (unique rank, in, k, k) or
@@ -48,14 +50,24 @@ class FilterBasisConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width)."""
+        self.check_unwritten()
         y = self.norm(self._conv_forward(x, self.filters, None))
         z: Tensor = self.coefficients(y)
-        return z if self.bias is None else z + self.bias[:, None, None]
+        return z if self.own_bias is None else z + self.own_bias[:, None, None]
 
     @property
     def filters(self) -> Tensor:
         """(unique + shared rank, in, k, k): the unique filters come first."""
         return self.basis if self.unique is None else torch.cat([self.unique, self.basis])
+
+    def dense(self) -> tuple[Tensor, Tensor | None]:
+        """Coefficients times filters, with the running statistics of the normalisation between."""
+        coefficients = at_least_float32(self.coefficients.weight.flatten(1))
+        scale, shift = _affine(self.norm)
+        filters = at_least_float32(self.filters)
+        weight = ((coefficients * scale) @ filters.flatten(1)).view(-1, *filters.shape[1:])
+        bias, own = (coefficients @ shift).to(self.basis.dtype), self.own_bias
+        return weight.to(self.basis.dtype), bias if own is None else bias + own
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -102,10 +114,8 @@ def activation_elements(
     bias is added.
     """
     rank = options["shared_rank"] + options["unique_rank"]
-    return [
-        ActivationElements(rank, max(2 * rank, rank + site.out_channels * (2 if site.bias else 1)))
-        for site in sites
-    ]
+    outputs = [site.out_channels * (1 + (site.bias or site.frozen_bias)) for site in sites]
+    return [ActivationElements(rank, max(2 * rank, rank + output)) for output in outputs]
 
 
 def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
@@ -122,10 +132,19 @@ def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
-    """Replace the kernels by one shared basis and what each site has of its own."""
+    """Replace the kernels by one shared basis and what each site has of its own.
+
+    Raises PlanError for complex kernels: nothing normalises complex numbers.
+    """
     first: Any = network.get_submodule(sites[0].name)
-    basis = nn.Parameter(first.weight.new_empty(options["shared_rank"], *first.weight.shape[1:]))
-    nn.init.orthogonal_(basis)
+    if first.weight.is_complex():
+        raise PlanError(
+            f"a filter_basis bank needs real kernels, that of {sites[0].name!r} is "
+            f"{first.weight.dtype}; share it by method kernel, anchored or slice_generator"
+        )
+    fresh = torch.empty(options["shared_rank"], *first.weight.shape[1:], device=first.weight.device)
+    nn.init.orthogonal_(fresh)  # in float32: half precision has no such decomposition
+    basis = nn.Parameter(fresh.to(first.weight))
     asked = orthogonality.Orthogonality(
         method="filter_basis",
         bank=sites[0].name,
@@ -137,6 +156,7 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     for site in sites:
         conv: Any = network.get_submodule(site.name)
         _become(conv, basis, options["unique_rank"])
+        conv.site = site.name
         if asked.weight:
             conv.orthogonality = asked
 
@@ -174,11 +194,7 @@ def project(
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Coefficients times filters, with the running statistics of the normalisation between them."""
     assert isinstance(conv, FilterBasisConv2d), "made by share"
-    coefficients = conv.coefficients.weight.flatten(1)
-    scale, shift = _affine(conv.norm)
-    weight = ((coefficients * scale) @ conv.filters.flatten(1)).view(-1, *conv.basis.shape[1:])
-    bias = coefficients @ shift
-    return weight, bias if conv.bias is None else bias + conv.bias
+    return conv.dense()
 
 
 def deploy(host: nn.Module) -> None:
@@ -199,7 +215,7 @@ def deploy(host: nn.Module) -> None:
     ]
     mixing = conv.coefficients
     mixing.weight = nn.Parameter(mixing.weight * signs[:, None, None])
-    mixing.bias = conv.bias
+    mixing.bias = conv.own_bias
     become_sequence(conv, Concatenated(parts) if len(parts) > 1 else parts[0], mixing)
 
 
@@ -217,8 +233,9 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Scale and shift of a normalisation in evaluation."""
     assert norm.running_mean is not None, "statistics are tracked"
     assert norm.running_var is not None, "statistics are tracked"
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - scale * norm.running_mean
+    mean, variance = at_least_float32(norm.running_mean), at_least_float32(norm.running_var)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - scale * mean
 
 
 def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
@@ -238,6 +255,11 @@ def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
     _kaiming(conv.coefficients.weight)
     for part in (conv.norm, conv.coefficients):
         part.to(basis).train(conv.training)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """So that products of half precision are rounded once."""
+    return tensor.float() if tensor.element_size() < FLOAT_BYTES else tensor
 
 
 def _principal(rows: Tensor, rank: int) -> Tensor:

@@ -38,8 +38,8 @@ def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """The trained parameters."""
-    return FLOAT_BYTES * counts.kernel(sites, options)
+    """The trained parameters; of frozen biases one is left, or none beside a trained one."""
+    return FLOAT_BYTES * (counts.kernel(sites, options) - counts.dropped_biases(sites))
 
 
 def activation_elements(
@@ -95,7 +95,7 @@ def project(
     convolutions: list[Any] = [network.get_submodule(site.name) for site in sites]
     shared = mean_kernel(kernels, importance)
     with torch.no_grad():
-        convolutions[0].weight.copy_(shared)
+        convolutions[0]._parameters["weight"].copy_(shared)  # an anchor is read otherwise
     return [shared for _ in sites]
 
 
@@ -125,11 +125,15 @@ def mean_kernel(kernels: Sequence[Tensor], importance: Sequence[Tensor]) -> Tens
 
 
 def tie(network: nn.Module, sites: Sequence[Site]) -> list[Any]:
-    """Make the sites hold one kernel and one bias; returns their convolutions."""
+    """Make the sites hold one kernel and one bias; returns their convolutions.
+
+    The bias is trained if that of any site is.
+    """
     convolutions: list[Any] = [network.get_submodule(site.name) for site in sites]
     biases = [conv.bias for conv in convolutions if conv.bias is not None]
+    is_trained = any(bias.requires_grad for bias in biases)
     for conv in convolutions:
         conv.weight = convolutions[0].weight
         if conv.bias is not None:
-            conv.bias = biases[0]
+            conv.bias = biases[0].requires_grad_(is_trained)
     return convolutions

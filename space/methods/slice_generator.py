@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from isoshare.space.errors import PlanError
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
+from isoshare.space.methods.computed_weight import ComputedWeightConv2d
 from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.sites import Site
 
 
-class SliceGeneratedConv2d(nn.Conv2d):
+class SliceGeneratedConv2d(ComputedWeightConv2d):
     """A convolution whose kernel is generated: in training for each forward pass, in evaluation
     once until the weights change.
 
@@ -44,17 +45,22 @@ class SliceGeneratedConv2d(nn.Conv2d):
     generator: nn.Parameter
     codes: nn.Parameter
     slice_size: int
-    _made: tuple[object, Tensor] | None
+    _made: tuple[object, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width)."""
-        y: Tensor = self._conv_forward(x, self.kernel(), self.bias)
+        self.check_unwritten()
+        y: Tensor = self._conv_forward(x, self.kernel(), self.own_bias)
         return y
 
     def train(self, mode: bool = True) -> Self:
         """Also empties the cache."""
         self._made = None
         return super().train(mode)
+
+    def dense(self) -> tuple[Tensor, Tensor | None]:
+        """The generated kernel; the bias is the convolution's own."""
+        return self.generate(), self.own_bias
 
     def kernel(self) -> Tensor:
         """(out, in/groups, k, k), from the cache where that is safe."""
@@ -83,9 +89,6 @@ class SliceGeneratedConv2d(nn.Conv2d):
     def _is_cacheable(self) -> bool:
         """Not while a compiler traces, nor while ``torch.func`` puts other tensors in place."""
         return isinstance(self.codes, nn.Parameter) and not torch.compiler.is_compiling()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": None}
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -176,7 +179,7 @@ def project(
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The generated kernel."""
     assert isinstance(conv, SliceGeneratedConv2d), "made by share"
-    return conv.generate(), conv.bias
+    return conv.dense()
 
 
 def deploy(host: nn.Module) -> None:
@@ -228,8 +231,7 @@ def _become(conv: Any, site: Site, generator: nn.Parameter, size: int, scale: fl
     conv.__class__ = SliceGeneratedConv2d
     conv.generator = generator
     conv.codes = nn.Parameter(codes)
-    conv.slice_size = size
-    conv._made = None
+    conv.slice_size, conv.site = size, site.name
 
 
 def _up(channels: int, size: int) -> int:

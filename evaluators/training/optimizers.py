@@ -1,0 +1,54 @@
+"""How parameters move: the settings of a training, and the optimizer that they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from isoshare.evaluators.training.vmap_ensemble import Precision
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    learning_rate: the peak of the schedule. label_smoothing: the share of each label that is spread
+    over all classes. augment: standard is what the data set names, if it names any.
+    precision: auto is bfloat16 where the device gains from it. compile: by ``torch.compile``.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    label_smoothing: float = 0.0
+    augment: Literal["none", "standard"] = "standard"
+    precision: Precision = "auto"
+    compile: bool = False
+
+
+def complete_momenta(optimizer: torch.optim.Optimizer) -> None:
+    """Give a parameter that gets its first gradient now the momentum, zero, that it has had.
+
+    The fused steps of stochastic gradient descent need it, once other parameters have theirs.
+    """
+    if not (isinstance(optimizer, torch.optim.SGD) and optimizer.state):
+        return
+    for tensor in optimizer.param_groups[0]["params"]:
+        if tensor.grad is not None and optimizer.state[tensor].get("momentum_buffer") is None:
+            optimizer.state[tensor]["momentum_buffer"] = torch.zeros_like(tensor)
+
+
+def optimizer_of(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Weight decay applies to every parameter."""
+    rate = settings.learning_rate
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+        )
+    return torch.optim.SGD(
+        parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
+    )

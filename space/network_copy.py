@@ -1,0 +1,161 @@
+"""Copy a network with everything in it, also where ``copy.deepcopy`` gives up.
+
+What only passes through a network is copied as a value: a tensor that a forward pass has left
+behind is cut off from that pass, a lock is a new lock. A function that remembers modules of the
+network, as hooks do, is made again for those of the copy: otherwise the copy would go on using
+the original. What cannot be copied at all, such as a generator, is named.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+from collections.abc import Iterator
+from types import CellType, FunctionType
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from isoshare.space.errors import BackboneError
+
+Network = TypeVar("Network", bound=nn.Module)
+LOCKS: tuple[tuple[type, Any], ...] = (
+    (type(threading.Lock()), threading.Lock),
+    (type(threading.RLock()), threading.RLock),
+)
+DEEPEST = 6
+"""Containers within containers that are looked into for what a module holds."""
+
+
+def copy_network(network: Network) -> Network:
+    """A copy that shares nothing with ``network``, which stays as it was.
+
+    Raises BackboneError, naming the module and the attribute, for what cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for _, held in held_values(network):
+        if isinstance(held, Tensor) and not held.is_leaf:
+            memo[id(held)] = held.detach().clone().requires_grad_(held.requires_grad)
+        memo.update({id(held): make() for kind, make in LOCKS if type(held) is kind})
+    try:
+        copied = copy.deepcopy(network, memo)
+        _remake_functions(network, copied, memo)
+    except Exception as error:  # whatever an attribute raises that was never meant to be copied
+        raise BackboneError(_uncopied(network, memo, error)) from error
+    return copied
+
+
+def held_values(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What the modules of ``network`` hold beside parameters and modules that are registered, also
+    within containers, hooks and what functions remember: each with the place, as ``body.refs``.
+    """
+    for path, part in network.named_modules():
+        seen: set[int] = set()
+        for name, value in vars(part).items():
+            if name not in {"_parameters", "_modules"}:
+                place = f"{path}.{name}".lstrip(".")
+                yield from ((place, held) for held in _within(value, seen, DEEPEST))
+
+
+def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
+    """The value, and what it holds; modules are not entered."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    yield value
+    if depth == 0 or isinstance(value, nn.Module | Tensor):
+        return
+    for held in _held_by(value):
+        yield from _within(held, seen, depth - 1)
+
+
+def _held_by(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, FunctionType):
+        return [*_remembered(value), *(value.__defaults__ or ())]
+    if hasattr(value, "__self__") and hasattr(value, "__func__"):
+        return [value.__self__]
+    return []
+
+
+def _remembered(function: FunctionType) -> list[Any]:
+    """What a function has taken from where it was defined."""
+    return [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
+
+
+def _remake_functions(network: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
+    """Give the copy functions of its own where those of the original remember its modules."""
+    ours = {id(part) for part in network.modules()} | {id(t) for t in network.parameters()}
+
+    def remade(held: Any) -> Any:
+        if not (isinstance(held, FunctionType) and _remembers(held, ours)):
+            return held
+        return memo.setdefault(id(held), _remade(held, memo))
+
+    for part in copied.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, FunctionType):
+                vars(part)[name] = remade(value)
+            elif isinstance(value, dict) and name not in {"_parameters", "_modules"}:
+                value.update({key: remade(held) for key, held in value.items()})
+            elif isinstance(value, list):
+                value[:] = [remade(held) for held in value]
+
+
+def _remembers(function: FunctionType, ours: set[int]) -> bool:
+    """Whether what a function remembers, itself or within, belongs to the network."""
+    return any(
+        id(held) in ours or id(getattr(held, "__self__", None)) in ours
+        for held in _within(function, set(), DEEPEST)
+    )
+
+
+def _remade(function: FunctionType, memo: dict[int, Any]) -> FunctionType:
+    """The same function, which remembers copies."""
+    cells = function.__closure__ or ()
+    copies = tuple(
+        CellType() if _is_empty(cell) else CellType(copy.deepcopy(cell.cell_contents, memo))
+        for cell in cells
+    )
+    defaults = copy.deepcopy(function.__defaults__, memo)
+    made = FunctionType(
+        function.__code__, function.__globals__, function.__name__, defaults, copies or None
+    )
+    made.__kwdefaults__, made.__qualname__ = function.__kwdefaults__, function.__qualname__
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  the only way to ask
+    except ValueError:
+        return True
+    return False
+
+
+def _uncopied(network: nn.Module, memo: dict[int, Any], error: Exception) -> str:
+    """The sentence that names what does not let itself be copied."""
+    reason = " ".join(str(error).split())[:200]
+    for path, part in network.named_modules():
+        for name, value in vars(part).items():
+            if name in {"_parameters", "_modules"}:
+                continue
+            try:
+                copy.deepcopy(value, dict(memo))
+            except Exception:
+                return (
+                    f"the network cannot be copied: module {path!r} ({type(part).__name__}) holds "
+                    f"{type(value).__name__} {name!r}, {reason}; make it where it is used, or set "
+                    "it to None before the network is shared"
+                )
+    return (
+        f"the network ({type(network).__name__}) cannot be copied: {type(error).__name__}: "
+        f"{reason}; give it a __deepcopy__, or remove what cannot be copied"
+    )

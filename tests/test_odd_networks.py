@@ -1,0 +1,348 @@
+"""Networks that do more with their convolutions than call them: served right, or refused in words.
+
+For each odd network and each method: what is built is what was counted, gradients reach every
+tensor of every bank, the baked copy computes the same, and the original stays untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import fuse_conv_bn_eval, parametrizations, parametrize, prune
+
+from isoshare.space.apply import apply_plan, bake, count_parameters, plan_parameters
+from isoshare.space.errors import BackboneError, IsoshareError, PlanError
+from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.sites import find_sites, left_private
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.(jit.script|nn.utils.weight_norm).*deprecated"),
+    pytest.mark.filterwarnings("ignore:Complex modules are a new feature"),
+]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "kernel": {},
+    "anchored": {},
+    "filter_basis": {"shared_rank": 4, "unique_rank": 1, "orthogonality": 0.0},
+    "slice_generator": {"slice_size": 4, "code_size": 4},
+}
+SITES = ("body.0", "body.1", "body.2")
+
+
+def conv(**changes: Any) -> nn.Conv2d:
+    return nn.Conv2d(8, 8, 3, **{"padding": 1, **changes})
+
+
+class Net(nn.Module):
+    """A stem, three equal convolutions with a normalisation each, a head."""
+
+    def __init__(self, make: Callable[[], nn.Module] = conv) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.ModuleList(make() for _ in range(3))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8) for _ in range(3))
+        self.head = nn.Linear(8, 5)
+
+    def convolved(self, place: int, x: Tensor) -> Tensor:
+        """What the convolution of one place makes of x."""
+        y: Tensor = self.body[place](x)
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, 3, height, width)."""
+        x = self.stem(x)
+        for place, norm in enumerate(self.norms):
+            x = functional.relu(norm(self.convolved(place, x))) + x
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+class ReadsKernels(Net):
+    """Convolves by itself, with kernels that it centres (weight standardisation, CDC)."""
+
+    def convolved(self, place: int, x: Tensor) -> Tensor:
+        one: Any = self.body[place]
+        kernel = one.weight - one.weight.mean((1, 2, 3), keepdim=True)
+        return functional.conv2d(x, kernel, one.bias, padding=1)
+
+
+class ReadsType(Net):
+    """Asks a kernel for its type, as timm's EdgeNeXt and XCiT do."""
+
+    def convolved(self, place: int, x: Tensor) -> Tensor:
+        one: Any = self.body[place]
+        return super().convolved(place, x.to(one.weight.dtype))
+
+
+class Keeps(Net):
+    """Holds something beside its modules."""
+
+    def __init__(self, held: Callable[[Net], Any]) -> None:
+        super().__init__()
+        self.held = held(self)
+
+
+def own_forward() -> nn.Module:
+    """Convolutions with a forward of their own on the instance."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return functional.conv2d(x, self.weight.tanh(), self.bias, padding=1)
+
+    network = Net()
+    for part in network.body:
+        part.forward = types.MethodType(forward, part)
+    return network
+
+
+def wrapped_forward() -> nn.Module:
+    """A forward that remembers the one it replaces."""
+    network = Net()
+    for part in network.body:
+        part.forward = _doubled(part.forward)
+    return network
+
+
+def _doubled(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: forward(2 * x)
+
+
+def hooked() -> nn.Module:
+    """A hook that uses the kernel of another convolution."""
+    network = Net()
+    first: Any = network.body[0]
+    network.stem.register_forward_hook(lambda _, __, output: output * first.weight.mean())
+    return network
+
+
+def max_norm() -> nn.Module:
+    """A hook that writes into the kernel before each pass."""
+
+    def limit(part: Any, _: Any) -> None:
+        part.weight.data = torch.renorm(part.weight.data, 2, 0, 0.5)
+
+    network = Net()
+    for part in network.body:
+        part.register_forward_pre_hook(limit)
+    return network
+
+
+def with_biases(change: Callable[[Any], object]) -> nn.Module:
+    network = Net()
+    change(network.body)
+    return network
+
+
+def frozen_biases(places: int) -> nn.Module:
+    return with_biases(lambda body: [body[i].bias.requires_grad_(False) for i in range(places)])
+
+
+def masked(name: str) -> nn.Module:
+    return with_biases(lambda body: _prune(body[0], name))
+
+
+def _prune(part: Any, name: str) -> None:
+    prune.l1_unstructured(part, name, 0.5)  # type: ignore[no-untyped-call]
+
+
+class Halved(nn.Module):
+    def forward(self, tensor: Tensor) -> Tensor:
+        """A parametrisation."""
+        return tensor / 2
+
+
+def parametrised_bias() -> nn.Module:
+    return with_biases(lambda body: parametrize.register_parametrization(body[0], "bias", Halved()))
+
+
+def after_a_pass() -> nn.Module:
+    """Old spectral normalisation and a kept output leave tensors of the last pass behind."""
+    network = Net()
+    nn.utils.spectral_norm(network.stem)
+    network.register_buffer("last", network.body[0](torch.randn(1, 8, 4, 4)))
+    network(images()).sum().backward()
+    return network
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def plan_by(method: str, sites: tuple[str, ...] = SITES) -> SharingPlan:
+    return SharingPlan((Bank(method, OPTIONS[method], sites),))
+
+
+SERVED: dict[str, Callable[[], nn.Module]] = {
+    "plain": Net,
+    "the owner reads kernels": ReadsKernels,
+    "the owner reads types": ReadsType,
+    "a forward of its own": own_forward,
+    "a wrapped forward": wrapped_forward,
+    "a hook reads a kernel": hooked,
+    "frozen biases": lambda: frozen_biases(3),
+    "a frozen bias": lambda: frozen_biases(1),
+    "a lock": lambda: Keeps(lambda _: {"lock": threading.Lock()}),
+    "after a training pass": after_a_pass,
+    "double": lambda: Net().double(),
+    "bfloat16": lambda: Net().bfloat16(),
+    "float16": lambda: Net().half(),
+}
+
+
+def closeness(dtype: torch.dtype) -> float:
+    return 1e-4 if dtype in {torch.float32, torch.float64} else 0.05
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+@pytest.mark.parametrize("make", SERVED.values(), ids=SERVED)
+def test_every_tensor_acts_and_is_counted(make: Callable[[], nn.Module], method: str) -> None:
+    torch.manual_seed(0)
+    network, plan = make(), plan_by(method)
+    x = images().to(next(network.parameters()).dtype)
+    before = network.eval()(x)
+    shared = apply_plan(network, plan)
+    expected = plan_parameters(plan, find_sites(network), count_parameters(network))
+    assert count_parameters(shared) == expected
+    for part in (shared.train(), shared.eval()):
+        part(x).float().square().sum().backward()
+    known = {name for name, _ in network.named_parameters()}
+    for name, tensor in shared.named_parameters():
+        if name not in known and tensor.requires_grad:
+            assert tensor.grad is not None, name
+    found, baked = shared(x), bake(shared, plan)(x)
+    assert torch.allclose(found, baked, atol=closeness(x.dtype), rtol=closeness(x.dtype))
+    assert torch.equal(network.eval()(x), before)
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "tied biases": (
+        lambda: with_biases(lambda body: setattr(body[1], "bias", body[0].bias)),
+        "its bias is already tied",
+    ),
+    "a pruned kernel": (lambda: masked("weight"), "its kernel is computed"),
+    "a pruned bias": (lambda: masked("bias"), "its bias is computed"),
+    "a parametrised bias": (parametrised_bias, "is computed from other tensors"),
+    "old weight norm": (lambda: Net(lambda: nn.utils.weight_norm(conv())), "is computed"),
+    "weight norm": (lambda: Net(lambda: parametrizations.weight_norm(conv())), "is computed"),
+    "spectral norm": (lambda: Net(lambda: parametrizations.spectral_norm(conv())), "is computed"),
+    "a list of kernels": (
+        lambda: Keeps(lambda network: [[part.weight for part in network.body]]),
+        "its kernel is held by attribute 'held' too",
+    ),
+    "scripted convolutions": (lambda: Net(lambda: torch.jit.script(conv())), "scripted"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_served_stays_private_with_a_reason(
+    make: Callable[[], nn.Module], reason: str
+) -> None:
+    network = make()
+    assert reason in dict(left_private(network))["body.0"]
+    with pytest.raises(PlanError, match=r"site 'body.0' cannot share: "):
+        apply_plan(network, plan_by("kernel"))
+
+
+@pytest.mark.parametrize("method", ["anchored", "filter_basis", "slice_generator"])
+@pytest.mark.parametrize("way", ["hook", "initialisation", "reset", "pruning"])
+def test_writing_into_a_computed_kernel_is_refused(method: str, way: str) -> None:
+    shared = apply_plan(max_norm() if way == "hook" else Net(), plan_by(method))
+    part: Any = shared.get_submodule("body.0")
+    with pytest.raises(PlanError, match=r"'body\.0'.* (method kernel|is computed)"):  # noqa: PT012
+        if way == "initialisation":
+            nn.init.zeros_(part.weight.data)
+        elif way == "reset":
+            part.reset_parameters()
+        elif way == "pruning":
+            _prune(part, "weight")
+        shared(images())
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_convolution_is_fused_with_its_normalisation(method: str) -> None:
+    shared: Any = apply_plan(Net(), plan_by(method))
+    shared(images())  # statistics
+    shared.eval()
+    x = torch.randn(2, 8, 6, 6)
+    fused = fuse_conv_bn_eval(shared.body[1], shared.norms[1])
+    assert type(fused) is nn.Conv2d
+    assert torch.allclose(fused(x), shared.norms[1](shared.body[1](x)), atol=1e-4)
+    assert type(shared.body[1]) is (nn.Conv2d if method == "kernel" else type(shared.body[0]))
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_scripting_works_or_is_refused_with_the_way_out(method: str) -> None:
+    plan = plan_by(method)
+    shared = apply_plan(Scriptable(), plan).eval()
+    if method != "kernel":
+        with pytest.raises(PlanError, match=r"torch.jit.script cannot compile 'body\.0'.*bake"):
+            torch.jit.script(shared)
+    scripted: Any = torch.jit.script(bake(shared, plan))
+    assert torch.allclose(scripted(images()), shared(images()), atol=1e-4)
+
+
+class Scriptable(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.Sequential(conv(), conv(), conv())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, 3, height, width)."""
+        y: Tensor = self.body(self.stem(x))
+        return y
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_shared_network_can_be_copied_and_pickled_after_its_kernels_were_read(
+    method: str,
+) -> None:
+    shared = apply_plan(ReadsKernels(), plan_by(method))
+    shared(images()).sum().backward()
+    shared.eval()
+    for again in (copy.deepcopy(shared), pickle.loads(pickle.dumps(shared))):
+        assert torch.equal(again(images()), shared(images()))
+        assert count_parameters(again) == count_parameters(shared)
+
+
+def test_a_parametrisation_after_sharing_is_refused_when_it_computes() -> None:
+    shared = apply_plan(Net(), plan_by("anchored"))
+    with pytest.raises((PlanError, ValueError)):  # noqa: PT012
+        parametrizations.weight_norm(shared.get_submodule("body.0"))
+        shared(images())
+
+
+def test_what_cannot_be_copied_is_named() -> None:
+    network = Keeps(lambda _: (number for number in range(3)))
+    with pytest.raises(BackboneError, match=r"module '' \(Keeps\) holds generator 'held'.*None"):
+        apply_plan(network, SharingPlan())
+
+
+def test_a_copy_has_functions_of_its_own() -> None:
+    network = wrapped_forward()
+    shared = apply_plan(network, SharingPlan())
+    shared(images()).sum().backward()
+    assert all(tensor.grad is None for tensor in network.parameters())
+
+
+def test_lazy_modules_are_refused_before_anything_is_counted() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.LazyConv2d(8, 3))
+    for request in (count_parameters, lambda lazy: apply_plan(lazy, SharingPlan())):
+        with pytest.raises(IsoshareError, match=r"module '1' \(LazyConv2d\) is lazy.*first"):
+            request(network)
+    network(images())
+    assert len(find_sites(network)) == 2
+
+
+def test_a_filter_basis_of_complex_kernels_is_refused() -> None:
+    network = Net().to(torch.complex64)
+    assert apply_plan(network, plan_by("kernel"))
+    with pytest.raises(PlanError, match=r"real kernels, that of 'body.0' is torch.complex64"):
+        apply_plan(network, plan_by("filter_basis"))
