@@ -21,6 +21,7 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
+from isoshare.search.workflows.network import network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
