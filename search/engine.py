@@ -18,16 +18,17 @@ from dataclasses import replace
 from typing import Any
 
 from isoshare.evaluators import evaluator_row, is_own_evaluator
-from isoshare.evaluators.evaluator import Measured, Split
-from isoshare.evaluators.objectives import exact_values, learnt_reference
+from isoshare.evaluators.evaluator import Measured
+from isoshare.evaluators.objectives import exact_values
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import exact_limits
-from isoshare.search.jobs import SEARCHED, Job, Progress
+from isoshare.search.jobs import Job, Progress, job_for, measurement_records
 from isoshare.search.proposer import Proposer
+from isoshare.search.references import with_references
 from isoshare.search.search_state import SearchState
 from isoshare.search.stopping import Stopping
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
+from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
 
 ATTEMPTS = 3
@@ -38,7 +39,6 @@ class Engine:
     """Ask, tell and fail for one study.
 
     conditions: what is stored with each measurement (versions, device, data fingerprint).
-    ledger: the trials as they are now, for whoever watches.
     on_change: called after each change, on_end with each trial that has ended; whoever watches
         assigns them. trials: so many are wanted. stopping: what ends the search earlier.
     """
@@ -92,10 +92,7 @@ class Engine:
         left = len(self._tests or ()) + sum(job.split == "test" for job in self._running.values())
         return Progress(
             budget=self.budget,
-            finished=self.search_state.count("finished"),
-            failed=self.search_state.count("failed"),
-            stopped=self.search_state.count("stopped"),
-            repeats=self.search_state.repeats.done,
+            **self.search_state.counts(),
             running=len(self._running),
             remaining=self._remaining,
             front=self.search_state.front,
@@ -114,7 +111,7 @@ class Engine:
     def tell(self, number: int, measured: Sequence[Measured]) -> bool:
         """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
-        records = tuple(self._record(one, job.split) for one in measured)
+        records = measurement_records(self._config, job, measured, self._conditions)
         whole = {one.seed for one in measured if one.epochs is None}
         left = tuple(seed for seed in job.seeds if seed not in whole)
         self.stopping.note_success()
@@ -123,7 +120,7 @@ class Engine:
         new = tuple(record for record in records if record not in trial.measurements)
         self.search_state.put(replace(trial, measurements=trial.measurements + new))
         self._running[number] = job = replace(job, seeds=left)
-        stopped = bool(left) and self._is_to_be_stopped(job)
+        stopped = bool(left) and self.search_state.is_to_stop(job, self.stopping.time_is_up)
         if stopped:
             self._store.stop_trial(self._study.name, number)
         elif not left:
@@ -190,7 +187,7 @@ class Engine:
         if self._waiting:
             number = self._waiting.popleft()
             self._count_attempt(number)
-            return self._job(self.search_state.trials[number])
+            return job_for(self._config, self.search_state.trials[number])
         recalled = self.search_state.recalled()
         if recalled is not None:
             return self._recall(recalled)
@@ -209,7 +206,7 @@ class Engine:
         self._store.recall_trial(self._study.name, number, attempts)
         trial = replace(self.search_state.trials[number], state="running", attempts=attempts)
         self.search_state.put(trial)
-        return self._job(trial)
+        return job_for(self._config, trial)
 
     def _repeat(self) -> Job | None:
         """A plan of the front with new seeds, if it is time for one."""
@@ -226,31 +223,14 @@ class Engine:
         self._store.set_attempts(self._study.name, number, attempts)
         self.search_state.put(replace(self.search_state.trials[number], attempts=attempts))
 
-    def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:
-        full = self._config.epochs
-        made = [m for m in trial.measurements if m.split == split]
-        done = {m.seed for m in made if m.fidelity["epochs"] == full}
-        seeds = range(self._config.seed, self._config.seed + self._config.replicates)
-        left = tuple(seed for seed in seeds if seed not in done)
-        rungs = self._config.rungs if split == "validation" and not done else ()
-        return Job(trial.number, trial.plan, left, split, rungs)
-
-    def _record(self, measured: Measured, split: Split) -> MeasurementRecord:
-        return MeasurementRecord(
-            seed=measured.seed,
-            split=split,
-            fidelity={"epochs": measured.epochs or self._config.epochs},
-            values=measured.values,
-            seconds=measured.seconds,
-            conditions={**self._conditions, **measured.conditions},
-        )
-
     def _test_queue(self) -> deque[Job]:
         """The second phase; it is planned once, when the front stands."""
         if not evaluator_row(self._config.evaluator).tests:
             return deque()
         if self._tests is None:
-            jobs = (self._job(trial, "test") for trial in self.search_state.front.members)
+            jobs = (
+                job_for(self._config, trial, "test") for trial in self.search_state.front.members
+            )
             self._tests = deque(job for job in jobs if job.seeds)
             self._tests_total = len(self._tests)
         return self._tests
@@ -261,18 +241,11 @@ class Engine:
         proposal = self._proposer.propose(number)
         if proposal is None:
             return None
-        trial = TrialRecord(
-            number=number,
-            plan=proposal.plan,
-            origin=proposal.origin,
-            state="running",
-            exact=exact_values(self._recorded, self._space, proposal.plan),
-            proposal={**proposal.memory, "remaining": self._remaining},
-            attempts=1,
-        )
+        exact = exact_values(self._recorded, self._space, proposal.plan)
+        trial = proposal.trial(number, exact, self._remaining)
         self._store.add_trial(self._study.name, trial)
         self.search_state.put(trial)
-        return self._job(trial)
+        return job_for(self._config, trial)
 
     def _take_up(self) -> None:
         """The trials of the store, and a sampler that knows them."""
@@ -283,18 +256,10 @@ class Engine:
 
     def _learn_references(self, finished: Sequence[TrialRecord]) -> None:
         """Where the hypervolume of objectives of the user's own begins, if only a value can say."""
-        rows = self._study.context["objectives"]
-        known = {name: row for name, row in rows.items() if row["reference"] is not None}
-        if not finished or len(known) == len(rows):
+        study = with_references(self._store, self._study, finished)
+        if study is self._study:
             return
-        for name in rows.keys() - known.keys():
-            value = finished[0].value(name)
-            if value is not None:
-                reference = learnt_reference(rows[name]["direction"], value)
-                known[name] = {**rows[name], "reference": reference}
-        context = {"objectives": {name: known.get(name, row) for name, row in rows.items()}}
-        self._store.change_study(self._study.name, {}, context)
-        self._study = replace(self._study, context={**self._study.context, **context})
+        self._study = study
         self._take_up()
 
     def _look_ahead(self) -> None:
@@ -313,14 +278,3 @@ class Engine:
         if before.state != "finished":
             self._proposer.tell(trial)
         self._look_ahead()
-
-    def _is_to_be_stopped(self, job: Job) -> bool:
-        """Whether a training has come to a rung and is not among the best there."""
-        trial = self.search_state.trials[job.number]
-        if self.stopping.time_is_up and trial.state == "running":
-            return True
-        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
-            return False  # what others are compared with is trained to its end
-        halving = self.search_state.halving
-        reached = halving.last(job.number)
-        return reached in job.rungs and not halving.goes_on(job.number, reached)

@@ -45,6 +45,18 @@ class Proposal:
     origin: str
     memory: dict[str, Any]
 
+    def trial(self, number: int, exact: dict[str, float], remaining: float | None) -> TrialRecord:
+        """The trial that is begun with it. remaining: what may still be gained."""
+        return TrialRecord(
+            number=number,
+            plan=self.plan,
+            origin=self.origin,
+            state="running",
+            exact=exact,
+            proposal={**self.memory, "remaining": remaining},
+            attempts=1,
+        )
+
 
 class Proposer:
     """Proposes plans that are new, and learns from those that have ended.

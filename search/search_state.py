@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import measured_limits
+from isoshare.search.jobs import SEARCHED, Job
 from isoshare.search.pareto import (
     Front,
     axes_of,
@@ -74,6 +75,21 @@ class SearchState:
     def is_new(self, plan: SharingPlan) -> bool:
         """Whether no trial has this plan."""
         return plan.fingerprint not in self._known
+
+    def counts(self) -> dict[str, int]:
+        """How many trials have ended in each way, and how often plans were measured again."""
+        ended: tuple[TrialState, ...] = ("finished", "failed", "stopped")
+        return {**{state: self.count(state) for state in ended}, "repeats": self.repeats.done}
+
+    def is_to_stop(self, job: Job, is_late: bool) -> bool:
+        """Whether a training is late, or has come to a rung and is not among the best there."""
+        trial = self.trials[job.number]
+        if is_late and trial.state == "running":
+            return True
+        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
+            return False  # what others are compared with is trained to its end
+        reached = self.halving.last(job.number)
+        return reached in job.rungs and not self.halving.goes_on(job.number, reached)
 
     def count(self, state: TrialState) -> int:
         """How many trials are in this state."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.evaluators import OWN
@@ -21,9 +20,8 @@ from isoshare.evaluators.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
 from isoshare.search.config import make_config, trades_exact
 from isoshare.search.engine import Engine
-from isoshare.search.results.choose import choose, plan_file, trial_by_number
 from isoshare.search.results.progress_line import ProgressLine
-from isoshare.search.results.study_results import Results, load_results
+from isoshare.search.results.study_view import StudyView
 from isoshare.search.workflows.asking import Asking
 from isoshare.search.workflows.optimize import RunOptions, begin_call, run_study
 from isoshare.search.workflows.own_study import (
@@ -35,11 +33,10 @@ from isoshare.search.workflows.own_study import (
 )
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.database import default_url
-from isoshare.storage.records import StudyRecord, TrialRecord
+from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 
 if TYPE_CHECKING:
-    import pandas
     import torch
 
 Objectives = Sequence[str] | Mapping[str, str]
@@ -88,13 +85,7 @@ def create_study(
     source = NetworkSource.of(model, weights)
     url, asked = storage or "sqlite://", _written(objectives)
     check_measured(asked)
-    if sampler == "ehvi" and not trades_exact(asked):
-        warnings.warn(
-            f"sampler ehvi trades one measured objective against one that is exact, got "
-            f"{', '.join(asked)}: tpe takes its place",
-            stacklevel=2,
-        )
-        sampler = "tpe"
+    sampler = _able_sampler(sampler, asked)
     given = {
         **{"study": name, "backbone": source.name, "evaluator": OWN, "objectives": asked},
         **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler},
@@ -128,20 +119,17 @@ def load_study(name: str, storage: str | None = None, model: Model | None = None
     return Study(store, name, source)
 
 
-class Study:
+class Study(StudyView):
     """One search: its plans, what was measured of them, and the front.
 
     Made by ``create_study`` and ``load_study``.
     """
 
     def __init__(self, store: Store, name: str, source: NetworkSource | None) -> None:
-        self.name = name
-        self._store, self._source = store, source
+        super().__init__(store, name)
+        self._source = source
         self._asking: Asking | None = None
         self._running: Engine | None = None
-
-    def __repr__(self) -> str:
-        return f"<Study {self.name!r}: {len(self.results.outcomes)} trials>"
 
     def optimize(
         self,
@@ -228,80 +216,23 @@ class Study:
             self._asking.tell(trial, values)
 
     @property
-    def results(self) -> Results:
-        """The study as it is in the database now."""
-        return load_results(self._store, self.name)
-
-    @property
-    def trials(self) -> list[TrialRecord]:
-        """All trials by number, each with ``plan``, ``state``, ``value(objective)``."""
-        return self._store.trials(self.name)
-
-    @property
-    def front(self) -> list[TrialRecord]:
-        """The trials that none dominates, by the last objective."""
-        return list(self.results.front.members)
-
-    def best(
-        self,
-        by: str | None = None,
-        max_parameters: int | None = None,
-        min_accuracy: float | None = None,
-    ) -> TrialRecord:
-        """One trial of the front.
-
-        by: ``knee``, ``smallest``, or an objective, which is best; by default the best measured one
-            within ``max_parameters``, the smallest of at least ``min_accuracy``, else the knee.
-        Raises IsoshareError if none fits.
-        """
-        return choose(self.results.front, by, max_parameters, min_accuracy)
-
-    def trials_dataframe(self) -> pandas.DataFrame:
-        """All trials, one row each, as a table of pandas."""
-        from isoshare.search.results.dataframe import trials_dataframe
-
-        return trials_dataframe(self.results)
-
-    def plot_front(self) -> Any:
-        """The front as a ``plotly.graph_objects.Figure``."""
-        from isoshare.search.results.drawing import draw_interactive
-        from isoshare.search.results.figures import front_figure
-
-        return draw_interactive(front_figure(self.results))
-
-    def plot_plan(self, trial: TrialRecord | int | None = None) -> Any:
-        """The plan of a trial, by default of the knee, as a ``plotly.graph_objects.Figure``."""
-        from isoshare.search.results.plan_figure import draw_plan
-        from isoshare.search.results.plan_picture import plan_picture
-        from isoshare.storage.records import sites_of
-
-        record, plan = self._record, self._chosen(trial).plan
-        return draw_plan(plan_picture(sites_of(record), plan, record.context["unshared"]))
-
-    def export(self, path: str | Path, trial: TrialRecord | int | None = None) -> None:
-        """Write the plan of a trial, by default of the knee, as a plan file."""
-        plan_file(self._record, self._chosen(trial)).save(path)
-
-    def _repr_html_(self) -> str:
-        from isoshare.search.results.study_card import study_card
-
-        return study_card(self.results)
-
-    @property
-    def _record(self) -> StudyRecord:
-        return self._store.study(self.name)
-
-    @property
     def _known_source(self) -> NetworkSource:
         """The backbone; it is looked for when it is needed."""
         if self._source is None:
             self._source = recalled_source(self._record, None)
         return self._source
 
-    def _chosen(self, trial: TrialRecord | int | None) -> TrialRecord:
-        if isinstance(trial, TrialRecord):
-            return trial
-        return self.best("knee") if trial is None else trial_by_number(self.results, trial)
+
+def _able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
+    """The sampler, or the one that takes its place, with a warning."""
+    if sampler != "ehvi" or trades_exact(objectives):
+        return sampler
+    warnings.warn(
+        f"sampler ehvi trades one measured objective against one that is exact, got "
+        f"{', '.join(objectives)}: tpe takes its place",
+        stacklevel=3,
+    )
+    return "tpe"
 
 
 def _written(objectives: Objectives) -> tuple[str, ...]:
