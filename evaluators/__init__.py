@@ -56,8 +56,8 @@ EVALUATORS: dict[str, EvaluatorRow] = {
     "inherit": EvaluatorRow(
         "isoshare.evaluators.inheriting_evaluator:InheritingEvaluator",
         "from the trained unshared network",
-        options=("pretrain_epochs", "weights"),
-        instead={"weights": "pretrain_epochs"},
+        options=("pretrain_epochs", "weights", "weight_map", "new_head", "pretrained"),
+        instead={"weights": "pretrain_epochs", "pretrained": "pretrain_epochs"},
         defaults={"epochs": 1},
         least_epochs=0,
     ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isoshare.evaluators.trial import Trial
+    from isoshare.search.solve import Solver, solve
     from isoshare.search.study import Study, create_study, load_study
     from isoshare.space.apply import apply_plan, count_parameters, extra_loss
     from isoshare.space.errors import IsoshareError, PlanError
@@ -23,6 +24,8 @@ _HOMES = {
     "Study": "search.study",
     "create_study": "search.study",
     "load_study": "search.study",
+    "Solver": "search.solve",
+    "solve": "search.solve",
     "apply_plan": "space.apply",
     "count_parameters": "space.apply",
     "extra_loss": "space.apply",
@@ -45,6 +48,7 @@ __all__ = [
     "SearchSpace",
     "SharingPlan",
     "Site",
+    "Solver",
     "Study",
     "Trial",
     "apply_plan",
@@ -56,6 +60,7 @@ __all__ = [
     "load_study",
     "load_weights",
     "save_weights",
+    "solve",
 ]
 
 

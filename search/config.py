@@ -8,7 +8,6 @@ beside the study.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -28,11 +27,12 @@ from isoshare.evaluators.sharebench import Table
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
 from isoshare.search.options.evaluation import EvaluationConfig
+from isoshare.search.options.files import read_options_file
 from isoshare.search.options.policy import PolicyConfig
 from isoshare.search.options.running import RunConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.options.training import TrainingConfig
-from isoshare.space.errors import one_of
+from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import first_problem
 
@@ -80,7 +80,15 @@ class SearchConfig(
     @field_validator("objectives")
     @classmethod
     def _known_directions(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(written, objectives))
+        try:
+            return tuple(map(written, objectives))
+        except IsoshareError as error:
+            raise ConfigError(str(error)) from error
+
+    @field_validator("weights", "weight_map")
+    @classmethod
+    def _absolute_path(cls, path: str | None) -> str | None:
+        return path and str(Path(path).expanduser().absolute())
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
@@ -173,6 +181,8 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
         return with_table(given)
     if "sampler" not in given and not trades_exact(given.get("objectives", ())):
         given = {"sampler": "tpe", **given}
+    if given.get("weights") is not None or given.get("pretrained"):
+        given = {"evaluator": "inherit", **given}
     if given.get("evaluator", "train") != "train":
         name = str(given["evaluator"])
         known = name in EVALUATORS or is_own_evaluator(name)
@@ -188,6 +198,7 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
 def is_first_search(given: Mapping[str, Any]) -> bool:
     """Whether these options ask for no network in particular, so that FIRST_SEARCH holds."""
     trained = given.get("evaluator", "train") == "train" and given.get("table") is None
+    trained = trained and given.get("weights") is None and not given.get("pretrained")
     return trained and "backbone" not in given and given.get("dataset", "digits") == "digits"
 
 
@@ -224,7 +235,7 @@ def _not_measured(objective: str, evaluator: str) -> str:
 
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
     """The options of ``file``, but for those that ``options`` gives. As ``requested``."""
-    merged = {**(_read(file) if file else {}), **options}
+    merged = {**(read_options_file(file) if file else {}), **options}
     return requested(merged)
 
 
@@ -245,7 +256,7 @@ def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
                 f"take --evaluator {' or '.join(users(name))}"
             )
         for taken, idle in evaluator_row(evaluator).instead.items():
-            if name == idle and given.get(taken) is not None:
+            if name == idle and given.get(taken) and not given.get("new_head"):
                 raise ConfigError(
                     f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
                     "of them out"
@@ -263,17 +274,3 @@ def make_config(options: Mapping[str, Any]) -> SearchConfig:
                 one_of("option", problem["loc"][0], SearchConfig.model_fields)
             ) from error
         raise ConfigError(f"wrong option {first_problem(error)}") from error
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The options in a file: JSON if it is called so, TOML otherwise."""
-    kind, parse = ("JSON", json.loads) if file.suffix == ".json" else ("TOML", tomllib.loads)
-    try:
-        found = parse(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:  # both parsers' errors, and text that is not UTF-8
-        raise ConfigError(f"{file} is not {kind}: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file} must hold options by name, got {found!r}")
-    return found

@@ -32,6 +32,7 @@ COMMANDS = (
     "pareto",
     "export",
     "report",
+    "solve",
     "train",
     "reproduce",
     "inspect",

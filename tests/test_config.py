@@ -216,7 +216,8 @@ def test_backbone_arguments_keep_their_type() -> None:
 def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands(
     evaluator: str, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "w.pt"}
+    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "/w.pt"}
+    values |= {"weight_map": "/names.json", "new_head": True, "pretrained": True}
     values |= {"label_smoothing": 0.1, "precision": "float32", "compile": True}
     row = EVALUATORS[evaluator]
     assert {name for one in EVALUATORS.values() for name in (*one.options, *one.unused)} == {
@@ -240,6 +241,19 @@ def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands
                 load_config(file, asked)
             way_out = str(refused.value).split("--evaluator ")[1].split(" or ")[0]
             assert load_config(file, {**asked, "evaluator": way_out}).evaluator == way_out
+
+
+@pytest.mark.parametrize("given", [{"weights": "w.pt"}, {"pretrained": True}])
+def test_with_trained_weights_plans_inherit_them(given: dict[str, Any]) -> None:
+    config = load_config(None, given)
+    assert (config.evaluator, config.epochs) == ("inherit", 1)
+    assert config.backbone_arg == {}, "not the network of the first search"
+    with pytest.raises(ConfigError, match="evaluator 'train' does not use"):
+        load_config(None, {**given, "evaluator": "train"})
+
+
+def test_a_path_of_weights_holds_wherever_the_search_is_resumed() -> None:
+    assert make_config({"weights": "w.pt"}).weights == str(Path("w.pt").absolute())
 
 
 def test_weights_of_ones_own_take_the_place_of_a_training() -> None:

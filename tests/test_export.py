@@ -61,6 +61,16 @@ def test_a_trained_file_is_exported_without_its_study(command: Command, folder: 
     assert json.loads(session.get_modelmeta().custom_metadata_map[PLAN_KEY])["banks"]
 
 
+def test_weights_that_were_trained_for_an_export_that_fails_are_named(
+    command: Command, folder: Path
+) -> None:
+    (folder / "n.onnx").mkdir()
+    code, _, err = command("export", "s", "--format", "onnx", "--epochs", 1, "-o", "n.onnx")
+    assert code == 2
+    assert "cannot write n.onnx: Is a directory; the trained weights are in n.safetensors" in err
+    assert load_network("n.safetensors")
+
+
 def test_exporting_a_file_onto_itself_keeps_it(command: Command, folder: Path) -> None:
     asked = ("--format", "safetensors", "-o", "n.safetensors")
     assert command("export", "s", "--epochs", 1, *asked)[0] == 0

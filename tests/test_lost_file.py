@@ -49,7 +49,7 @@ def test_a_search_stops_and_says_where_its_trials_are(
     def act() -> None:
         file.unlink()
         if kind == "replaced":
-            with sqlite3.connect(other) as connection:
+            with closing(sqlite3.connect(other)) as connection:
                 connection.execute("CREATE TABLE t (x)")
             shutil.copy(other, file)
 

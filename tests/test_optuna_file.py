@@ -28,7 +28,8 @@ def test_optuna_opens_the_study_and_finds_the_same_front(
     results = load_results(store, "study")
     path = tmp_path / "optuna.db"
     assert write_optuna(results, path) == "13 trials for optuna-dashboard"
-    study = optuna.load_study(study_name="study", storage=f"sqlite:///{path}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    study = optuna.load_study(study_name="study", storage=storage)
     assert study.metric_names == ["accuracy", "parameters"]
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     states = [trial.state for trial in study.trials]
@@ -43,6 +44,8 @@ def test_optuna_opens_the_study_and_finds_the_same_front(
     assert results.front.excluded
     members = {trial.number for trial in results.front.members}
     assert {trial.number for trial in study.best_trials} == members
+    storage.remove_session()
+    storage.engine.dispose()
     write_optuna(results, path)  # again, over the file that is there
     assert [one.name for one in tmp_path.glob("optuna*")] == ["optuna.db"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from isoshare.search.cli.commands.plans import export, inspect, reproduce, train
+from isoshare.search.cli.commands.plans import export, inspect, reproduce, solve, train
 from isoshare.search.cli.commands.searches import launch, resume
 from isoshare.search.cli.commands.service import serve
 from isoshare.search.cli.commands.studies import pareto, report, studies, upgrade
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(launch, resume, studies, pareto, export, report),
-    *(train, reproduce, inspect, upgrade, serve),
+    *(solve, train, reproduce, inspect, upgrade, serve),
 )
 for command in COMMANDS:
     app.command(cls=GroupedCommand)(command)

@@ -84,7 +84,15 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
         table,
         *(f"published: {name}, {size:,} parameters" for name, size in references.items()),
         *notes,
+        *_weights_line(found.get("weights")),
     )
+
+
+def _weights_line(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    head = f"; {' and '.join(found['new_head'])} start afresh" if found["new_head"] else ""
+    return [f"weights: all fit, {found['tensors']} tensors of {found['file'] or 'its own'}{head}"]
 
 
 def plan_view(found: Mapping[str, Any]) -> Group:

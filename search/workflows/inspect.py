@@ -18,6 +18,7 @@ from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.published import PUBLISHED, references
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, describe_signature, find_sites, left_private
+from isoshare.space.trained_weights import GivenWeights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,6 +59,28 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
         "left_private": [
             {"site": site, "reason": reason} for site, reason in left_private(backbone)
         ],
+    }
+
+
+def inspect_weights(
+    name: str, arguments: Mapping[str, Argument], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What of trained weights fits a backbone. options: weights, weight_map, new_head, pretrained.
+    Raises WeightsError.
+    """
+    given = GivenWeights(
+        options.get("weights"),
+        options.get("weight_map"),
+        bool(options.get("new_head")),
+        bool(options.get("pretrained")),
+    )
+    found = given.read(build_backbone(name, arguments), name, arguments)
+    return {
+        "file": given.file,
+        "entry": found.entry,
+        "tensors": len(found.state) - len(found.new),
+        "new_head": list(found.new),
+        "fingerprint": found.fingerprint,
     }
 
 

@@ -22,6 +22,7 @@ from isoshare.search.workflows.network import check_output, fitting_arguments, n
 from isoshare.search.workflows.own_function import prepare_function, prepare_function_resume
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
+from isoshare.search.workflows.weights import check_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
@@ -39,6 +40,7 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
         return prepare_function(config, store)
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
+    check_weights(config.space, config.evaluation)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
     data = {

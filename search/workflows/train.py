@@ -30,9 +30,10 @@ from isoshare.evaluators.training.trainer import (
     worth_stacking,
 )
 from isoshare.search.config import SearchConfig, make_config
-from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH
+from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, WEIGHTS
 from isoshare.search.workflows.evaluator import load_data, training_settings
 from isoshare.search.workflows.network import check_output, fitting_arguments
+from isoshare.search.workflows.weights import check_weights, given_weights
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
@@ -89,6 +90,7 @@ def prepare_training(
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     evaluator = _evaluator(config, init, _whole(dataset))
+    check_weights(config.space, config.evaluation)
     network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
     check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
@@ -186,7 +188,9 @@ def _input(images: Batches) -> dict[str, Any]:
 
 def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEvaluator:
     asked = (config.backbone, config.backbone_arg, dataset, training_settings(config.training))
-    return InheritingEvaluator(*asked) if init == "inherit" else TrainingEvaluator(*asked)
+    if init == "fresh" and not given_weights(config.evaluation):
+        return TrainingEvaluator(*asked)
+    return InheritingEvaluator(*asked, **{name: getattr(config, name) for name in WEIGHTS})
 
 
 def _known(file: PlanFile) -> dict[str, Any]:
