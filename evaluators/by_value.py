@@ -7,8 +7,10 @@ what is installed is imported where it arrives.
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import nn
 from isoshare.evaluators.trial import EvaluateError
 
 INSTALLED = ("site-packages", "dist-packages", "isoshare")
+STANDARD = sysconfig.get_paths()["stdlib"]
 
 
 def dumps(thing: Any, said: str, *code: object) -> bytes:
@@ -77,4 +80,6 @@ def _own_module(thing: object) -> ModuleType | None:
     file = getattr(module, "__file__", None)
     if module is None or file is None or name == "__main__":
         return None
-    return None if any(part in file.replace("\\", "/").split("/") for part in INSTALLED) else module
+    path = Path(file)
+    is_installed = bool(set(INSTALLED) & set(path.parts)) or path.is_relative_to(STANDARD)
+    return None if is_installed else module

@@ -337,11 +337,11 @@ def test_importing_is_light() -> None:
 def test_the_command_line_measures_by_the_same_function(url: str, command: Command) -> None:
     """A function that is named is imported, and only where it is named."""
     own = ("--evaluator", "tests.test_study:less_is_worse", "--backbone", "tests.fakes:ThreeSites")
-    code, said, _ = command(
+    code, said, error = command(
         *("launch", "--study", "s", "--storage", url, "--trials", 4, "--workers", 2, *own),
         *("--objectives", "miou:max,parameters", "--methods", "kernel"),
     )
-    assert code == 0, said
+    assert code == 0, said + error
     expected = isoshare.create_study(ThreeSites(3), **KERNEL)
     expected.optimize(less_is_worse, n_trials=4)
     study = isoshare.load_study("s", url, model=ThreeSites(3))
