@@ -41,6 +41,7 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
+from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
@@ -189,8 +190,9 @@ class Growth:
         watch.watch(engine, "ask", "engine")
         watch.watch(engine, "tell", "engine")
         watch.watch(engine._proposer, "propose", "proposal")
-        watch.watch(engine._proposer, "tell", "proposal")
-        watch.watch(engine._proposer, "remaining", "proposal")
+        watch.watch(engine._sampler, "memory", "proposal")
+        watch.watch(engine._sampler, "tell", "proposal")
+        watch.watch(engine._sampler, "remaining", "proposal")
         watch.watch(store._database, "write", "database")
         self._processor = time.process_time()
 
@@ -227,12 +229,12 @@ def simulate(asked: argparse.Namespace) -> dict[str, Any]:
         study = study_record("s", config, space, {"name": "none", "fingerprint": "0" * 16})
         store.create_study(study)
         store.take_lease("s")
-        engine = Engine(store, study, config, space)
+        engine = Engine(store, study, config, space, sampler_row(config.sampler).make)
         growth = Growth(engine, store, asked.workers, asked.segment)
         engine.on_change = growth.changed
         seconds = run_simulated(engine, Made(space), asked.workers)
         started = time.perf_counter()
-        Engine(store, study, config, space)
+        Engine(store, study, config, space, sampler_row(config.sampler).make)
         resumed = time.perf_counter() - started
         store.delete_study("s")
         store.close()

@@ -43,6 +43,7 @@ from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.engine import Engine
+from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
@@ -97,7 +98,7 @@ def fill(url: str, trials: int) -> None:
     store.create_study(
         study_record("big", options, shared, {"name": "none", "fingerprint": "none"})
     )
-    engine = Engine(store, store.study("big"), options, shared)
+    engine = Engine(store, store.study("big"), options, shared, sampler_row(options.sampler).make)
     for _ in range(trials):
         measure(engine, shared.unshared)
     store.close()
@@ -126,7 +127,8 @@ def write(url: str, trials: int, rate: float) -> None:
     store, shared = Store(url), space()
     store.take_lease("big")
     with heartbeat(store, "big"):
-        engine = Engine(store, store.study("big"), config(2 * trials), shared)
+        more = config(2 * trials)
+        engine = Engine(store, store.study("big"), more, shared, sampler_row(more.sampler).make)
         while measure(engine, shared.unshared):
             time.sleep(1 / rate)
 
@@ -226,7 +228,7 @@ def until_shown(port: int, url: str, rounds: int) -> list[float]:
     store.create_study(
         study_record("small", options, shared, {"name": "none", "fingerprint": "none"})
     )
-    engine = Engine(store, store.study("small"), options, shared)
+    engine = Engine(store, store.study("small"), options, shared, sampler_row(options.sampler).make)
     measure(engine, shared.unshared)
     found = []
     with sync_playwright() as playwright:

@@ -28,7 +28,7 @@ from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, registered_after
 
 IMAGES = 512
-"""Enough that two choices of images give scores that agree (docs/benchmarks.md)."""
+"""Inputs that the command line measures with; some positions of each are looked at."""
 DIGITS = 6
 """Significant ones of a score: what is beyond depends on the order of the sums."""
 Heard = Callable[[int, int], None]
@@ -47,8 +47,8 @@ def score_sharing(
 
     batches: inputs and targets, some hundred images in all, in any order and of any sizes. loss: of
     outputs and targets, a mean over images; with it a score is the loss that is expected to be
-    added, without it how far outputs move in units of their variance (which orders plans better
-    after fine-tuning: docs/benchmarks.md). heard: is told how many of how many offers are measured.
+    added, without it how far outputs move in units of their variance (by which plans were
+    ordered better: docs/decisions.md). heard: is told how many of how many offers are measured.
     """
     statistics = site_statistics(network, space.sites, batches, loss)
     measure = _Measure(network, {site.name: site for site in space.sites}, statistics)

@@ -6,8 +6,7 @@ the budget is counted in the store, so it is exact through interruptions.
 
 A search has two phases. First the sampler proposes plans, measured on the validation images; some
 of the budget may go to plans of the front again, with new seeds, and trainings that promise little
-may be stopped at a rung. When all trials have ended, the plans on the front are trained again and
-measured on the test images, which nothing has seen before.
+may be stopped at a rung. Then those on the front are trained again and measured on the test images.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from isoshare.evaluators import evaluator_row, is_own_evaluator
 from isoshare.evaluators.evaluator import Measured
 from isoshare.evaluators.objectives import exact_values
 from isoshare.search.config import SearchConfig
-from isoshare.search.constraints import exact_limits
 from isoshare.search.jobs import Job, Progress, job_for, measurement_records
 from isoshare.search.proposer import Proposer
 from isoshare.search.references import with_references
+from isoshare.search.sampler import MakeSampler
 from isoshare.search.search_state import SearchState
 from isoshare.search.stopping import Stopping
 from isoshare.space.search_space import SearchSpace
@@ -38,17 +37,19 @@ ATTEMPTS = 3
 class Engine:
     """Ask, tell and fail for one study.
 
-    conditions: what is stored with each measurement (versions, device, data fingerprint).
-    on_change: called after each change, on_end with each trial that has ended; whoever watches
-        assigns them. trials: so many are wanted. stopping: what ends the search earlier.
+    make_sampler: called with the history of the search; conditions: stored with each measurement
+    (versions, device, data fingerprint); search_state: the trials as they are now, and on_change,
+    called after each change, on_end, called with each trial that has ended, are for whoever
+    watches. trials: so many are wanted. stopping: what ends the search earlier.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  one for each thing it brings together
         self,
         store: Store,
         study: StudyRecord,
         config: SearchConfig,
         space: SearchSpace,
+        make_sampler: MakeSampler,
         conditions: dict[str, Any] | None = None,
     ) -> None:
         self._store = store
@@ -58,17 +59,13 @@ class Engine:
         self._conditions = conditions or {}
         self.on_change: Callable[[], None] = lambda: None
         self.on_end: Callable[[TrialRecord], None] = lambda _: None
-        # Parameters are recorded whatever is searched for: plan files and exports need them.
-        bounded = (limit.objective for limit in exact_limits(config.document()))
-        self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
+        self._make_sampler = make_sampler
         self.trials = config.trials
         self.stopping = Stopping(counts_failures=is_own_evaluator(config.evaluator))
         self._is_over = False
         self._take_up()
-        trials = self.search_state.trials.values()
-        self._waiting = deque(trial.number for trial in trials if trial.state == "running")
-        finished = [trial for trial in trials if trial.state == "finished"]
-        self._learn_references(finished[:1])
+        self._waiting = deque(self.search_state.numbers("running"))
+        self._learn_references(self.search_state.numbers("finished")[:1])
         self._running: dict[int, Job] = {}
         self._tests: deque[Job] | None = None
         self._tests_total = 0
@@ -124,7 +121,7 @@ class Engine:
         if stopped:
             self._store.stop_trial(self._study.name, number)
         elif not left:
-            self._learn_references([self.search_state.trials[number]])
+            self._learn_references([number])
         ended = stopped or not left
         if ended:
             self._end(job, "stopped" if stopped else "finished")
@@ -178,8 +175,8 @@ class Engine:
     @property
     def _repeating(self) -> int:
         """Repeats that are running."""
-        jobs = (job for job in self._running.values() if job.split == "validation")
-        return sum(self.search_state.trials[job.number].state == "finished" for job in jobs)
+        numbers = [job.number for job in self._running.values() if job.split == "validation"]
+        return sum(self.search_state.trials[one].state == "finished" for one in numbers)
 
     def _next_job(self) -> Job | None:
         if self.stopping.is_asked:
@@ -210,10 +207,9 @@ class Engine:
 
     def _repeat(self) -> Job | None:
         """A plan of the front with new seeds, if it is time for one."""
-        repeats = self.search_state.repeats
-        if not repeats.are_due(self._spent, self._repeating):
-            return None
-        trial = repeats.next(self.search_state.front, self._running)
+        repeats, front = self.search_state.repeats, self.search_state.front
+        is_due = repeats.are_due(self._spent, self._repeating)
+        trial = repeats.next(front, self._running) if is_due else None
         if trial is None:
             return None
         return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
@@ -228,9 +224,7 @@ class Engine:
         if not evaluator_row(self._config.evaluator).tests:
             return deque()
         if self._tests is None:
-            jobs = (
-                job_for(self._config, trial, "test") for trial in self.search_state.front.members
-            )
+            jobs = (job_for(self._config, one, "test") for one in self.search_state.front.members)
             self._tests = deque(job for job in jobs if job.seeds)
             self._tests_total = len(self._tests)
         return self._tests
@@ -242,7 +236,8 @@ class Engine:
         if proposal is None:
             return None
         exact = exact_values(self._recorded, self._space, proposal.plan)
-        trial = proposal.trial(number, exact, self._remaining)
+        memory = {**self._sampler.memory(proposal.plan), "remaining": self._remaining}
+        trial = proposal.trial(number, exact, memory)
         self._store.add_trial(self._study.name, trial)
         self.search_state.put(trial)
         return job_for(self._config, trial)
@@ -251,20 +246,25 @@ class Engine:
         """The trials of the store, and a sampler that knows them."""
         self.search_state = SearchState(self._study, self._config)
         self.search_state.fill(self._store.trials(self._study.name))
-        self._proposer = Proposer(self._space, self._config, self.search_state)
+        history = self.search_state.history(self._space)
+        # Parameters are recorded whatever is searched for: plan files and exports need them.
+        bounded = (limit.objective for limit in history.exact_limits)
+        self._recorded = tuple(dict.fromkeys(("parameters", *self._config.objectives, *bounded)))
+        self._sampler = self._make_sampler(history)
+        self._proposer = Proposer(history, self._sampler)
         self._look_ahead()
 
-    def _learn_references(self, finished: Sequence[TrialRecord]) -> None:
+    def _learn_references(self, finished: Sequence[int]) -> None:
         """Where the hypervolume of objectives of the user's own begins, if only a value can say."""
-        study = with_references(self._store, self._study, finished)
-        if study is self._study:
-            return
-        self._study = study
-        self._take_up()
+        trials = [self.search_state.trials[number] for number in finished]
+        study = with_references(self._store, self._study, trials)
+        if study is not self._study:
+            self._study = study
+            self._take_up()
 
     def _look_ahead(self) -> None:
         """What may still be gained; the search is over when that is too little."""
-        self._remaining = self._proposer.remaining()
+        self._remaining = self._sampler.remaining()
         if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
             self._is_over = True
 
@@ -276,5 +276,5 @@ class Engine:
         trial = replace(before, state=state)
         self.search_state.end(trial)
         if before.state != "finished":
-            self._proposer.tell(trial)
+            self._sampler.tell(trial)
         self._look_ahead()

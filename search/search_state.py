@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
 from isoshare.search.config import SearchConfig
-from isoshare.search.constraints import measured_limits
+from isoshare.search.constraints import limits_of
 from isoshare.search.jobs import SEARCHED, Job
 from isoshare.search.pareto import (
     Front,
@@ -15,12 +14,13 @@ from isoshare.search.pareto import (
     comparable,
     pareto_front,
     value_at,
-    values_of,
     with_all_values,
 )
 from isoshare.search.replication import Replication
+from isoshare.search.sampler import History
 from isoshare.search.successive_halving import SuccessiveHalving
 from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 
 
@@ -36,7 +36,9 @@ class SearchState:
         reference = [comparable(axis, axis.reference) for axis in self.axes]
         self.halving = SuccessiveHalving(config.rungs, config.reduction_factor, reference)
         self.repeats = Replication(config.repeats, config.replicates)
-        self._limits = measured_limits(config.document())
+        self._limits = limits_of(config.document())
+        self._measured = [limit for limit in self._limits if not limit.is_exact]
+        self._seed = config.seed
         self._known: set[str] = set()
         self._states: Counter[TrialState] = Counter()
         self.front = self._front_of([])
@@ -72,6 +74,10 @@ class SearchState:
             excluded = (self.trials[one.number] for one in self.front.excluded)
             self.front = self._front_of([*self.front.members, *excluded, trial])
 
+    def history(self, space: SearchSpace) -> History:
+        """What a sampler sees of the search; it stays up to date."""
+        return History(space, self.axes, self._limits, self.trials, self.is_new, self._seed)
+
     def is_new(self, plan: SharingPlan) -> bool:
         """Whether no trial has this plan."""
         return plan.fingerprint not in self._known
@@ -95,18 +101,6 @@ class SearchState:
         """How many trials are in this state."""
         return self._states[state]
 
-    def values(self, trial: TrialRecord) -> list[float] | None:
-        """The objectives of a finished trial; None if one is missing."""
-        return values_of(self.axes, trial)
-
-    def violation(self, trial: TrialRecord) -> dict[str, float]:
-        """How far a trial is beyond the limits on what was measured of it."""
-        values = {limit: trial.value(limit.objective) for limit in self._limits}
-        return {
-            limit.option: math.inf if value is None else limit.violation(value)
-            for limit, value in values.items()
-        }
-
     def _note_rungs(self, trial: TrialRecord) -> None:
         """Let plans be compared at each rung at which a trial has all its values."""
         for rung in self.halving.rungs:
@@ -116,12 +110,15 @@ class SearchState:
                 pairs = zip(self.axes, known, strict=True)
                 self.halving.note(trial.number, rung, [comparable(*pair) for pair in pairs])
 
+    def numbers(self, state: TrialState) -> list[int]:
+        """The trials in this state."""
+        return [trial.number for trial in self.trials.values() if trial.state == state]
+
     def recalled(self) -> int | None:
         """A stopped trial that shall go on after all."""
         if not self.count("stopped"):
             return None
-        stopped = [trial.number for trial in self.trials.values() if trial.state == "stopped"]
-        return self.halving.recalled(stopped)
+        return self.halving.recalled(self.numbers("stopped"))
 
     def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
-        return pareto_front(self.axes, with_all_values(self.axes, trials), self._limits)
+        return pareto_front(self.axes, with_all_values(self.axes, trials), self._measured)

@@ -13,6 +13,7 @@ from isoshare.evaluators.evaluator import Evaluator, Measured, Split
 from isoshare.evaluators.training.trainer import EvaluationError
 from isoshare.search.config import SearchConfig
 from isoshare.search.engine import Engine
+from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.forward_pass import network_costs
@@ -111,3 +112,10 @@ def create_named_study(
     study = study_record(name, config, space, {"name": "fake", "fingerprint": "0" * 16})
     store.create_study(study)
     return study
+
+
+def engine_for(
+    store: Store, study: StudyRecord, config: SearchConfig, space: SearchSpace
+) -> Engine:
+    """The engine of a study, with the sampler that its configuration names."""
+    return Engine(store, study, config, space, sampler_row(config.sampler).make)

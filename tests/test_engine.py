@@ -13,15 +13,15 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import ATTEMPTS, Engine
 from isoshare.search.jobs import Job
-from isoshare.search.proposer import Proposer
 from isoshare.search.samplers import SAMPLERS
+from isoshare.search.samplers.optuna_sampler import OptunaSampler
 from isoshare.search.search_state import SearchState
 from isoshare.search.workflows.launch import start
 from isoshare.search.workflows.prepared import Prepared, study_record
 from isoshare.storage.database import StoreError
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
-from tests.fakes import FakeEvaluator, MakeEngine, create_study, space_of
+from tests.fakes import FakeEvaluator, MakeEngine, create_study, engine_for, space_of
 
 
 def proposals(store: Store) -> list[tuple[str, str]]:
@@ -82,7 +82,7 @@ def test_the_same_seed_proposes_the_same_plans_another_seed_others(
 def _engine(store: Store, **options: Any) -> Engine:
     space = space_of(5)
     config = make_config({"replicates": 2, "workers": 1, **options})
-    return Engine(store, create_study(store, space, config), config, space)
+    return engine_for(store, create_study(store, space, config), config, space)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -243,7 +243,7 @@ def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
     config = make_config({})
     search_state = SearchState(study_record("s", config, space, {}), config)
     search_state.fill([replace(old, measurements=(measured,))])
-    proposer = Proposer(space, config, search_state)
-    (known,) = proposer._study.get_trials()
+    sampler = OptunaSampler("tpe", search_state.history(space))
+    (known,) = sampler._study.get_trials()
     assert known.params == space.parameters(old.plan)
     assert known.values == [0.8, 66.0]

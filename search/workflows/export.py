@@ -28,12 +28,14 @@ WEIGHTS = ".safetensors"
 @dataclass(frozen=True)
 class ExportOptions:
     """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
-    backbone: one of the user's own that is trusted.
+    backbone: one of the user's own that is trusted. dataset: whose images 8 bits are fitted to, if
+    no file says it.
     """
 
     bake: bool = False
     image: str | None = None
     backbone: str | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,24 @@ def write_onnx(source: Source, path: Path, options: ExportOptions) -> str:
     )
 
 
+def write_onnx_int8(source: Source, path: Path, options: ExportOptions) -> str:
+    """The network of a file of weights in 8 bits, fitted to images it was trained on."""
+    from isoshare.search.workflows.calibration import calibration_batches
+    from isoshare.space.exports.onnx_int8 import export_onnx_int8
+    from isoshare.space.weights import load_network
+
+    assert source.weights is not None, "needs weights"
+    network = load_network(source.weights, options.backbone)
+    batches = calibration_batches(source.plan, options.dataset)
+    done = export_onnx_int8(network, path, source.plan, batches)
+    sides = ", ".join(map(str, batches[0].shape[1:]))
+    return (
+        f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, {sides}), "
+        f"{_scaling(source.plan)} → logits, in 8 bits; of the {done.images} images that it was "
+        f"fitted to, {done.agreement:.1%} get the class that they get in float32"
+    )
+
+
 def write_optuna(source: Source, path: Path, _: ExportOptions) -> str:
     """All trials of a study. Raises IsoshareError for a file or a chosen trial."""
     from isoshare.search.results import optuna_file
@@ -143,6 +163,16 @@ def _check_onnx(source: Source, options: ExportOptions) -> None:
 
     check_packages()
     _image(source.plan, options.image)
+
+
+def _check_onnx_int8(source: Source, options: ExportOptions) -> None:
+    from isoshare.space.exports.onnx_file import check_packages
+
+    check_packages()
+    if source.weights is not None:
+        from isoshare.search.workflows.calibration import calibration_batches
+
+        calibration_batches(source.plan, options.dataset)
 
 
 def _image(plan: PlanFile, given: str | None) -> tuple[int, ...]:
@@ -176,6 +206,9 @@ FORMATS: dict[str, FormatRow] = {
     "json": FormatRow(write_json, "the plan"),
     "safetensors": FormatRow(write_safetensors, "trained weights with the plan", True),
     "onnx": FormatRow(write_onnx, "the trained network as a graph", True, _check_onnx),
+    "onnx-int8": FormatRow(
+        write_onnx_int8, "the same in 8 bits, shared kernels once", True, _check_onnx_int8
+    ),
     "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
 }
 """Name to what is written and how."""

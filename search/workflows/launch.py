@@ -103,7 +103,8 @@ def start(prepared: Prepared, store: Store) -> Engine:
     store.take_lease(study.name)
     if not prepared.is_new:
         store.set_budget(study.name, config.trials)
-    return Engine(store, study, config, prepared.space, prepared.conditions)
+    sampler = sampler_row(config.sampler).make
+    return Engine(store, study, config, prepared.space, sampler, prepared.conditions)
 
 
 def _space(

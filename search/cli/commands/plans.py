@@ -73,6 +73,12 @@ def export(
         bool, typer.Option("--bake", help="onnx: each site with a kernel of its own.")
     ] = False,
     image: options.Image = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D", help="onnx-int8: the images to fit it to, where the file names none."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", show_default="60", help="Of a training that weights need."),
@@ -94,7 +100,7 @@ def export(
 
     choice = Choice(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_store(storage), target))
-    row, asked = FORMATS[format], ExportOptions(bake, image, backbone)
+    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):
         raise IsoshareError(
