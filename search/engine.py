@@ -16,16 +16,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isoshare.evaluators import evaluator_row, is_own_evaluator
+from isoshare.evaluators import is_own_evaluator
 from isoshare.evaluators.evaluator import Measured
-from isoshare.evaluators.objectives import exact_values
 from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import Job, Progress, job_for, measurement_records
-from isoshare.search.proposer import Proposer
 from isoshare.search.references import with_references
 from isoshare.search.sampler import MakeSampler
+from isoshare.search.sampling import Sampling
 from isoshare.search.search_state import SearchState
 from isoshare.search.stopping import Stopping
+from isoshare.search.testing import TestPhase
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
@@ -67,8 +67,7 @@ class Engine:
         self._waiting = deque(self.search_state.numbers("running"))
         self._learn_references(self.search_state.numbers("finished")[:1])
         self._running: dict[int, Job] = {}
-        self._tests: deque[Job] | None = None
-        self._tests_total = 0
+        self._tests = TestPhase(config)
 
     @property
     def budget(self) -> int:
@@ -82,19 +81,19 @@ class Engine:
         """Whether nothing is left to do."""
         if self.stopping.is_asked:
             return not self._running
-        return not (self._unfinished or self._running or self._test_queue())
+        return not (self._unfinished or self._running or self._tests.queue(self.search_state.front))
 
     def progress(self) -> Progress:
         """Where the search stands now."""
-        left = len(self._tests or ()) + sum(job.split == "test" for job in self._running.values())
+        left = self._tests.left + sum(job.split == "test" for job in self._running.values())
         return Progress(
             budget=self.budget,
             **self.search_state.counts(),
             running=len(self._running),
-            remaining=self._remaining,
+            remaining=self._sampling.remaining,
             front=self.search_state.front,
-            tests=self._tests_total,
-            tests_done=self._tests_total - left,
+            tests=self._tests.total,
+            tests_done=self._tests.total - left,
         )
 
     def ask(self) -> Job | None:
@@ -193,9 +192,9 @@ class Engine:
             if job is not None:
                 return job
             self._is_over = True
-        if self._running and self._tests is None:
+        if self._running and not self._tests.is_planned:
             return None  # what is running may still change the front
-        queue = self._test_queue()
+        queue = self._tests.queue(self.search_state.front)
         return queue.popleft() if queue else None
 
     def _recall(self, number: int) -> Job:
@@ -219,25 +218,11 @@ class Engine:
         self._store.set_attempts(self._study.name, number, attempts)
         self.search_state.put(replace(self.search_state.trials[number], attempts=attempts))
 
-    def _test_queue(self) -> deque[Job]:
-        """The second phase; it is planned once, when the front stands."""
-        if not evaluator_row(self._config.evaluator).tests:
-            return deque()
-        if self._tests is None:
-            jobs = (job_for(self._config, one, "test") for one in self.search_state.front.members)
-            self._tests = deque(job for job in jobs if job.seeds)
-            self._tests_total = len(self._tests)
-        return self._tests
-
     def _propose(self) -> Job | None:
         """A plan that the study does not have, stored as running; None if there is none left."""
-        number = len(self.search_state)
-        proposal = self._proposer.propose(number)
-        if proposal is None:
+        trial = self._sampling.next_trial(len(self.search_state))
+        if trial is None:
             return None
-        exact = exact_values(self._recorded, self._space, proposal.plan)
-        memory = {**self._sampler.memory(proposal.plan), "remaining": self._remaining}
-        trial = proposal.trial(number, exact, memory)
         self._store.add_trial(self._study.name, trial)
         self.search_state.put(trial)
         return job_for(self._config, trial)
@@ -247,11 +232,7 @@ class Engine:
         self.search_state = SearchState(self._study, self._config)
         self.search_state.fill(self._store.trials(self._study.name))
         history = self.search_state.history(self._space)
-        # Parameters are recorded whatever is searched for: plan files and exports need them.
-        bounded = (limit.objective for limit in history.exact_limits)
-        self._recorded = tuple(dict.fromkeys(("parameters", *self._config.objectives, *bounded)))
-        self._sampler = self._make_sampler(history)
-        self._proposer = Proposer(history, self._sampler)
+        self._sampling = Sampling(history, self._make_sampler, self._config.objectives)
         self._look_ahead()
 
     def _learn_references(self, finished: Sequence[int]) -> None:
@@ -264,8 +245,9 @@ class Engine:
 
     def _look_ahead(self) -> None:
         """What may still be gained; the search is over when that is too little."""
-        self._remaining = self._sampler.remaining()
-        if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
+        self._sampling.look_ahead()
+        remaining = self._sampling.remaining
+        if remaining is not None and remaining < (self._config.stop_at or 0):
             self._is_over = True
 
     def _end(self, job: Job, state: TrialState) -> None:
@@ -276,5 +258,5 @@ class Engine:
         trial = replace(before, state=state)
         self.search_state.end(trial)
         if before.state != "finished":
-            self._sampler.tell(trial)
+            self._sampling.tell(trial)
         self._look_ahead()

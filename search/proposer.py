@@ -7,12 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from isoshare.search.constraints import nearest_plan
 from isoshare.search.sampler import History, Sampler
 from isoshare.space.plan import SharingPlan
-from isoshare.storage.records import TrialRecord
 
 CHANCE = 8
 """The attempt whose seed random plans are drawn with; samplers take those before it."""
@@ -28,18 +26,6 @@ class Proposal:
 
     plan: SharingPlan
     origin: str
-
-    def trial(self, number: int, exact: dict[str, float], memory: dict[str, Any]) -> TrialRecord:
-        """The trial that is begun with it. memory: what the sampler must see again."""
-        return TrialRecord(
-            number=number,
-            plan=self.plan,
-            origin=self.origin,
-            state="running",
-            exact=exact,
-            proposal=memory,
-            attempts=1,
-        )
 
 
 class Proposer:
