@@ -35,6 +35,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.records import MeasurementRecord, TrialRecord
+from isoshare.storage.study_values import DatasetRecord
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def measure(space: SearchSpace, sampler: str, trials: int, asks: int) -> dict[st
     """Milliseconds of a proposal, and of taking its result, in a study of so many trials."""
     rng = random.Random(0)
     config = make_config({"backbone": "resnet_cifar", "sampler": sampler, "trials": 10**6})
-    search_state = SearchState(study_record("s", config, space, {}), config)
+    search_state = SearchState(study_record("s", config, space, DatasetRecord()), config)
     plans: dict[SharingPlan, None] = {}
     while len(plans) < trials:
         plans[space.random_plan(rng)] = None

@@ -29,6 +29,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from isoshare.space.plan import Split
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import optuna
@@ -37,7 +39,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.engine import Engine
@@ -50,6 +52,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 
 class Immediate(Evaluator):
@@ -77,7 +80,7 @@ def isoshare(trials: int, workers: int, sampler: str, kill: bool) -> dict[str, A
     )
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/benchmark.db")
-        data = {"name": "none", "fingerprint": "none"}
+        data = DatasetRecord("none", "none")
         study = study_record("s", config, shared, data)
         store.create_study(study)
         engine = Engine(store, study, config, shared, sampler_row(config.sampler).make)

@@ -32,11 +32,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from isoshare.space.plan import Split
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.drivers.simulated import run_simulated
@@ -51,6 +53,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 SMALL: dict[str, Any] = {
     "backbone": "resnet_cifar",
@@ -189,10 +192,10 @@ class Growth:
         self._watch = watch = Stopwatch()
         watch.watch(engine, "ask", "engine")
         watch.watch(engine, "tell", "engine")
-        watch.watch(engine._proposer, "propose", "proposal")
-        watch.watch(engine._sampler, "memory", "proposal")
-        watch.watch(engine._sampler, "tell", "proposal")
-        watch.watch(engine._sampler, "remaining", "proposal")
+        watch.watch(engine._sampling._proposer, "propose", "proposal")
+        watch.watch(engine._sampling._sampler, "memory", "proposal")
+        watch.watch(engine._sampling._sampler, "tell", "proposal")
+        watch.watch(engine._sampling._sampler, "remaining", "proposal")
         watch.watch(store._database, "write", "database")
         self._processor = time.process_time()
 
@@ -226,7 +229,7 @@ def simulate(asked: argparse.Namespace) -> dict[str, Any]:
     config = make_config({"backbone": "resnet_cifar", "replicates": 1, **options})
     with tempfile.TemporaryDirectory() as folder:
         store = Store(asked.storage or f"sqlite:///{folder}/benchmark.db")
-        study = study_record("s", config, space, {"name": "none", "fingerprint": "0" * 16})
+        study = study_record("s", config, space, DatasetRecord("none", "0" * 16))
         store.create_study(study)
         store.take_lease("s")
         engine = Engine(store, study, config, space, sampler_row(config.sampler).make)

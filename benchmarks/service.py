@@ -50,6 +50,7 @@ from isoshare.space.backbones import build_backbone
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = (
@@ -95,9 +96,7 @@ def fill(url: str, trials: int) -> None:
     """A study with so many finished trials, and room for as many."""
     shared, options = space(), config(2 * trials)
     store = Store(url)
-    store.create_study(
-        study_record("big", options, shared, {"name": "none", "fingerprint": "none"})
-    )
+    store.create_study(study_record("big", options, shared, DatasetRecord("none", "none")))
     engine = Engine(store, store.study("big"), options, shared, sampler_row(options.sampler).make)
     for _ in range(trials):
         measure(engine, shared.unshared)
@@ -225,9 +224,7 @@ def until_shown(port: int, url: str, rounds: int) -> list[float]:
 
     store, shared = Store(url), space()
     options = config(rounds + 1)
-    store.create_study(
-        study_record("small", options, shared, {"name": "none", "fingerprint": "none"})
-    )
+    store.create_study(study_record("small", options, shared, DatasetRecord("none", "none")))
     engine = Engine(store, store.study("small"), options, shared, sampler_row(options.sampler).make)
     measure(engine, shared.unshared)
     found = []

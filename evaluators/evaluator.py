@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -34,10 +34,9 @@ from isoshare.evaluators.training.trainer import (
 )
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 from isoshare.space.sites import find_sites
 
-Split = Literal["validation", "test"]
 Values = dict[str, float]
 """Measured objectives."""
 

@@ -13,11 +13,11 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.training.trainer import Report
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 
 WARM_UP = 3
 LEAST, MOST = 11, 101

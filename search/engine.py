@@ -169,13 +169,8 @@ class Engine:
     @property
     def _spent(self) -> int:
         """So much of the budget is used or being used."""
-        return len(self.search_state) + self.search_state.repeats.done + self._repeating
-
-    @property
-    def _repeating(self) -> int:
-        """Repeats that are running."""
-        numbers = [job.number for job in self._running.values() if job.split == "validation"]
-        return sum(self.search_state.trials[one].state == "finished" for one in numbers)
+        repeats = self.search_state.repeats.done + self.search_state.repeating(self._running)
+        return len(self.search_state) + repeats
 
     def _next_job(self) -> Job | None:
         if self.stopping.is_asked:
@@ -188,7 +183,7 @@ class Engine:
         if recalled is not None:
             return self._recall(recalled)
         if self._spent < self.budget:
-            job = self._repeat() or self._propose()
+            job = self.search_state.repeat(self._spent, self._running) or self._propose()
             if job is not None:
                 return job
             self._is_over = True
@@ -203,15 +198,6 @@ class Engine:
         trial = replace(self.search_state.trials[number], state="running", attempts=attempts)
         self.search_state.put(trial)
         return job_for(self._config, trial)
-
-    def _repeat(self) -> Job | None:
-        """A plan of the front with new seeds, if it is time for one."""
-        repeats, front = self.search_state.repeats, self.search_state.front
-        is_due = repeats.are_due(self._spent, self._repeating)
-        trial = repeats.next(front, self._running) if is_due else None
-        if trial is None:
-            return None
-        return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
 
     def _count_attempt(self, number: int) -> None:
         attempts = self.search_state.trials[number].attempts + 1

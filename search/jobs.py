@@ -9,8 +9,8 @@ from typing import Any
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
 from isoshare.search.pareto import Front
-from isoshare.space.plan import SharingPlan
-from isoshare.storage.records import MeasurementRecord, Split, TrialRecord
+from isoshare.space.plan import SharingPlan, Split
+from isoshare.storage.records import MeasurementRecord, TrialRecord
 
 SEARCHED = ("sampler", "random", "walk")
 """Origins of trials that may be stopped early; the others are warm starts."""

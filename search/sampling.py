@@ -1,4 +1,4 @@
-"""The next trial of a study, from what is proposed, with all that is recorded of it at its start."""
+"""The next trial of a study: what is proposed, with all that is recorded of it at its start."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import limits_of
@@ -119,6 +119,19 @@ class SearchState:
         if not self.count("stopped"):
             return None
         return self.halving.recalled(self.numbers("stopped"))
+
+    def repeating(self, running: Mapping[int, Job]) -> int:
+        """How many of these jobs, by trial, measure a plan again with new seeds."""
+        numbers = [job.number for job in running.values() if job.split == "validation"]
+        return sum(self.trials[number].state == "finished" for number in numbers)
+
+    def repeat(self, spent: int, running: Mapping[int, Job]) -> Job | None:
+        """A plan of the front with new seeds, if it is time for one. spent: of the budget."""
+        is_due = self.repeats.are_due(spent, self.repeating(running))
+        trial = self.repeats.next(self.front, running) if is_due else None
+        if trial is None:
+            return None
+        return Job(trial.number, trial.plan, self.repeats.seeds(trial), "validation")
 
     def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
         return pareto_front(self.axes, with_all_values(self.axes, trials), self._measured)

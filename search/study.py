@@ -18,7 +18,8 @@ from isoshare.evaluators import OWN
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
-from isoshare.search.config import make_config, trades_exact
+from isoshare.search.config import make_config
+from isoshare.search.defaults import trades_exact
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
 from isoshare.search.results.study_view import StudyView

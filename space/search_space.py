@@ -30,7 +30,7 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.device import Target
 from isoshare.space.plan import Bank, SharingPlan
-from isoshare.space.sites import Site, isomorphic_groups, shapes
+from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes
 
 PRIVATE = "private"
 """What a group chooses that does not share, where there are methods to choose from."""
@@ -39,7 +39,8 @@ PRIVATE = "private"
 class SearchSpace:
     """What each isomorphic group of a backbone may choose.
 
-    sites: all sites of the backbone in module order; unshared: its trainable parameters;
+    sites: all sites of the backbone in module order, of which ``searched_sites`` can be chosen;
+    unshared: its trainable parameters;
     methods: those that plans may use; references: named plans to start from, as published. Their
     options become part of the space; a plan that does not fit the backbone is left out;
     costs: what one image costs the backbone, for whoever asks for more than parameters.
@@ -58,10 +59,11 @@ class SearchSpace:
         self.methods = tuple(methods)
         self._costs = costs
         self._sizes: dict[SharingPlan, int] = {}
-        self.groups = isomorphic_groups(sites)
+        searched = searched_sites(sites, unshared)
+        self.groups = isomorphic_groups(searched)
         known = [bank for plan in (references or {}).values() for bank in plan.banks]
         by_group = [name for name in methods if not METHODS[name].network_wide]
-        self.group_spaces = [GroupSpace(group, by_group, known) for group in shapes(sites)]
+        self.group_spaces = [GroupSpace(group, by_group, known) for group in shapes(searched)]
         wide = [name for name in methods if name not in by_group]
         self.wide = WideSpace(self.group_spaces, wide, known)
         named = references or {}

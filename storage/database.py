@@ -1,4 +1,4 @@
-"""Open a database by its URL, and say in a sentence why one cannot be used."""
+"""Open a database by its URL, and explain in one sentence why one cannot be used."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class BusyStudyError(StoreError):
 
 
 class WriteError(StoreError):
-    """A database that could be used takes no more writing; what is in it is whole."""
+    """A database no longer accepts writes; what is stored is intact."""
 
 
 class LeaseLostError(WriteError):
-    """Another driver has taken over the study, so this one must not write any more."""
+    """Another driver has taken over the study: this one must stop writing."""
 
 
 def default_url() -> str:

@@ -7,7 +7,6 @@ made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC
 from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import delete, func, select
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
 from isoshare.storage.database import StoreError, is_in_memory, taken
-from isoshare.storage.reading import outcomes_of, records_of, study_id, summaries
+from isoshare.storage.reading import outcomes_of, records_of, study_id, study_record, summaries
 from isoshare.storage.records import (
     MeasurementRecord,
     StudyRecord,
@@ -105,7 +104,7 @@ class Store:
         self._database.write(work)
 
     def upgrade(self, report: Callable[[str, str], None] = lambda *_: None) -> str:
-        """Lead a database of an earlier version to this one; returns the revision it had.
+        """Upgrade the database schema to this version; returns the revision it had.
 
         report: called for each step with its revision and what it has done. Raises StoreError.
         """
@@ -160,7 +159,7 @@ class Store:
 
         def work(session: Session) -> StudyRecord:
             row = session.get_one(StudyRow, study_id(session, name))
-            return StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
+            return study_record(row)
 
         return self._database.read(work)
 

@@ -15,14 +15,14 @@ from isoshare.evaluators.data.datasets import DATASETS, DataOptions
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.cli import main as cli
 from isoshare.search.config import (
-    FIRST_SEARCH,
     ConfigError,
     SearchConfig,
     load_config,
     make_config,
 )
+from isoshare.search.defaults import FIRST_SEARCH
 from isoshare.search.options import OPTIONS, PARTS
-from isoshare.search.options.definition import in_words
+from isoshare.search.options.definition import as_typed
 from isoshare.search.options.words import parse_argument, read_words
 from isoshare.search.samplers import SAMPLERS
 from isoshare.space.backbones import BACKBONES
@@ -50,7 +50,7 @@ def test_the_help_tells_the_true_default() -> None:
     for name, option in OPTIONS.items():
         value = getattr(defaults, name)
         if name not in ("backbone", "methods", "rungs", "storage", "workers"):  # in words
-            shown = in_words(value) or option.default
+            shown = as_typed(value) or option.default
             assert option.default == shown, name
         assert parameters_of("launch")[name].show_default == (option.default or False)
 

@@ -75,8 +75,8 @@ def assert_counted_twice(network: nn.Module, plan: SharingPlan, image: Tensor) -
 
 
 def _generated(network: nn.Module, plan: SharingPlan) -> nn.Module:
-    """With the kernels that a runtime generates."""
-    banks = [bank for bank in plan.banks if bank.method == "slice_generator"]
+    """With the kernels that a runtime makes."""
+    banks = [bank for bank in plan.banks if bank.method in ("slice_generator", "low_rank")]
     return bake(network, SharingPlan(tuple(banks)))
 
 
@@ -108,6 +108,7 @@ def test_mixed_plans_are_counted_twice(data: st.DataObject) -> None:
             "anchored": {"every": data.draw(st.integers(1, 3)), "regulator_after": place},
             "filter_basis": ranks,
             "slice_generator": {**sizes, "generator": kind},
+            "low_rank": {"rank": ranks["shared_rank"]},
         }
         method = data.draw(st.sampled_from(METHOD_NAMES))
         banks += [Bank(method, options[method], tuple(part))] if part else []

@@ -21,6 +21,7 @@ from isoshare.search.workflows.prepared import Prepared, study_record
 from isoshare.storage.database import StoreError
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 from tests.fakes import FakeEvaluator, MakeEngine, create_study, engine_for, space_of
 
 
@@ -221,7 +222,7 @@ def test_a_bigger_budget_goes_on(make_engine: MakeEngine, store: Store) -> None:
 
 def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Store) -> None:
     space, config = space_of(3), make_config({"trials": 3})
-    study = study_record("study", config, space, {"name": "fake", "fingerprint": "0" * 16})
+    study = study_record("study", config, space, DatasetRecord("fake", "0" * 16))
     prepared = Prepared(True, config, study, space, FakeEvaluator(), {})
     start(prepared, store)
     with pytest.raises(StoreError, match="exists already"):
@@ -241,7 +242,7 @@ def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
     )
     measured = MeasurementRecord(0, "validation", {"epochs": 15}, {"accuracy": 0.8}, 1.0)
     config = make_config({})
-    search_state = SearchState(study_record("s", config, space, {}), config)
+    search_state = SearchState(study_record("s", config, space, DatasetRecord()), config)
     search_state.fill([replace(old, measurements=(measured,))])
     sampler = OptunaSampler("tpe", search_state.history(space))
     (known,) = sampler._study.get_trials()

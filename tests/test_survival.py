@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.drivers.inline import run_inline
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 from isoshare.storage.database import StoreError, WriteError
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
@@ -67,7 +67,7 @@ def test_a_write_whose_answer_was_lost_is_made_again_and_counts_once(
     first, second = store.trials("s")
     assert (first.state, first.attempts, first.samples("accuracy")) == ("finished", 2, [0.5, 0.5])
     assert (second.state, second.error) == ("failed", "nan")
-    assert store.study("s").config["trials"] == 9
+    assert store.study("s").config.trials == 9
 
 
 @on_both_databases

@@ -1,4 +1,4 @@
-"""The command line of Isoshare: it parses, calls and prints; what happens is decided elsewhere.
+"""The command line of Isoshare: it parses, calls and prints.
 
 Nothing heavy is imported before a command needs it, so that help answers at once.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -11,13 +11,13 @@ from isoshare.search.pareto import Front, knee
 from isoshare.search.results.study_results import Results
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import PlanFile
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 Best = Literal["knee", "accuracy", "smallest"]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """Which trial a user means: a number, or what ``choose`` takes."""
 
     best: Best | None = None
@@ -26,7 +26,7 @@ class Choice:
     trial: int | None = None
 
 
-def chosen(results: Results, choice: Choice) -> TrialRecord:
+def chosen(results: Results, choice: Selection) -> TrialRecord:
     """The trial of a choice. Raises IsoshareError."""
     if choice.trial is not None:
         return trial_by_number(results, choice.trial)
@@ -84,13 +84,13 @@ def trial_by_number(results: Results, number: int) -> TrialRecord:
 
 def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
     """All that is needed to apply the plan of a trial and to know where it comes from."""
-    sites = sites_of(study)
+    context = study.context
     return PlanFile.of(
         trial.plan,
-        order=[site.name for site in sites],
-        backbone=study.context["backbone"],
+        order=[site.name for site in context.sites],
+        backbone=asdict(context.backbone),
         parameters={
-            "unshared": study.context["unshared"],
+            "unshared": context.unshared,
             "shared": trial.value("parameters"),
         },
         measured=_measured(trial),
@@ -98,10 +98,10 @@ def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
             "study": study.name,
             "trial": trial.number,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": study.context["versions"],
-            "dataset": study.context["dataset"],
+            "versions": dict(context.versions),
+            "dataset": context.dataset.document(),
             "fingerprint": trial.plan.fingerprint,
-            "config": study.config,
+            "config": study.config.document(),
             "conditions": trial.measurements[0].conditions if trial.measurements else {},
         },
     )

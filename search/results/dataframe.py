@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.search.results.describe import plan_in_short
 from isoshare.search.results.study_results import Results
-from isoshare.storage.records import TrialRecord, sites_of
+from isoshare.storage.records import TrialRecord
 
 if TYPE_CHECKING:
     import pandas
@@ -20,7 +20,7 @@ def trials_dataframe(results: Results) -> pandas.DataFrame:
     import pandas
 
     front = {trial.number for trial in results.front.members}
-    sites = sites_of(results.study)
+    sites = results.study.context.sites
     names = [axis.name for axis in results.front.axes]
     rows = [
         {**_row(trial, names), "on_front": trial.number in front}

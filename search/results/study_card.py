@@ -13,7 +13,6 @@ from isoshare.search.results.describe import counted, plan_in_short, with_error
 from isoshare.search.results.drawing import write_png
 from isoshare.search.results.figures import front_figure
 from isoshare.search.results.study_results import Results
-from isoshare.storage.records import sites_of
 
 
 def study_card(results: Results) -> str:
@@ -23,7 +22,7 @@ def study_card(results: Results) -> str:
     said = ", ".join(f"{number} {state}" for state, number in states.items())
     head = (
         f"<b>{escape(study.name)}</b>: {counted(len(results.outcomes), 'trial')}"
-        f"{f' ({said})' if said else ''} of {int(study.context['plans']):,} plans"
+        f"{f' ({said})' if said else ''} of {study.context.plans:,} plans"
     )
     if not results.front.members:
         return f"<div>{head}; no trial has finished yet</div>"
@@ -31,7 +30,7 @@ def study_card(results: Results) -> str:
 
 
 def _table(results: Results) -> str:
-    sites, best = sites_of(results.study), knee(results.front).number
+    sites, best = results.study.context.sites, knee(results.front).number
     names = [axis.name for axis in results.front.axes]
     head = ["trial", *map(with_unit, results.front.axes), "sharing: kernels/sites"]
     rows = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.search.results.choose import choose, plan_file, trial_by_number
 from isoshare.search.results.study_results import Results, load_results
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.store import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class StudyView:
         from isoshare.search.results.plan_picture import plan_picture
 
         record, plan = self._record, self._chosen(trial).plan
-        return draw_plan(plan_picture(sites_of(record), plan, record.context["unshared"]))
+        return draw_plan(plan_picture(record.context.sites, plan, record.context.unshared))
 
     def export(self, path: str | Path, trial: TrialRecord | int | None = None) -> None:
         """Write the plan of a trial, by default of the knee, as a plan file."""

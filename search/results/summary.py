@@ -31,10 +31,10 @@ def why_empty(results: Results) -> str:
 def next_commands(results: Results, folder: Path) -> list[str]:
     """Look at the plan, take a smaller one, search on."""
     study = results.study
-    own = trust(study.config.get("backbone", ""))
-    both = trust(study.config.get("backbone", ""), study.config.get("evaluator", ""))
+    own = trust(study.config.backbone)
+    both = trust(study.config.backbone, study.config.evaluator)
     limit = 1.5 * min(trial.exact.get("parameters", 0) for trial in results.front.members)
-    more = min(2 * len(results.outcomes), int(study.context["plans"]))
+    more = min(2 * len(results.outcomes), study.context.plans)
     return [
         f"inspect {folder / 'plan.json'}{own}",
         f"export {study.name} --max-parameters {int(limit)} -o small.json",

@@ -1,4 +1,4 @@
-"""Make a search ready to run: check the request, build what it needs, store the study."""
+"""Prepare a search: check the request, build what it needs, store the study."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from isoshare.search.workflows.weights import check_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import StudyRecord, sites_of
+from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord, StudyContext
 
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
-    """Check everything that can be wrong with a new search. Raises IsoshareError."""
+    """Check a new search completely before anything is stored. Raises IsoshareError."""
     sampler_row(config.sampler)
     check_study(config.study, store)
     if config.table is not None:
@@ -43,28 +44,24 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     check_weights(config.space, config.evaluation)
     space = _space(config, dataset)
     check_possible(exact_limits(config.document()), space)
-    data = {
-        "name": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "image": list(dataset.image_shape),
-    }
+    data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
     study = new_study(config, store, space, data)
     return _prepared(True, config, study, space, dataset)
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
-    """Check everything that can be wrong with going on. Raises IsoshareError.
+    """Check a search that is to continue. Raises IsoshareError.
 
     changes: options of this run: trials (at least as many as there are), workers, data_folder,
         ray_address, out.
     """
     study, changes = store.study(name), dict(changes)
-    if study.config["evaluator"] != OWN:
-        check_named(study.config["backbone"], changes.get("backbone"), f"study {name!r}")
+    if study.config.evaluator != OWN:
+        check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
-        changes = {**changes, **moved_to(study.config["dataset"], changes["data_folder"])}
+        changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
     named = changes.pop("evaluator", None)
-    config = make_config({**study.config, **changes, "study": name})
+    config = make_config({**study.config.options, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
         raise IsoshareError(
@@ -77,17 +74,17 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     if is_own_evaluator(config.evaluator):
         return prepare_function_resume(study, config, named)
     dataset = load_data(config.data)
-    known = study.context["dataset"]["fingerprint"]
+    known = study.context.dataset.fingerprint
     if dataset.fingerprint != known:
         raise IsoshareError(
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.get("costs"))
-    if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
+    space = _space(config, dataset, study.context)
+    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
-            "convolutions have changed; launch a new study for it"
+            "layers have changed; launch a new study for it"
         )
     return _prepared(False, config, study, space, dataset)
 
@@ -108,9 +105,9 @@ def start(prepared: Prepared, store: Store) -> Engine:
 
 
 def _space(
-    config: SearchConfig, dataset: Dataset, recorded: dict[str, Any] | None = None
+    config: SearchConfig, dataset: Dataset, recorded: StudyContext | None = None
 ) -> SearchSpace:
-    """The space of the backbone that is named, once it is known to fit the data."""
+    """The search space of the named backbone, after a check that it fits the data."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
     bounded = (limit.objective for limit in exact_limits(config.document()))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,11 +20,12 @@ from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
 from isoshare.space.published import references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import Site, find_sites, searched_sites
+from isoshare.storage.study_values import StudyContext
 
 
 def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
-    """The backbone's arguments, with classes and channels of the data where it takes them."""
+    """The backbone's arguments, with the classes and channels of the data if it takes them."""
     known: dict[str, Argument] = {
         "classes": dataset.classes,
         "num_classes": dataset.classes,
@@ -62,35 +62,44 @@ def network_space(
     options: SpaceConfig,
     image_shape: Sequence[int],
     asked: Sequence[str],
-    recorded: Mapping[str, Any] | None = None,
+    recorded: StudyContext | None = None,
 ) -> SearchSpace:
     """The search space of a network. Raises BackboneError if nothing of it can be shared.
 
     image_shape: (channels, height, width). asked: the objectives that are traded or bounded; what
-        one image costs is found out if any needs it. recorded: the costs that the study has, which
-        stay what they were.
+        one image costs is found out if any needs it. recorded: what a study that goes
+        on knows of its layers and their costs, which stay what they were: an earlier version may
+        have searched fewer layers.
     """
-    sites = find_sites(backbone)
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    chosen = recorded.sites if recorded else searched_sites(sites, unshared)
+    names = {site.name for site in chosen}
+    sites = tuple(site for site in sites if site.name in names)
     published = references(options.backbone, sites)
-    costs = NetworkCosts.of(recorded) if recorded else None
+    known = recorded.costs if recorded else None
+    costs = NetworkCosts.of(known) if known else None
     needy = [name for name in asked if objective_row(name).of_an_image]
     if needy and costs is None:
-        costs = _costs(backbone, options.backbone, torch.zeros(1, *image_shape), needy)
-    space = SearchSpace(sites, count_parameters(backbone), options.methods, published, costs)
+        costs = _costs(backbone, sites, options.backbone, torch.zeros(1, *image_shape), needy)
+    space = SearchSpace(sites, unshared, options.methods, published, costs)
     if space.count() == 1:
         raise BackboneError(
-            f"backbone {options.backbone!r} has no convolutions that method "
+            f"backbone {options.backbone!r} has no layers that method "
             f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
         )
     return space
 
 
 def _costs(
-    backbone: nn.Module, name: str, image: torch.Tensor, needy: Sequence[str]
+    backbone: nn.Module,
+    sites: Sequence[Site],
+    name: str,
+    image: torch.Tensor,
+    needy: Sequence[str],
 ) -> NetworkCosts:
     """What one image costs the unshared network."""
     try:
-        costs = network_costs(backbone, find_sites(backbone), image)
+        costs = network_costs(backbone, sites, image)
         return replace(costs, measured=probe(needy, backbone, image))
     except Exception as error:  # whatever the user's network raises
         raise BackboneError(

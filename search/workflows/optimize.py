@@ -98,7 +98,7 @@ def begin_call(
         raise IsoshareError(f"n_trials has to be at least 1, got {n_trials}")
     outcomes = store.outcomes(study.name, ())
     there = len(outcomes)
-    last = study.context.get("call", {"from": 0, "trials": 0})
+    last = study.context.more.get("call", {"from": 0, "trials": 0})
     is_running = any(one.state == "running" for one in outcomes)
     is_open = is_running or there < last["from"] + last["trials"]
     if is_open and n_trials in (None, last["trials"]):

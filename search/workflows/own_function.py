@@ -36,7 +36,7 @@ def prepare_function_resume(
     study: StudyRecord, config: SearchConfig, named: str | None
 ) -> Prepared:
     """The rest of one. named: what the user has named. Raises IsoshareError."""
-    asked = study.config["evaluator"]
+    asked = study.config.evaluator
     if asked == OWN:
         raise IsoshareError(
             f"study {study.name!r} was made in Python, with a function that is not named: go on "

@@ -26,10 +26,11 @@ from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import StudyRecord, sites_of
+from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord, StudyContext
 
-NO_DATA = {"name": OWN, "fingerprint": OWN}
+NO_DATA = DatasetRecord(OWN, OWN)
 """What is recorded in place of a data set: only the function knows what it trains on."""
 
 
@@ -62,9 +63,9 @@ def prepare_own(
 
     evaluate: None where trials are asked for and told by hand.
     """
-    config = make_config({**study.config, **changes, "study": study.name})
-    space = own_space(source, config, (), study.context.get("costs"))
-    if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
+    config = make_config({**study.config.options, **changes, "study": study.name})
+    space = own_space(source, config, (), study.context)
+    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
         raise IsoshareError(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
             "create a new study for it"
@@ -78,7 +79,7 @@ def prepare_own(
 
 def measured_names(study: StudyRecord) -> tuple[str, ...]:
     """The objectives of a study that its function has to measure."""
-    asked = study.config["objectives"]
+    asked = study.config.objectives
     return tuple(objective_name(one) for one in asked if not is_exact(one))
 
 
@@ -111,7 +112,7 @@ def recalled_source(study: StudyRecord, model: Model | None) -> NetworkSource:
 
     Raises IsoshareError if there is neither.
     """
-    weights = study.context.get("weights", "fresh")
+    weights = study.context.more.get("weights", "fresh")
     if model is not None:
         return NetworkSource.of(model, weights)
     path = own_folder("backbones", study)
@@ -136,7 +137,10 @@ def own_folder(kind: str, study: StudyRecord) -> Path | None:
 
 
 def own_space(
-    source: NetworkSource, config: SearchConfig, shape: Sequence[int], recorded: Any = None
+    source: NetworkSource,
+    config: SearchConfig,
+    shape: Sequence[int],
+    recorded: StudyContext | None = None,
 ) -> SearchSpace:
     """The space of all plans. shape: of an input, without the batch; recorded: known costs."""
     limits = (limit.objective for limit in exact_limits(config.document()))

@@ -1,4 +1,4 @@
-"""Train an exported plan again under its recorded conditions, and compare.
+"""Repeat the measurements of an exported plan under its recorded conditions, and compare.
 
 All that decides a measurement stands in the plan file: the options of its search, the fingerprint
 of its data, seeds, versions and device. On the same versions and processor the numbers come out bit
@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from isoshare.evaluators import EVALUATORS, is_own_evaluator
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.evaluator import Split, TrainingEvaluator
+from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.trainer import Report, use_threads
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
-from isoshare.space.plan import PlanFile
+from isoshare.space.plan import PlanFile, Split
 
 __all__ = ["Reproduction", "prepare_reproduction", "run_reproduction"]
 
@@ -69,7 +69,7 @@ class Reproduction:
 
 
 def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
-    """Check everything that can be wrong; different data are told first. Raises IsoshareError.
+    """Check a request, its data first. Raises IsoshareError.
 
     named: a backbone that is trusted.
     """

@@ -61,7 +61,7 @@ class FullTraining:
 
     @property
     def checkpoint(self) -> Path:
-        """Where an interrupted training goes on; its name says all that decides the result."""
+        """Where an interrupted training continues from, named by all that decides the result."""
         evaluator = self.evaluator
         name = evaluator.file_name(self.plan.plan, [self.config.seed], evaluator.training_settings)
         return Path(f"{self.output}.{name}")
@@ -70,7 +70,7 @@ class FullTraining:
 def prepare_training(
     plan: Path | PlanFile, output: Path, init: Init, options: Mapping[str, Any]
 ) -> FullTraining:
-    """Check everything that can be wrong. Raises IsoshareError.
+    """Check a request completely before training. Raises IsoshareError.
 
     options: those of a search that decide how a network is trained; what is not given is as in the
     search that found the plan, but for the number of epochs.
@@ -194,7 +194,7 @@ def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEv
 
 
 def _known(file: PlanFile) -> dict[str, Any]:
-    """What the search that found the plan trained on, and how; it trains longer here."""
+    """The options of the search that found the plan; training is longer here."""
     known = file.provenance.get("config")
     found = known if isinstance(known, dict) else {}
     kept = {key: found[key] for key in OF_THE_SEARCH if found.get(key) is not None}
@@ -202,7 +202,7 @@ def _known(file: PlanFile) -> dict[str, Any]:
 
 
 def _whole(dataset: Dataset) -> Dataset:
-    """With the validation images among those to train on."""
+    """The data set with its validation images added to the training images."""
     parts = (dataset.train, dataset.validation)
     train = Part(
         np.concatenate([part.images for part in parts]),

@@ -20,22 +20,24 @@ def check_isomorphic(method: str, sites: Sequence[Site]) -> None:
 
 
 def check_plain(method: str, sites: Sequence[Site]) -> None:
-    """Raise PlanError for a subclass of ``nn.Conv2d``: what its forward does, nobody knows."""
+    """Raise PlanError for a subclass of PyTorch's layers: what its forward does, nobody knows."""
     for site in sites:
         if site.subclass:
+            layer = "nn.Linear" if site.kind == "linear" else f"nn.Conv{len(site.kernel_size)}d"
             raise PlanError(
-                f"{_bank(method)} replaces how a convolution computes, but {site.name!r} is a "
-                "subclass of nn.Conv2d with ways of its own; share it by method kernel, or not"
+                f"{_bank(method)} replaces how a layer computes, but {site.name!r} is a "
+                f"subclass of {layer} with ways of its own; share it by method kernel, or not"
             )
 
 
-def check_ungrouped(method: str, sites: Sequence[Site]) -> None:
-    """Raise PlanError for a grouped convolution."""
+def check_not_transposed(method: str, sites: Sequence[Site]) -> None:
+    """Raise PlanError for transposed convolutions: behind them stands what has been enlarged."""
     for site in sites:
-        if site.groups > 1:
+        if site.kind == "transposed":
             raise PlanError(
-                f"{_bank(method)} needs convolutions in one group, but {describe(site)}; "
-                "share it by method kernel, anchored or slice_generator, or not"
+                f"{_bank(method)} computes on behind a layer, where a transposed convolution has "
+                f"enlarged the image, but {describe(site)}; share it by a method that makes "
+                "kernels, or not"
             )
 
 

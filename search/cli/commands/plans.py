@@ -68,9 +68,9 @@ def export(
     min_accuracy: Annotated[
         float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
     ] = None,
-    trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="The plan of this trial.")] = None,
     bake: Annotated[
-        bool, typer.Option("--bake", help="onnx: each site with a kernel of its own.")
+        bool, typer.Option("--bake", help="onnx: give each site its own kernel.")
     ] = False,
     image: options.Image = None,
     dataset: Annotated[
@@ -81,7 +81,9 @@ def export(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default="60", help="Of a training that weights need."),
+        typer.Option(
+            metavar="N", show_default="60", help="The length of the training that weights need."
+        ),
     ] = None,
     backbone: options.TrustedBackbone = None,
     storage: options.Storage = None,
@@ -93,12 +95,12 @@ def export(
 
     Example: isoshare export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
-    from isoshare.search.results.choose import Choice
+    from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import FORMATS, ExportOptions, Source, source_of
+    from isoshare.search.workflows.export import FORMATS, ExportOptions, ExportSource, source_of
     from isoshare.space.errors import IsoshareError
 
-    choice = Choice(best, max_parameters, min_accuracy, trial)
+    choice = Selection(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_store(storage), target))
     row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
     row.check(source, asked)
@@ -115,7 +117,7 @@ def export(
         said = f"a study keeps no weights: training the plan of {source.words} first"
         open_console(stderr=True).print(said, highlight=False)
         train_on_terminal(source.plan, weights, "fresh", False, given)
-        source, kept = Source(weights=weights), f"; the trained weights are in {weights}"
+        source, kept = ExportSource(weights=weights), f"; the trained weights are in {weights}"
     try:
         said = writing(output, lambda path: row.write(source, path, asked))
     except IsoshareError as error:
@@ -126,10 +128,14 @@ def export(
 @takes(TRAIN_OPTIONS, **TRAIN_DEFAULTS)
 def train(
     given: dict[str, Any],
-    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan with its backbone.")],
+    plan: Annotated[
+        Path, typer.Argument(metavar="plan.json", help="A plan file that names its backbone.")
+    ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="model.safetensors", help="Where to write weights."),
+        typer.Option(
+            "-o", "--output", metavar="model.safetensors", help="Where to write the weights."
+        ),
     ],
     init: Annotated[
         Literal["fresh", "inherit"],
@@ -139,7 +145,9 @@ def train(
     ] = "fresh",
     as_json: options.Json = False,
 ) -> None:
-    """Train the network of a plan fully and write its weights; the same command resumes it.
+    """Train the network of a plan fully and write its weights.
+
+    The same command resumes an interrupted training.
 
     Example: isoshare train plan.json --dataset digits --epochs 60 -o model.safetensors
     """
@@ -171,11 +179,13 @@ def solve(
 
 
 def reproduce(
-    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan that was exported.")],
+    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="An exported plan file.")],
     backbone: options.TrustedBackbone = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a plan again as its search did, and compare; exit code 1 if it differs beyond noise.
+    """Repeat the measurements of a plan and compare them.
+
+    Exit code 1 if they differ by more than noise.
 
     Example: isoshare reproduce plan.json
     """
@@ -208,7 +218,7 @@ def inspect(
     backbone: options.TrustedBackbone = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a backbone can share, or what a plan makes of its backbone.
+    """Show what a backbone can share, or what a plan does to it.
 
     Example: isoshare inspect torchvision.models:resnet18
     """
