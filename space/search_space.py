@@ -7,8 +7,9 @@ ResNet-18, a product of Bell numbers.
 
 Samplers that know only vectors see a group as a method, its options and a mapping: so many banks
 in order or strided, or a free partition in the *locus-based adjacency* encoding (Handl and Knowles
-2007, IEEE TEVC 11(1)): each site names an earlier one of its group to share with, or itself. Every
-vector is a plan, several may be the same. Nothing here needs torch until sizes are asked for.
+2007, IEEE TEVC 11(1)), where each site names an earlier site of its group to share with, or itself
+to start a bank. Every vector is a plan; several vectors may be one plan, which the fingerprint
+tells. Nothing here needs torch until sizes are asked for.
 """
 
 from __future__ import annotations
@@ -38,10 +39,9 @@ PRIVATE = "private"
 class SearchSpace:
     """What each isomorphic group of a backbone may choose.
 
-    sites: all of the backbone in module order; unshared: its trainable parameters;
-    methods: those that plans may use; references: named plans to start from, as published. Their
-    options become part of the space; a plan that does not fit the backbone is left out;
-    costs: what one image costs the backbone, for whoever asks for more than parameters.
+    sites: all sites of the backbone in module order, of which ``searched_sites`` can be chosen;
+    unshared: its trainable parameters; methods: those that plans may use; references: published
+    plans, whose options join the space if they fit; costs: what one image costs the backbone.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class SearchSpace:
         self._sizes: dict[SharingPlan, int] = {}
         searched = searched_sites(sites, unshared)
         self.groups = isomorphic_groups(searched)
-        known = [bank for plan in (references or {}).values() for bank in plan.banks]
+        named = references or {}
+        known = [bank for plan in named.values() for bank in plan.banks]
         by_group = [name for name in methods if not METHODS[name].network_wide]
         self.group_spaces = [GroupSpace(group, by_group, known) for group in shapes(searched)]
         wide = [name for name in methods if name not in by_group]
         self.wide = WideSpace(self.group_spaces, wide, known)
-        named = references or {}
         self.references = {name: plan for name, plan in named.items() if plan in self}
 
     def __contains__(self, plan: object) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import typer
 
-from isoshare.search.cli.commands.plans import export, inspect, reproduce, solve, train
+from isoshare.search.cli.commands.exporting import export
+from isoshare.search.cli.commands.plans import inspect, reproduce, solve, train
 from isoshare.search.cli.commands.searches import launch, resume
 from isoshare.search.cli.commands.service import serve
 from isoshare.search.cli.commands.studies import pareto, report, studies, upgrade

@@ -15,6 +15,7 @@ from typing import Any
 
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import limits_of
+from isoshare.search.options import OPTIONS
 from isoshare.search.options.definition import as_typed
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.choose import plan_file
@@ -123,17 +124,14 @@ def launch_command(study: StudyRecord) -> str:
     """The command that starts the same search again."""
     config = study.config
     words = ["isoshare", "launch", "--study", study.name, "--backbone", config.backbone]
-    words += [
-        word
-        for key, value in config.backbone_arg.items()
-        for word in ("--backbone-arg", f"{key}={value}")
-    ]
+    for key, value in config.backbone_arg.items():
+        words += ["--backbone-arg", f"{key}={value}"]
     for key, field in SearchConfig.model_fields.items():
         value = config.options.get(key)
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         if key in NO_OPTION or key == "backbone" or value is None or value == default:
             continue
-        words.append(f"--{key.replace('_', '-')}")
+        words.append(OPTIONS[key].flag)
         if value is not True:
             words.append(as_typed(value))
     return shlex.join(words)
