@@ -22,10 +22,11 @@ from isoshare.evaluators.plan_scores import NOTHING, GroupScores, PlanScores
 from isoshare.evaluators.site_statistics import Loss, SiteStatistics, site_statistics
 from isoshare.space.apply import apply_plan
 from isoshare.space.choices.method_choices import MethodConfig
+from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import Site, registered_after
+from isoshare.space.sites import Site, describe, registered_after
 
 IMAGES = 512
 """Inputs that the command line measures with; some positions of each are looked at."""
@@ -50,7 +51,9 @@ def score_sharing(
     added, without it how far outputs move in units of their variance (by which plans were
     ordered better: docs/decisions.md). heard: is told how many of how many offers are measured.
     """
-    statistics = site_statistics(network, space.sites, batches, loss)
+    _check_kinds(space)
+    scored = [site for site in space.sites if site.kind != "transposed"]
+    statistics = site_statistics(network, scored, batches, loss)
     measure = _Measure(network, {site.name: site for site in space.sites}, statistics)
     offers = [
         (group.sites, offer.method, dict(offer.options))
@@ -142,6 +145,16 @@ class _Measure:
         diagonal = self.statistics[site.name].covariance.diagonal(dim1=-2, dim2=-1)
         rows = diagonal.repeat_interleave(site.out_channels // site.groups, 0)
         return rows.view_as(conv.weight).to(conv.weight)
+
+
+def _check_kinds(space: SearchSpace) -> None:
+    """Raise IsoshareError for what can be shared and not be scored."""
+    for group in space.groups:
+        if group[0].kind == "transposed":
+            raise IsoshareError(
+                "sensitivities are computed of linear layers and convolutions that are not "
+                f"transposed, but {describe(group[0])}: search this network with 'launch' instead"
+            )
 
 
 def _sizes(sites: int) -> list[int]:

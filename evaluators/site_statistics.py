@@ -123,6 +123,8 @@ class _Sums:
         for output in self.outputs:
             assert output.grad is not None, "the loss depends on every site that was called"
             squares = output.grad.double().square()
+            if isinstance(self.site, nn.Linear) and squares.dim() > 2:
+                squares = squares.movedim(-1, 1)
             channels = squares if squares.dim() < 3 else squares.flatten(2).sum(2)
             self.steepness = self.steepness + channels.sum(0)
         self.outputs.clear()
@@ -137,10 +139,14 @@ class _Sums:
 
 
 def patches(conv: Any, images: Tensor) -> Tensor:
-    """What some output positions of a convolution are computed from, (rows, groups, fan-in).
+    """What some output positions of a layer are computed from, (rows, groups, fan-in).
 
-    images: its input (batch, channels, ...). The same positions of each image, evenly spread.
+    images: its input (batch, channels, ...), or (batch, ..., features) of a linear layer.
+        The same positions of each image, evenly spread.
     """
+    if isinstance(conv, nn.Linear):
+        rows = images.flatten(1, -2) if images.dim() > 2 else images[:, None]
+        return rows[:, _spread(rows.shape[1])].flatten(0, 1)[:, None]
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     x = functional.pad(images, conv._reversed_padding_repeated_twice, mode)
     dimensions = len(conv.kernel_size)
@@ -150,8 +156,12 @@ def patches(conv: Any, images: Tensor) -> Tensor:
         x = x.unfold(2 + place, size, conv.stride[place])[..., ::dilation]
     positions = x.shape[2 : 2 + dimensions]
     count = positions.numel()
-    chosen = torch.linspace(0, count - 1, min(count, POSITIONS)).round().long()
-    index = torch.unravel_index(chosen, positions)
+    index = torch.unravel_index(_spread(count), positions)
     every: Any = slice(None)
     some = x[(every, every, *index)]  # (batch, channels, positions, kernel...)
     return some.transpose(1, 2).reshape(-1, conv.groups, some[0, :, 0].numel() // conv.groups)
+
+
+def _spread(count: int) -> Tensor:
+    """``POSITIONS`` of ``count`` places, or all, evenly spread."""
+    return torch.linspace(0, count - 1, min(count, POSITIONS)).round().long()

@@ -53,13 +53,16 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
 
 
 def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
-    """Ranks in proportion to the out-channels, as the paper scales them from stage to stage.
+    """Ranks in proportion to the out-channels, as the paper scales them from stage to stage; none
+    for depthwise convolutions, whose channels have one filter each.
 
     More filters than a kernel has elements for one out-channel would span nothing new. Fewer than
     ``LEAST_RANK`` are left out: the loss divides by the square of the rank, and with its weight of
     10 plain gradient descent at a rate of 0.1 diverges.
     """
     width, groups = sites[0].out_channels, sites[0].groups
+    if groups == sites[0].in_channels > 1:
+        return {"shared_rank": ()}
     most = groups * counts.filter_size(sites[0])
     shared = {groups * round(width * part / groups) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
     unique = {0, *(groups * (width // part // groups) for part in (64, 16, 8))}
