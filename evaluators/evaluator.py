@@ -85,6 +85,11 @@ class Evaluator(Protocol):
         """Raise whatever keeps this process from measuring, before any plan fails for it."""
         return  # not abstract: most need nothing
 
+    def for_trial(self, number: int) -> Evaluator:
+        """What measures this trial, where that depends on more than its plan."""
+        del number
+        return self
+
 
 @dataclass(frozen=True)
 class TrainingEvaluator(Evaluator):

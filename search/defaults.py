@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from isoshare.evaluators import EVALUATORS
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators import EVALUATORS, evaluator_row, is_own_evaluator
+from isoshare.evaluators.objectives import OBJECTIVES, is_exact
 from isoshare.evaluators.sharebench import Table
 from isoshare.search.options.definition import ConfigError
 
@@ -39,8 +39,9 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("weights") is not None or given.get("pretrained"):
         given = {"evaluator": "inherit", **given}
     if given.get("evaluator", "train") != "train":
-        row = EVALUATORS.get(str(given["evaluator"]))
-        return {**(row.defaults if row else {}), **given}
+        name = str(given["evaluator"])
+        known = name in EVALUATORS or is_own_evaluator(name)
+        return {**(evaluator_row(name).defaults if known else {}), **given}
     if not is_first_search(given):
         return given
     arguments = given.get("backbone_arg", {})
@@ -60,10 +61,9 @@ def trades_exact(objectives: Any) -> bool:
     """Whether one measured objective is traded against one that is exact, as the default sampler
     needs it; so are the default objectives.
     """
-    if not objectives or not all(name in OBJECTIVES for name in objectives):
+    if not objectives or any(name not in OBJECTIVES and ":" not in name for name in objectives):
         return True
-    exact = [name for name in objectives if OBJECTIVES[name].exact is not None]
-    return len(objectives) == 2 and len(exact) == 1
+    return len(objectives) == 2 and sum(map(is_exact, objectives)) == 1
 
 
 def with_table(data: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,8 @@ class Front:
 def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     """The objectives of a study, in the order in which they were asked for."""
     rows = study.context.objectives.items()
-    return tuple(Axis(name, row.direction, row.reference, row.unit) for name, row in rows)
+    # A reference that is not known yet is as if nothing were worth having: the volume is 0.
+    return tuple(Axis(name, row.direction, row.reference or 0.0, row.unit) for name, row in rows)
 
 
 def values_of(axes: Sequence[Axis], trial: HasObjectives) -> list[float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import limits_of
@@ -82,6 +82,21 @@ class SearchState:
         """Whether no trial has this plan."""
         return plan.fingerprint not in self._known
 
+    def counts(self) -> dict[str, int]:
+        """How many trials have ended in each way, and how often plans were measured again."""
+        ended: tuple[TrialState, ...] = ("finished", "failed", "stopped")
+        return {**{state: self.count(state) for state in ended}, "repeats": self.repeats.done}
+
+    def is_to_stop(self, job: Job, is_late: bool) -> bool:
+        """Whether a training is late, or has come to a rung and is not among the best there."""
+        trial = self.trials[job.number]
+        if is_late and trial.state == "running":
+            return True
+        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
+            return False  # what others are compared with is trained to its end
+        reached = self.halving.last(job.number)
+        return reached in job.rungs and not self.halving.goes_on(job.number, reached)
+
     def count(self, state: TrialState) -> int:
         """How many trials are in this state."""
         return self._states[state]
@@ -95,14 +110,6 @@ class SearchState:
                 pairs = zip(self.axes, known, strict=True)
                 self.halving.note(trial.number, rung, [comparable(*pair) for pair in pairs])
 
-    def is_to_be_stopped(self, job: Job) -> bool:
-        """Whether a training has come to a rung and is not among the best there."""
-        trial = self.trials[job.number]
-        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
-            return False  # what others are compared with is trained to its end
-        reached = self.halving.last(job.number)
-        return reached in job.rungs and not self.halving.goes_on(job.number, reached)
-
     def numbers(self, state: TrialState) -> list[int]:
         """The trials in this state."""
         return [trial.number for trial in self.trials.values() if trial.state == state]
@@ -112,6 +119,19 @@ class SearchState:
         if not self.count("stopped"):
             return None
         return self.halving.recalled(self.numbers("stopped"))
+
+    def repeating(self, running: Mapping[int, Job]) -> int:
+        """How many of these jobs, by trial, measure a plan again with new seeds."""
+        numbers = [job.number for job in running.values() if job.split == "validation"]
+        return sum(self.trials[number].state == "finished" for number in numbers)
+
+    def repeat(self, spent: int, running: Mapping[int, Job]) -> Job | None:
+        """A plan of the front with new seeds, if it is time for one. spent: of the budget."""
+        is_due = self.repeats.are_due(spent, self.repeating(running))
+        trial = self.repeats.next(self.front, running) if is_due else None
+        if trial is None:
+            return None
+        return Job(trial.number, trial.plan, self.repeats.seeds(trial), "validation")
 
     def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
         return pareto_front(self.axes, with_all_values(self.axes, trials), self._measured)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
 
 from isoshare.space.errors import IsoshareError
 
@@ -77,10 +78,12 @@ def parse_url(url: str) -> URL:
 def make_engine(url: URL) -> Engine:
     """Connections to a database; nothing is opened yet. Raises StoreError without a driver."""
     backend = url.get_backend_name()
+    options: dict[str, Any] = {"connect_args": CONNECT.get(backend, {})}
+    if is_in_memory(url):  # one connection, as each new one would be an empty database
+        options["connect_args"] = {**options["connect_args"], "check_same_thread": False}
+        options["poolclass"] = StaticPool
     try:
-        engine = create_engine(
-            url, connect_args=CONNECT.get(backend, {}), pool_pre_ping=backend != "sqlite"
-        )
+        engine = create_engine(url, pool_pre_ping=backend != "sqlite", **options)
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(
             f"no driver for the database {url!r}: {error}; for postgresql+psycopg:// "
@@ -144,9 +147,14 @@ def is_passing(error: DBAPIError) -> bool:
     return error.connection_invalidated or lost or str(state).startswith(PASSING_SQLSTATES)
 
 
+def is_in_memory(url: URL) -> bool:
+    """Whether the database lasts as long as its connection."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
 def sqlite_file(url: URL) -> Path | None:
     """The file of a SQLite database; None for other databases and for those in memory."""
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
     return Path(str(url.database))
 

@@ -7,13 +7,13 @@ made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import StoreError, taken
+from isoshare.storage.database import StoreError, is_in_memory, taken
 from isoshare.storage.reading import outcomes_of, records_of, study_id, study_record, summaries
 from isoshare.storage.records import (
     MeasurementRecord,
@@ -55,6 +55,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the studies are gone with this store."""
+        return is_in_memory(self._database.url)
 
     @property
     def waited(self) -> float:
@@ -238,10 +243,15 @@ class Store:
 
     def set_budget(self, name: str, trials: int) -> None:
         """Change how many trials a study is to have."""
+        self.change_study(name, {"trials": trials}, {})
+
+    def change_study(self, name: str, config: dict[str, Any], context: dict[str, Any]) -> None:
+        """Replace these entries of the configuration and of the context of a study."""
 
         def work(session: Session, study: int) -> None:
             row = session.get_one(StudyRow, study)
-            row.config = {**row.config, "trials": trials}
+            row.config = {**row.config, **config}
+            row.context = {**row.context, **context}
 
         self._write(name, work)
 

@@ -66,10 +66,13 @@ class BackboneRecord:
 
 @dataclass(frozen=True)
 class ObjectiveRecord:
-    """What one objective is: its direction, the reference of the hypervolume, and its unit."""
+    """What one objective is: its direction, the reference of the hypervolume, and its unit.
+
+    reference: None of an objective of the user's own, until a first value has told.
+    """
 
     direction: Literal["maximize", "minimize"]
-    reference: float
+    reference: float | None
     unit: str = ""
 
 

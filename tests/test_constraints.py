@@ -160,7 +160,7 @@ def test_the_sampler_knows_the_same_constraints_before_and_after_an_interruption
             engine = engine_of(store, space_with_costs(6), **options)
             _run(engine, stop)
         runs.append([trial.plan.fingerprint for trial in store.trials("study")])
-        sampler_there = engine._sampler
+        sampler_there = engine._sampling._sampler
         assert isinstance(sampler_there, OptunaSampler)
         told = [one for one in sampler_there._study.trials if one.state.name == "COMPLETE"]
         constraints.append([trial.constraints for trial in told])

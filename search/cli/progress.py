@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from isoshare.evaluators import is_own_evaluator
 from isoshare.search.jobs import Progress
 from isoshare.search.results.describe import counted
 from isoshare.storage.records import StudyRecord
@@ -20,10 +21,13 @@ from isoshare.storage.records import StudyRecord
 def headline(study: StudyRecord, trials: int) -> str:
     """One line that says what is searched, in Rich markup."""
     config = study.config
+    own = is_own_evaluator(config.evaluator)
+    long = "" if own else f"{counted(config.epochs, 'epoch')} and "
+    data = config.evaluator if own else config.dataset
     return (
         f"study [bold]{study.name}[/]: {study.context.plans:,} plans of "
-        f"{config.backbone} on {escape(config.dataset)}, {counted(trials, 'trial')} of "
-        f"{counted(config.epochs, 'epoch')} and {counted(config.replicates, 'seed')}"
+        f"{config.backbone} on {escape(data)}, {counted(trials, 'trial')} of "
+        f"{long}{counted(config.replicates, 'seed')}"
     )
 
 

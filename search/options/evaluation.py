@@ -19,7 +19,7 @@ class EvaluationConfig(BaseModel):
         "train",
         "How a plan is measured: train, a short training from scratch; inherit, starting from the "
         "trained unshared network (the default with trained weights); spiking, a spiking network "
-        "trained through it.",
+        "trained through it; or package.module:function of your own.",
         metavar="E",
     )
     pretrain_epochs: int = option(

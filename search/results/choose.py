@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from isoshare.evaluators.objectives import is_known_exact
 from isoshare.search.pareto import Front, knee
 from isoshare.search.results.study_results import Results
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import PlanFile
 from isoshare.storage.records import StudyRecord, TrialRecord
 
@@ -34,14 +35,16 @@ def chosen(results: Results, choice: Selection) -> TrialRecord:
 
 def choose(
     front: Front,
-    best: Best | None = None,
+    best: Best | str | None = None,
     max_parameters: int | None = None,
     min_accuracy: float | None = None,
 ) -> TrialRecord:
     """The trial on the front that the user means.
 
     Within a parameter limit the most accurate one, above an accuracy the smallest one, else the
-    knee, unless ``best`` says otherwise. Raises IsoshareError if no trial on the front fits.
+    knee, unless ``best`` says otherwise: ``knee``, ``smallest``, or an objective of the study. With
+    objectives of the user's own, the first that is measured stands for the accuracy.
+    Raises IsoshareError if no trial on the front fits.
     """
     members = [
         trial
@@ -52,12 +55,21 @@ def choose(
     if not members and front.members:
         raise IsoshareError(_nothing_fits(front, max_parameters, min_accuracy))
     if best is None:
-        best = "accuracy" if max_parameters else "smallest" if min_accuracy else "knee"
+        best = merit(front) if max_parameters else "smallest" if min_accuracy else "knee"
     if not members or best == "knee":
         return knee(replace(front, members=tuple(members)))
-    if best == "accuracy":
-        return max(members, key=lambda trial: _need(trial, "accuracy"))
-    return min(members, key=lambda trial: _need(trial, "parameters"))
+    if best == "smallest":
+        return min(members, key=lambda trial: _need(trial, "parameters"))
+    signs = {axis.name: axis.sign for axis in front.axes}
+    if best not in signs:
+        raise IsoshareError(one_of("choice", best, ["knee", "smallest", *signs]))
+    return min(members, key=lambda trial: signs[best] * _need(trial, best))
+
+
+def merit(front: Front) -> str:
+    """The first objective of a study that is measured: how good a plan is."""
+    names = [axis.name for axis in front.axes]
+    return next((name for name in names if not is_known_exact(name)), names[0])
 
 
 def trial_by_number(results: Results, number: int) -> TrialRecord:
@@ -122,10 +134,9 @@ def _need(trial: TrialRecord, objective: str) -> float:
 def _nothing_fits(front: Front, most: int | None, least: float | None) -> str:
     wanted = [f"at most {most:,} parameters"] if most is not None else []
     wanted += [f"at least {least} accuracy"] if least is not None else []
-    has = [
-        f"{min(_need(t, 'parameters') for t in front.members):,.0f} parameters or more",
-        f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less",
-    ]
+    has = [f"{min(_need(t, 'parameters') for t in front.members):,.0f} parameters or more"]
+    if least is not None or merit(front) == "accuracy":
+        has.append(f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less")
     return f"no plan on the front has {' and '.join(wanted)}: they have {' and '.join(has)}"
 
 

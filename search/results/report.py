@@ -19,7 +19,7 @@ from isoshare.search.options import OPTIONS
 from isoshare.search.options.definition import as_typed
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.choose import plan_file
-from isoshare.search.results.describe import counted, plan_in_short, with_error
+from isoshare.search.results.describe import counted, plan_in_short, training_length, with_error
 from isoshare.search.results.drawing import front_html
 from isoshare.search.results.figures import front_figure
 from isoshare.search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
@@ -202,7 +202,7 @@ def _conditions(results: Results) -> dict[str, str]:
         "data": f"{data.name}, fingerprint {data.fingerprint}; "
         f"{config.validation:.0%} of the training images kept for validation",
         "backbone": f"{config.backbone} {_pairs(config.backbone_arg)}".strip(),
-        "evaluator": f"{config.evaluator}, {counted(config.epochs, 'epoch')}",
+        "evaluator": f"{config.evaluator}, {training_length(config)}",
         "training": f"batches of {config.batch_size}, {config.optimizer} at a peak rate of "
         f"{config.learning_rate:g}, augmentation {config.augment}, precision {config.precision}",
         "seeds": f"{len(seeds)}, the same for all plans" if seeds else "-",
@@ -237,7 +237,7 @@ def _caveats(results: Results, tested: bool) -> tuple[str, ...]:
         "The test images were used once, for the plans on the front, after the search had ended."
         if tested
         else "Nothing has been measured on the test images yet.",
-        f"Accuracies are of short trainings ({counted(config.epochs, 'epoch')}): they rank "
+        f"Accuracies are of short trainings ({training_length(config)}): they rank "
         "plans, they are not what a full training reaches.",
         "± is the standard error over seeds; it does not cover the choice of images.",
     ]

@@ -13,7 +13,7 @@ import random
 
 import numpy as np
 
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import is_known_exact
 from isoshare.search.sampler import History, Sampler
 from isoshare.search.samplers.candidates import Candidates
 from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
@@ -35,7 +35,7 @@ class ImprovementSampler(Sampler):
     """Needs one measured objective and one that is exact. Raises IsoshareError for others."""
 
     def __init__(self, history: History) -> None:
-        exact = [axis for axis in history.axes if OBJECTIVES[axis.name].exact is not None]
+        exact = [axis for axis in history.axes if is_known_exact(axis.name)]
         measured = [axis for axis in history.axes if axis not in exact]
         if len(exact) != 1 or len(measured) != 1:
             raise IsoshareError(

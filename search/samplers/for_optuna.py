@@ -149,4 +149,4 @@ def _axis(name: str, space: SearchSpace) -> Axis:
     if name not in OBJECTIVES:
         raise IsoshareError(one_of("objective", name, OBJECTIVES))
     row = OBJECTIVES[name]
-    return Axis(name, row.direction, row.worst(space), row.unit)
+    return Axis(name, row.direction, row.worst(space) or 0.0, row.unit)

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
+from isoshare.evaluators import EVALUATORS, is_own_evaluator
 from isoshare.evaluators.sharebench import TABLES
 from isoshare.search.config import SearchConfig, requested
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS, Option
@@ -82,6 +83,8 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
         sampler_row(config.sampler)
     except IsoshareError as error:
         raise Problem("invalid", str(error)) from error
+    if is_own_evaluator(config.evaluator):
+        raise Problem("not_allowed", one_of("evaluator", config.evaluator, EVALUATORS))
     check_allowed(settings, config.backbone, config.dataset)
     if config.study in taken:
         raise Problem("conflict", f"study {config.study!r} exists already: choose another name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isoshare.evaluators import OWN, is_own_evaluator
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.data.datasets import Dataset, moved_to
 from isoshare.search.config import SearchConfig, make_config
@@ -18,6 +19,7 @@ from isoshare.search.workflows.evaluator import (
     probed,
 )
 from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
+from isoshare.search.workflows.own_function import prepare_function, prepare_function_resume
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
 from isoshare.search.workflows.weights import check_weights
@@ -35,6 +37,8 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     check_study(config.study, store)
     if config.table is not None:
         return prepare_tabular(config, store)
+    if is_own_evaluator(config.evaluator):
+        return prepare_function(config, store)
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     check_weights(config.space, config.evaluation)
@@ -51,10 +55,12 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     changes: options of this run: trials (at least as many as there are), workers, data_folder,
         ray_address, out.
     """
-    study = store.study(name)
-    check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
+    study, changes = store.study(name), dict(changes)
+    if study.config.evaluator != OWN:
+        check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
         changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
+    named = changes.pop("evaluator", None)
     config = make_config({**study.config.options, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
@@ -65,6 +71,8 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     sampler_row(config.sampler)
     if config.table is not None:
         return prepare_tabular_resume(config, study)
+    if is_own_evaluator(config.evaluator):
+        return prepare_function_resume(study, config, named)
     dataset = load_data(config.data)
     known = study.context.dataset.fingerprint
     if dataset.fingerprint != known:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import objective_row
 from isoshare.evaluators.probes import probe
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.apply import count_parameters
@@ -78,7 +78,7 @@ def network_space(
     published = references(options.backbone, sites)
     known = recorded.costs if recorded else None
     costs = NetworkCosts.of(known) if known else None
-    needy = [name for name in asked if OBJECTIVES[name].of_an_image]
+    needy = [name for name in asked if objective_row(name).of_an_image]
     if needy and costs is None:
         costs = _costs(backbone, sites, options.backbone, torch.zeros(1, *image_shape), needy)
     space = SearchSpace(sites, unshared, options.methods, published, costs)

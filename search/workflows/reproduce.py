@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from isoshare.evaluators import EVALUATORS
+from isoshare.evaluators import EVALUATORS, is_own_evaluator
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.trainer import Report, use_threads
@@ -76,6 +76,10 @@ def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
     file = PlanFile.load(path)
     config = _config(file, path)
     check_named(config.backbone, named, str(path))
+    if is_own_evaluator(config.evaluator):
+        raise IsoshareError(
+            f"{path} was measured by a function of its user's own: only that can measure it again"
+        )
     dataset = load_data(config.data)
     known = file.provenance.get("dataset", {}).get("fingerprint")
     if dataset.fingerprint != known:
