@@ -34,7 +34,7 @@ chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, databases away for 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
 
-sweep: $(VENV)/installed-dev  ## timm networks of all families, shared by every method: an hour
+sweep: $(VENV)/installed-dev  ## timm networks of all families, shared by every method: minutes
 	ISOSHARE_ALL_TIMM=1 $(BIN)/python -m pytest tests/test_timm.py
 
 exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors: minutes

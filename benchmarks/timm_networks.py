@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,14 +113,14 @@ class Row:
     seconds: float
 
 
-def look(name: str) -> Row:
+def look(name: str, methods: Sequence[str] = tuple(METHODS)) -> Row:
     """Build, share and call one network; AssertionError if anything is not what it must be."""
     start = time.perf_counter()
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = timm.create_model(name).eval()
     sites, unshared = find_sites(network), count_parameters(network)
-    left = {method: _left(network, method) for method in METHODS}
+    left = {method: _left(network, method) for method in methods}
     family = type(network).__module__.rpartition(".")[2]
     spent = time.perf_counter() - start
     return Row(name, family, unshared, reach(sites, unshared), left, spent)
