@@ -40,8 +40,6 @@ from isoshare.space.sites import find_sites
 Values = dict[str, float]
 """Measured objectives."""
 
-ONE_BY_ONE = "one by one"
-"""Where an evaluator notes that its networks cannot be trained side by side."""
 ON_DEVICE = ("train_batches", "held_out")
 """Cached properties of an evaluator that stay in their process."""
 
@@ -104,6 +102,7 @@ class TrainingEvaluator(Evaluator):
     dataset: Dataset
     settings: TrainingSettings
     checkpoints: Path | None = None
+    _stackable: bool = field(default=True, init=False, repr=False, compare=False)
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -159,7 +158,7 @@ class TrainingEvaluator(Evaluator):
 
     def one_by_one(self) -> None:
         """From now on, seeds are trained one after another."""
-        self.__dict__[ONE_BY_ONE] = True
+        object.__setattr__(self, "_stackable", False)  # learnt on the way, no option
 
     def _go_one_by_one(self, error: Exception) -> None:
         """Said once; if the network itself is broken, it fails again alone."""
@@ -178,8 +177,7 @@ class TrainingEvaluator(Evaluator):
     def _side_by_side(self, network: nn.Module) -> bool:
         """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
         small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
-        possible = ONE_BY_ONE not in self.__dict__
-        return small and possible and self.settings.precision != "bfloat16"
+        return small and self._stackable and self.settings.precision != "bfloat16"
 
     def _values(
         self,

@@ -36,10 +36,8 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
         return with_table(given)
     if "sampler" not in given and not trades_exact(given.get("objectives", ())):
         given = {"sampler": "tpe", **given}
-    if given.get("weights") is not None or given.get("pretrained"):
-        given = {"evaluator": "inherit", **given}
-    if given.get("evaluator", "train") != "train":
-        name = str(given["evaluator"])
+    if (name := str(evaluator_of(given))) != "train":
+        given = {"evaluator": name, **given}
         known = name in EVALUATORS or is_own_evaluator(name)
         return {**(evaluator_row(name).defaults if known else {}), **given}
     if not is_first_search(given):
@@ -50,10 +48,15 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
     return {**FIRST_SEARCH, **given, "backbone_arg": arguments}
 
 
+def evaluator_of(given: Mapping[str, Any]) -> Any:
+    """The evaluator that is given, or the default: trained weights are there to be inherited."""
+    has_weights = given.get("weights") is not None or given.get("pretrained")
+    return given.get("evaluator", "inherit" if has_weights else "train")
+
+
 def is_first_search(given: Mapping[str, Any]) -> bool:
     """Whether these options ask for no network in particular, so that FIRST_SEARCH holds."""
-    trained = given.get("evaluator", "train") == "train" and given.get("table") is None
-    trained = trained and given.get("weights") is None and not given.get("pretrained")
+    trained = evaluator_of(given) == "train" and given.get("table") is None
     return trained and "backbone" not in given and given.get("dataset", "digits") == "digits"
 
 

@@ -53,7 +53,7 @@ class BusyStudyError(StoreError):
 
 
 class WriteError(StoreError):
-    """A database no longer accepts writes; what is stored is intact."""
+    """A database no longer accepts writes, or its file is another one."""
 
 
 class LeaseLostError(WriteError):
@@ -190,17 +190,17 @@ def cannot_open(url: URL, error: DBAPIError) -> str:
     )
 
 
-def cannot_write(url: URL, error: DBAPIError, is_whole: bool | None) -> str:
+def cannot_write(url: URL, error: DBAPIError, whole: bool | None) -> str:
     """The sentence for a database that was there and takes nothing any more.
 
-    is_whole: what a check of the file has found; None if it could not be checked.
+    whole: what a check of the file has found; None if it could not be checked.
     """
     found = {
         True: "; what it holds is whole",
         False: "; it is damaged: restore a copy of the file, or an archive of the study",
         None: "",
     }
-    return f"the database {url!r} failed: {_reason(error)}{found[is_whole]}"
+    return f"the database {url!r} failed: {_reason(error)}{found[whole]}"
 
 
 def is_whole(engine: Engine) -> bool | None:

@@ -154,3 +154,15 @@ def test_layers_that_cannot_be_converted_are_named_before_anything_is_written(
     with pytest.raises(ConversionError, match=r"1 \(softmax\), 2 \(conv_transpose2d\)"):
         export_onnx_int8(network, tmp_path / "net.onnx", NOTHING, batches())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, nn.SiLU])
+def test_activations_without_an_operator_are_named_and_nothing_is_written(
+    activation: type[nn.Module], tmp_path: Path
+) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), activation(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    ).eval()
+    with pytest.raises(ConversionError, match=activation.__name__.lower()):
+        export_onnx_int8(network, tmp_path / "net.onnx", NOTHING, batches((3, 8, 8)))
+    assert not list(tmp_path.iterdir())

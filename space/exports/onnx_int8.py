@@ -18,7 +18,7 @@ from torch import Tensor
 
 from isoshare.space.apply import deployed
 from isoshare.space.exports.quantised import Quantised, quantised
-from isoshare.space.exports.small_graph import CONVOLUTION, Layer
+from isoshare.space.exports.small_graph import CONVOLUTION, Layer, SmallGraph
 from isoshare.space.exports.tracing import ConversionError, traced
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
@@ -55,7 +55,9 @@ def export_onnx_int8(
     where a layer cannot be converted or onnxruntime computes something else than the reference.
     """
     whole = deployed(network, plan.plan)
-    made = quantised(traced(whole, batches[0][:1]), batches)
+    graph = traced(whole, batches[0][:1])
+    _check_kinds(graph)
+    made = quantised(graph, batches)
     with atomic_write(path) as half:
         _Writer(made).save(half, plan)
         found = torch.cat([run_onnx(half, batch) for batch in batches])
@@ -71,6 +73,16 @@ def export_onnx_int8(
         classes = torch.cat([whole(batch).argmax(1) for batch in batches])
     agreement = float((classes == found.argmax(1)).float().mean())
     return Exported(difference, agreement, len(classes))
+
+
+def _check_kinds(graph: SmallGraph) -> None:
+    """Raise ConversionError that names the kinds of layers that have no integer operator here."""
+    unknown = sorted({layer.kind for layer in graph.layers} - {CONVOLUTION, *OPERATORS})
+    if unknown:
+        raise ConversionError(
+            f"layers of these kinds cannot be converted to 8 bits: {', '.join(unknown)}; express "
+            "them in other layers, such as relu, or export as onnx"
+        )
 
 
 def run_onnx(path: Path, images: Tensor) -> Tensor:

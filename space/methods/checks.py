@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from isoshare.space.errors import PlanError
 from isoshare.space.sites import Site, describe
@@ -10,13 +10,7 @@ from isoshare.space.sites import Site, describe
 
 def check_isomorphic(method: str, sites: Sequence[Site]) -> None:
     """Raise PlanError unless all sites have the shape of the first one."""
-    first = sites[0]
-    for site in sites:
-        if site.signature != first.signature:
-            raise PlanError(
-                f"{_bank(method)} needs isomorphic sites: "
-                f"{describe(first)}, but {describe(site)}; put them in different banks"
-            )
+    _check_alike(method, sites, lambda site: site.signature, "isomorphic sites")
 
 
 def check_plain(method: str, sites: Sequence[Site]) -> None:
@@ -43,11 +37,17 @@ def check_not_transposed(method: str, sites: Sequence[Site]) -> None:
 
 def check_kernel_size(method: str, sites: Sequence[Site]) -> None:
     """Raise PlanError unless all sites have the kernel size of the first one."""
+    _check_alike(method, sites, lambda site: site.kernel_size, "sites of one kernel size")
+
+
+def _check_alike(
+    method: str, sites: Sequence[Site], of: Callable[[Site], object], needs: str
+) -> None:
     first = sites[0]
     for site in sites:
-        if site.kernel_size != first.kernel_size:
+        if of(site) != of(first):
             raise PlanError(
-                f"{_bank(method)} needs sites of one kernel size: "
+                f"{_bank(method)} needs {needs}: "
                 f"{describe(first)}, but {describe(site)}; put them in different banks"
             )
 
