@@ -18,8 +18,8 @@ import cloudpickle
 from torch import nn
 
 from isoshare.evaluators.trial import EvaluateError
+from isoshare.space.imports import is_installed
 
-INSTALLED = ("site-packages", "dist-packages", "isoshare")
 STANDARD = sysconfig.get_paths()["stdlib"]
 
 
@@ -81,5 +81,5 @@ def _own_module(thing: object) -> ModuleType | None:
     if module is None or file is None or name == "__main__":
         return None
     path = Path(file)
-    is_installed = bool(set(INSTALLED) & set(path.parts)) or path.is_relative_to(STANDARD)
-    return None if is_installed else module
+    ours = "isoshare" in path.parts
+    return None if ours or is_installed(path) or path.is_relative_to(STANDARD) else module

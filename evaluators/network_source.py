@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from isoshare.evaluators.weight_projection import inherit
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError, IsoshareError, one_of
+from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import Site, find_sites
 
@@ -44,15 +44,7 @@ class NetworkSource:
     @classmethod
     def of(cls, model: Model, weights: Weights) -> NetworkSource:
         """A source with a copy of the model. Raises BackboneError if it cannot be copied."""
-        if not isinstance(model, nn.Module):
-            return cls(model, weights)
-        try:
-            return cls(copy.deepcopy(model), weights)
-        except Exception as error:  # whatever the user's network holds
-            raise BackboneError(
-                f"the model cannot be copied: {type(error).__name__}: {error}; give a function "
-                "that makes it"
-            ) from error
+        return cls(copy_network(model) if isinstance(model, nn.Module) else model, weights)
 
     @property
     def name(self) -> str:
@@ -83,8 +75,8 @@ class NetworkSource:
             torch.manual_seed(seed)
             backbone = self.backbone(seed)
             torch.manual_seed(seed)
-            shared = self.weights == "inherit" and inherit(backbone, plan)[0]
-            network = shared or apply_plan(backbone, plan)
+            inherits = self.weights == "inherit"
+            network = inherit(backbone, plan)[0] if inherits else apply_plan(backbone, plan)
         expected, counted = self.parameters(plan), count_parameters(network)
         if counted != expected:
             raise BackboneError(f"{counted} parameters were built where {expected} were expected")

@@ -6,7 +6,6 @@ It is ``package.module:function``, and imported only because the user named it t
 from __future__ import annotations
 
 from functools import partial
-from importlib import import_module
 
 from isoshare.evaluators import OWN
 from isoshare.evaluators.network_source import NetworkSource
@@ -17,6 +16,7 @@ from isoshare.search.workflows.own_study import NO_DATA, check_measured, own_spa
 from isoshare.search.workflows.prepared import Prepared, new_study
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
+from isoshare.space.imports import import_named
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 
@@ -58,13 +58,7 @@ def _source(config: SearchConfig) -> NetworkSource:
 def _function(name: str) -> Evaluate:
     """The function of this name. Raises IsoshareError."""
     module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise IsoshareError(
-            f"cannot import evaluator {name!r}: {error}; check the spelling and that {module!r} "
-            "is installed or on PYTHONPATH"
-        ) from error
+    found = import_named(module, attribute, f"evaluator {name!r}")
     if not callable(found):
         kind = type(found).__name__
         raise IsoshareError(f"evaluator {name!r} is a {kind}, not a function")
