@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: search test check unit python docs chaos fuzz exports audit format clean
+.PHONY: search test check unit python docs chaos fuzz exports sweep audit format clean
 
 search: $(INSTALLED)  ## a first search, on digits: about three minutes on two cores
 	$(BIN)/python run_search.py launch
@@ -33,6 +33,9 @@ chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, databases away for 
 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
+
+sweep: $(VENV)/installed-dev  ## timm networks of all families, shared by every method: minutes
+	ISOSHARE_ALL_TIMM=1 $(BIN)/python -m pytest tests/test_timm.py
 
 exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors: minutes
 	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from isoshare.search.config import make_config
 from isoshare.search.pareto import hypervolume, nondominated
 from isoshare.search.proposer import Proposer
+from isoshare.search.samplers import sampler_row
 from isoshare.search.search_state import SearchState
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
@@ -34,6 +35,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.records import MeasurementRecord, TrialRecord
+from isoshare.storage.study_values import DatasetRecord
 
 
 def main() -> None:
@@ -49,7 +51,7 @@ def main() -> None:
         sampler: {
             count: measure(space, sampler, int(count), options.asks)
             for count in options.trials.split(",")
-            if sampler == "ehvi" or int(count) <= 1000
+            if sampler in ("ehvi", "random") or int(count) <= 1000
         }
         for sampler in options.samplers.split(",")
     }
@@ -60,23 +62,26 @@ def measure(space: SearchSpace, sampler: str, trials: int, asks: int) -> dict[st
     """Milliseconds of a proposal, and of taking its result, in a study of so many trials."""
     rng = random.Random(0)
     config = make_config({"backbone": "resnet_cifar", "sampler": sampler, "trials": 10**6})
-    search_state = SearchState(study_record("s", config, space, {}), config)
+    search_state = SearchState(study_record("s", config, space, DatasetRecord()), config)
     plans: dict[SharingPlan, None] = {}
     while len(plans) < trials:
         plans[space.random_plan(rng)] = None
     search_state.fill([finished(space, number, plan, rng) for number, plan in enumerate(plans)])
-    proposer = Proposer(space, config, search_state)
+    history = search_state.history(space)
+    chooser = sampler_row(sampler).make(history)
+    proposer = Proposer(history, chooser)
     asked, told = [], []
     for number in range(trials, trials + asks):
         started = time.perf_counter()
         proposal = proposer.propose(number)
         assert proposal is not None, "the space has no end"
+        memory = chooser.memory(proposal.plan)
         asked.append(time.perf_counter() - started)
-        trial = finished(space, number, proposal.plan, rng)
+        trial = replace(finished(space, number, proposal.plan, rng), proposal=memory)
         search_state.put(replace(trial, state="running", measurements=()))
         started = time.perf_counter()
         search_state.end(trial)
-        proposer.tell(trial)
+        chooser.tell(trial)
         told.append(time.perf_counter() - started)
     asked = asked[2:]  # the first ones meet every plan for the first time
     return {

@@ -29,18 +29,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from isoshare.space.plan import Split
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import optuna
 import ray
+from optuna.samplers import BaseSampler, RandomSampler
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.engine import Engine
-from isoshare.search.samplers import optuna_sampler
+from isoshare.search.samplers import sampler_row
+from isoshare.search.samplers.optuna_sampler import OPTUNA_SAMPLERS, make_optuna_sampler
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
@@ -48,6 +52,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 
 class Immediate(Evaluator):
@@ -75,10 +80,10 @@ def isoshare(trials: int, workers: int, sampler: str, kill: bool) -> dict[str, A
     )
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/benchmark.db")
-        data = {"name": "none", "fingerprint": "none"}
+        data = DatasetRecord("none", "none")
         study = study_record("s", config, shared, data)
         store.create_study(study)
-        engine = Engine(store, study, config, shared)
+        engine = Engine(store, study, config, shared, sampler_row(config.sampler).make)
         watch = Watch(engine, store, trials // 6 if kill else None)
         engine.on_change = watch.changed
         with ray_cluster(workers):
@@ -124,12 +129,15 @@ class Watch:
         return int(trial.measurements[0].values["process"])
 
 
+def stock(name: str) -> BaseSampler:
+    """The sampler of Optuna under our name for it; random search for those that are ours."""
+    return make_optuna_sampler(name, 0) if name in OPTUNA_SAMPLERS else RandomSampler(0)
+
+
 def optuna_alone(trials: int, sampler: str) -> dict[str, Any]:
     """Ask and tell in one process, nothing stored, plans repeated as they come."""
     shared = space()
-    study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=optuna_sampler(sampler, 0)
-    )
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=stock(sampler))
     started = time.perf_counter()
     for _ in range(trials):
         trial = study.ask()
@@ -184,7 +192,7 @@ def optuna_search(trials: int, workers: int, sampler: str) -> dict[str, Any]:
         define,
         metric=["accuracy", "parameters"],
         mode=["max", "min"],
-        sampler=optuna_sampler(sampler, 0),
+        sampler=stock(sampler),
     )
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:

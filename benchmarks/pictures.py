@@ -28,7 +28,7 @@ from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.space.backbones import build_backbone
 from isoshare.space.patterns import kernels
-from isoshare.storage.records import sites_of
+from isoshare.space.sites import searched_sites
 from isoshare.storage.store import Store
 
 SEARCH = {"driver": "simulate", "table": "sharebench-digits", "trials": 100, "workers": 1}
@@ -37,7 +37,7 @@ SEARCH = {"driver": "simulate", "table": "sharebench-digits", "trials": 100, "wo
 def groups_svg() -> str:
     """The isomorphic groups of a ResNet-20, one bank each."""
     network = build_backbone("resnet_cifar", {"depth": 20})
-    sites = find_sites(network)
+    sites = searched_sites(find_sites(network), count_parameters(network))
     return draw_svg(plan_picture(sites, kernels()(sites), count_parameters(network)))
 
 
@@ -56,7 +56,7 @@ def simulated_search() -> Results:
 def plan_svg(results: Results) -> str:
     """The knee of a search."""
     study, chosen = results.study, knee(results.front)
-    return draw_svg(plan_picture(sites_of(study), chosen.plan, study.context["unshared"]))
+    return draw_svg(plan_picture(study.context.sites, chosen.plan, study.context.unshared))
 
 
 def write_hypervolume(results: Results, path: Path) -> None:

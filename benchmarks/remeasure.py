@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -63,7 +64,7 @@ def main() -> None:
 
 def measure(study: StudyRecord, seeds: range, plan: SharingPlan) -> float:
     """The mean validation accuracy of a plan over fresh seeds."""
-    config = make_config(study.config)
+    config = make_config(study.config.options)
     evaluator = TrainingEvaluator(
         config.backbone,
         config.backbone_arg,
@@ -85,15 +86,15 @@ def report(
     return {
         "study": study.name,
         "plans": len(before),
-        "seeds of the search": study.config["replicates"],
+        "seeds of the search": study.config.replicates,
         "fresh seeds": seeds,
         "spearman": round(float(spearmanr(before, again).statistic), 3),
         "95 % interval": [round(float(low), 3), round(float(high), 3)],
         "accuracy of the search": [round(float(before.min()), 3), round(float(before.max()), 3)],
         "accuracy again": [round(float(again.min()), 3), round(float(again.max()), 3)],
-        "backbone": study.context["backbone"],
-        "epochs": study.config["epochs"],
-        "versions": study.context["versions"],
+        "backbone": asdict(study.context.backbone),
+        "epochs": study.config.epochs,
+        "versions": dict(study.context.versions),
     }
 
 

@@ -32,15 +32,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from isoshare.space.plan import Split
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
+from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
@@ -50,6 +53,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 SMALL: dict[str, Any] = {
     "backbone": "resnet_cifar",
@@ -188,9 +192,10 @@ class Growth:
         self._watch = watch = Stopwatch()
         watch.watch(engine, "ask", "engine")
         watch.watch(engine, "tell", "engine")
-        watch.watch(engine._proposer, "propose", "proposal")
-        watch.watch(engine._proposer, "tell", "proposal")
-        watch.watch(engine._proposer, "remaining", "proposal")
+        watch.watch(engine._sampling._proposer, "propose", "proposal")
+        watch.watch(engine._sampling._sampler, "memory", "proposal")
+        watch.watch(engine._sampling._sampler, "tell", "proposal")
+        watch.watch(engine._sampling._sampler, "remaining", "proposal")
         watch.watch(store._database, "write", "database")
         self._processor = time.process_time()
 
@@ -224,15 +229,15 @@ def simulate(asked: argparse.Namespace) -> dict[str, Any]:
     config = make_config({"backbone": "resnet_cifar", "replicates": 1, **options})
     with tempfile.TemporaryDirectory() as folder:
         store = Store(asked.storage or f"sqlite:///{folder}/benchmark.db")
-        study = study_record("s", config, space, {"name": "none", "fingerprint": "0" * 16})
+        study = study_record("s", config, space, DatasetRecord("none", "0" * 16))
         store.create_study(study)
         store.take_lease("s")
-        engine = Engine(store, study, config, space)
+        engine = Engine(store, study, config, space, sampler_row(config.sampler).make)
         growth = Growth(engine, store, asked.workers, asked.segment)
         engine.on_change = growth.changed
         seconds = run_simulated(engine, Made(space), asked.workers)
         started = time.perf_counter()
-        Engine(store, study, config, space)
+        Engine(store, study, config, space, sampler_row(config.sampler).make)
         resumed = time.perf_counter() - started
         store.delete_study("s")
         store.close()

@@ -43,12 +43,14 @@ from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.engine import Engine
+from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = (
@@ -94,10 +96,8 @@ def fill(url: str, trials: int) -> None:
     """A study with so many finished trials, and room for as many."""
     shared, options = space(), config(2 * trials)
     store = Store(url)
-    store.create_study(
-        study_record("big", options, shared, {"name": "none", "fingerprint": "none"})
-    )
-    engine = Engine(store, store.study("big"), options, shared)
+    store.create_study(study_record("big", options, shared, DatasetRecord("none", "none")))
+    engine = Engine(store, store.study("big"), options, shared, sampler_row(options.sampler).make)
     for _ in range(trials):
         measure(engine, shared.unshared)
     store.close()
@@ -126,7 +126,8 @@ def write(url: str, trials: int, rate: float) -> None:
     store, shared = Store(url), space()
     store.take_lease("big")
     with heartbeat(store, "big"):
-        engine = Engine(store, store.study("big"), config(2 * trials), shared)
+        more = config(2 * trials)
+        engine = Engine(store, store.study("big"), more, shared, sampler_row(more.sampler).make)
         while measure(engine, shared.unshared):
             time.sleep(1 / rate)
 
@@ -223,10 +224,8 @@ def until_shown(port: int, url: str, rounds: int) -> list[float]:
 
     store, shared = Store(url), space()
     options = config(rounds + 1)
-    store.create_study(
-        study_record("small", options, shared, {"name": "none", "fingerprint": "none"})
-    )
-    engine = Engine(store, store.study("small"), options, shared)
+    store.create_study(study_record("small", options, shared, DatasetRecord("none", "none")))
+    engine = Engine(store, store.study("small"), options, shared, sampler_row(options.sampler).make)
     measure(engine, shared.unshared)
     found = []
     with sync_playwright() as playwright:

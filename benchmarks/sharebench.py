@@ -46,6 +46,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
+from isoshare.storage.study_values import DatasetRecord
 
 Document = dict[str, Any]
 
@@ -188,7 +189,7 @@ def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> 
         find_sites(backbone), count_parameters(backbone), recipe.methods, costs=costs
     )
     config = recipe.config()
-    data = {"name": made.dataset.name, "fingerprint": made.dataset.fingerprint}
+    data = DatasetRecord(made.dataset.name, made.dataset.fingerprint)
     right: dict[Part, NDArray[np.int64]] = {
         part: np.array([line[part] for line in found]) for part in PARTS
     }
@@ -197,7 +198,7 @@ def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> 
     conditions = {
         "command": f"python benchmarks/sharebench.py {name} --seeds {seeds}",
         "config": config,
-        "context": study_record(name, make_config(config), everything, data).context,
+        "context": study_record(name, make_config(config), everything, data).context.document(),
         "images": images,
         "seeds": seeds,
         "seed_deviation": float(np.sqrt(accuracy.var(axis=1, ddof=1).mean())),

@@ -43,6 +43,7 @@ from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 PROGRAM = Path(__file__).resolve().parent.parent / "run_search.py"
 CONDITIONS = {
@@ -64,7 +65,7 @@ def fill(store: Store, trials: int, seeds: int) -> None:
     """One study named "s" of distinct plans; every fiftieth has failed."""
     shared = space()
     config = make_config({"trials": trials, "replicates": seeds, "workers": 1})
-    study = study_record("s", config, shared, {"name": "none", "fingerprint": "0" * 16})
+    study = study_record("s", config, shared, DatasetRecord("none", "0" * 16))
     rng, plans = random.Random(0), dict[str, SharingPlan]()
     while len(plans) < trials:
         plan = shared.random_plan(rng)

@@ -29,6 +29,7 @@ class EvaluatorRow:
     instead: of its own options, one that takes the place of another: {"file": "epochs"}.
     defaults: options of the search whose defaults are others with this evaluator.
     least_epochs: how many epochs it must be given.
+    tests: whether it can measure on test images too.
     """
 
     constructor: str
@@ -39,6 +40,7 @@ class EvaluatorRow:
     instead: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     least_epochs: int = 1
+    tests: bool = True
 
     @property
     def make(self) -> Callable[..., Evaluator]:
@@ -54,8 +56,8 @@ EVALUATORS: dict[str, EvaluatorRow] = {
     "inherit": EvaluatorRow(
         "isoshare.evaluators.inheriting_evaluator:InheritingEvaluator",
         "from the trained unshared network",
-        options=("pretrain_epochs", "weights"),
-        instead={"weights": "pretrain_epochs"},
+        options=("pretrain_epochs", "weights", "weight_map", "new_head", "pretrained"),
+        instead={"weights": "pretrain_epochs", "pretrained": "pretrain_epochs"},
         defaults={"epochs": 1},
         least_epochs=0,
     ),
@@ -69,6 +71,43 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         defaults={"optimizer": "adamw", "learning_rate": 0.01},
     ),
 }
+
+
+OWN = "own"
+"""What an evaluator or a data set is called that only a caller in Python has."""
+WHOLE = 10**6
+"""Epochs that stand for a whole evaluation by a function of the user's own, which alone knows how
+long it trains; what it reports on the way has fewer."""
+OWN_ROW = EvaluatorRow(
+    "isoshare.evaluators.user_function:UserFunction",
+    "a function of your own, package.module:function",
+    measures=(),
+    unused=(
+        *("epochs", "dataset", "subset", "resolution", "channels", "data_folder", "validation"),
+        *("batch_size", "optimizer", "learning_rate", "label_smoothing", "augment"),
+        *("precision", "compile"),
+    ),
+    defaults={"dataset": OWN, "replicates": 1, "epochs": WHOLE},
+    tests=False,
+)
+"""The row of every evaluator of the user's own: it measures whatever it returns."""
+
+
+def is_own_evaluator(name: str) -> bool:
+    """Whether an evaluator is a function of the user's own, which naming it would import."""
+    return name == OWN or ":" in name
+
+
+def evaluator_row(name: str) -> EvaluatorRow:
+    """The row of an evaluator; KeyError if there is none."""
+    return OWN_ROW if is_own_evaluator(name) else EVALUATORS[name]
+
+
+def uses(evaluator: str, option: str) -> bool:
+    """Whether this evaluator makes use of this option of the search."""
+    if any(option in row.options for row in EVALUATORS.values()):
+        return option in evaluator_row(evaluator).options
+    return option not in evaluator_row(evaluator).unused
 
 
 def users(option: str) -> list[str]:

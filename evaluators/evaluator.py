@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -34,15 +34,12 @@ from isoshare.evaluators.training.trainer import (
 )
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 from isoshare.space.sites import find_sites
 
-Split = Literal["validation", "test"]
 Values = dict[str, float]
 """Measured objectives."""
 
-ONE_BY_ONE = "one by one"
-"""Where an evaluator notes that its networks cannot be trained side by side."""
 ON_DEVICE = ("train_batches", "held_out")
 """Cached properties of an evaluator that stay in their process."""
 
@@ -86,6 +83,11 @@ class Evaluator(Protocol):
         """Raise whatever keeps this process from measuring, before any plan fails for it."""
         return  # not abstract: most need nothing
 
+    def for_trial(self, number: int) -> Evaluator:
+        """What measures this trial, where that depends on more than its plan."""
+        del number
+        return self
+
 
 @dataclass(frozen=True)
 class TrainingEvaluator(Evaluator):
@@ -100,6 +102,7 @@ class TrainingEvaluator(Evaluator):
     dataset: Dataset
     settings: TrainingSettings
     checkpoints: Path | None = None
+    _stackable: bool = field(default=True, init=False, repr=False, compare=False)
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -155,7 +158,7 @@ class TrainingEvaluator(Evaluator):
 
     def one_by_one(self) -> None:
         """From now on, seeds are trained one after another."""
-        self.__dict__[ONE_BY_ONE] = True
+        object.__setattr__(self, "_stackable", False)  # learnt on the way, no option
 
     def _go_one_by_one(self, error: Exception) -> None:
         """Said once; if the network itself is broken, it fails again alone."""
@@ -174,8 +177,7 @@ class TrainingEvaluator(Evaluator):
     def _side_by_side(self, network: nn.Module) -> bool:
         """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
         small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
-        possible = ONE_BY_ONE not in self.__dict__
-        return small and possible and self.settings.precision != "bfloat16"
+        return small and self._stackable and self.settings.precision != "bfloat16"
 
     def _values(
         self,
@@ -241,7 +243,7 @@ class TrainingEvaluator(Evaluator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backbone = build_backbone(self.backbone, self.arguments)
-            network = apply_plan(backbone, plan)
+            network = apply_plan(backbone, plan, weights="fresh")
         self._check_size(network, backbone, plan)
         return network.to(self.train_batches.images.device)
 
@@ -259,8 +261,7 @@ class TrainingEvaluator(Evaluator):
     @cached_property
     def train_batches(self) -> Batches:
         """The training images on the device."""
-        standard = self.settings.augment == "standard"
-        augmentation = self.dataset.augmentation if standard else None
+        augmentation = self.dataset.augmentation_by(self.settings.augment)
         return normalised(self.dataset.train, self.dataset.train, augmentation)
 
     @cached_property

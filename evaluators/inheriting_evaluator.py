@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
-from isoshare.evaluators.evaluator import Measured, Split, TrainingEvaluator
+from isoshare.evaluators.evaluator import Measured, TrainingEvaluator
 from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.trainer import Report, TrainingSettings, train
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
-from isoshare.space.plan import SharingPlan
-from isoshare.space.trained_weights import GivenWeights, file_digest
+from isoshare.space.plan import SharingPlan, Split
+from isoshare.space.trained_weights import GivenWeights
+from isoshare.space.weight_files import file_digest
 
 FINE_TUNING_RATE = 0.2
 """The peak of the learning rate in fine-tuning, as a part of that in training from scratch."""
@@ -35,6 +36,19 @@ class Trained:
 
     state: dict[str, Tensor]
     importance: dict[str, Tensor]
+
+
+@dataclass
+class _Kept:
+    """What an evaluator has made once: the unshared network, which travels with it, and the network
+    that it has projected last, by the fingerprint of its plan, which does not.
+    """
+
+    trained: Trained | None = None
+    network: tuple[str, nn.Module] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"trained": self.trained, "network": None}
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class InheritingEvaluator(TrainingEvaluator):
     weight_map: str | None = None
     new_head: bool = False
     pretrained: bool = False
+    _kept: _Kept = field(default_factory=_Kept, init=False, repr=False, compare=False)
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -72,12 +87,15 @@ class InheritingEvaluator(TrainingEvaluator):
         Raises WeightsError or EvaluationError.
         """
         self.weights_digest  # noqa: B018  travels too: elsewhere the file may be missing
-        self.__dict__["trained"] = self._obtain(report)
+        if self._kept.trained is None:
+            self._kept.trained = self._obtain(report)
 
-    @cached_property
+    @property
     def trained(self) -> Trained:
         """The unshared network; trained now if ``prepare`` was not called."""
-        return self._obtain(None)
+        if self._kept.trained is None:
+            self._kept.trained = self._obtain(None)
+        return self._kept.trained
 
     @property
     def training_settings(self) -> TrainingSettings:
@@ -108,16 +126,13 @@ class InheritingEvaluator(TrainingEvaluator):
 
         It is made once for all seeds, unless something in it is left to chance.
         """
-        kept: tuple[str, nn.Module] | None = self.__dict__.get(LAST)
-        if kept is not None and kept[0] == plan.fingerprint:
-            return copy.deepcopy(kept[1])
+        last = self._kept.network
+        if last is not None and last[0] == plan.fingerprint:
+            return copy.deepcopy(last[1])
         network = self._inherited(plan, seed)
         if not is_left_to_chance(network):
-            self.__dict__[LAST] = plan.fingerprint, copy.deepcopy(network)
+            self._kept.network = plan.fingerprint, copy.deepcopy(network)
         return network
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != LAST}
 
     def _inherited(self, plan: SharingPlan, seed: int) -> nn.Module:
         source = self._backbone()
@@ -157,7 +172,7 @@ class InheritingEvaluator(TrainingEvaluator):
             checkpoint=under_way,
         )
         found = self._trained(network)
-        done.save(vars(found))
+        done.save({"state": found.state, "importance": found.importance})
         Checkpoint(under_way).remove()
         return found
 
@@ -175,10 +190,6 @@ class InheritingEvaluator(TrainingEvaluator):
 
 
 PRETRAINING_SEED = 0
-
-
-LAST = "last network"
-"""Where an evaluator keeps the network that it has projected last."""
 
 
 def is_left_to_chance(network: nn.Module) -> bool:

@@ -13,11 +13,11 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.training.trainer import Report
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 
 WARM_UP = 3
 LEAST, MOST = 11, 101
@@ -69,7 +69,8 @@ class Probed(Evaluator):
     ) -> Iterator[list[Measured]]:
         """As the evaluator, with more values."""
         with torch.random.fork_rng():
-            network = apply_plan(build_backbone(self.backbone, self.arguments), plan)
+            backbone = build_backbone(self.backbone, self.arguments)
+            network = apply_plan(backbone, plan, weights="fresh")
         image = torch.zeros(1, *self.image_shape)
         for step in self.evaluator(plan, seeds, split, rungs):
             yield [

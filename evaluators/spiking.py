@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
-from isoshare.evaluators.evaluator import Split, TrainingEvaluator, Values
+from isoshare.evaluators.evaluator import TrainingEvaluator, Values
 from isoshare.evaluators.spiking_network import SpikingTwin, batch_norms
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.trainer import (
@@ -45,6 +45,7 @@ from isoshare.evaluators.training.vmap_ensemble import TrainedAsOne
 from isoshare.space.apply import extra_loss
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError
+from isoshare.space.plan import Split
 
 KEEPING_RATE = 1e-4
 """The learning rate from which on statistics are kept, but never in the first epoch."""

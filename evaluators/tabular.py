@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.sharebench import Table, TableError
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from isoshare.evaluators.training.batches import Batches
 from isoshare.space.apply import apply_plan, fit, plain_kernels
 from isoshare.space.inheritance import project_weights
+from isoshare.space.layers import LAYERS
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import find_sites
@@ -113,7 +114,7 @@ def take_over(network: nn.Module, parent: nn.Module, plan: SharingPlan) -> nn.Mo
     state = dict(parent.state_dict())
     for name, (kernel, bias) in plain_kernels(parent, plan).items():
         own: Any = network.get_submodule(name)
-        if type(own) is not nn.Conv2d:
+        if type(own) not in LAYERS:
             continue
         state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{name}.")}
         state[f"{name}.weight"] = kernel

@@ -19,10 +19,10 @@ from torch.overrides import TorchFunctionMode
 
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.weight_projection import inherit
-from isoshare.space.apply import apply_plan
+from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import SharingPlan
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import find_sites, searched_sites
 
 FreshScore = Callable[[nn.Module, Batches], float]
 
@@ -114,16 +114,18 @@ def score(name: str, plan: SharingPlan, known: Known, seed: int = 0) -> float:
             return row.projected(known, plan)
         assert row.fresh is not None
         assert known.data is not None
-        return row.fresh(apply_plan(known.backbone, plan), known.data)
+        return row.fresh(apply_plan(known.backbone, plan, weights="fresh"), known.data)
 
 
 def projection_error(known: Known, plan: SharingPlan) -> float:
-    """Minus the share of a trained kernel that is lost in its bank, the mean over all sites: from
-    -1 to 0, which is that of the unshared network. Needs no data.
+    """Minus the share of a trained kernel that is lost in its bank, the mean over the sites that a
+    search decides on: from -1 to 0, which is that of the unshared network. Needs no data.
     """
     assert known.trained is not None
     _, lost = inherit(known.trained, plan, known.importance)
-    return -sum(lost.values()) / len(find_sites(known.trained))
+    return -sum(lost.values()) / len(
+        searched_sites(find_sites(known.trained), count_parameters(known.trained))
+    )
 
 
 SCORES: dict[str, ScoreRow] = {

@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoshare.evaluators.trial import Trial
+    from isoshare.search.solve import Solver, solve
+    from isoshare.search.study import Study, create_study, load_study
     from isoshare.space.apply import apply_plan, count_parameters, extra_loss
     from isoshare.space.errors import IsoshareError, PlanError
     from isoshare.space.plan import Bank, SharingPlan
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from isoshare.space.weights import load_weights, save_weights
 
 _HOMES = {
+    "Trial": "evaluators.trial",
+    "Study": "search.study",
+    "create_study": "search.study",
+    "load_study": "search.study",
+    "Solver": "search.solve",
+    "solve": "search.solve",
     "apply_plan": "space.apply",
     "count_parameters": "space.apply",
     "extra_loss": "space.apply",
@@ -39,13 +48,19 @@ __all__ = [
     "SearchSpace",
     "SharingPlan",
     "Site",
+    "Solver",
+    "Study",
+    "Trial",
     "apply_plan",
     "count_parameters",
+    "create_study",
     "extra_loss",
     "find_sites",
     "isomorphic_groups",
+    "load_study",
     "load_weights",
     "save_weights",
+    "solve",
 ]
 
 

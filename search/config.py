@@ -7,53 +7,36 @@ beside the study.
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from isoshare.evaluators import EVALUATORS, users
+from isoshare.evaluators import EVALUATORS, OWN, evaluator_row, is_own_evaluator, users, uses
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
-from isoshare.evaluators.objectives import OBJECTIVES
-from isoshare.evaluators.sharebench import Table
+from isoshare.evaluators.objectives import OBJECTIVES, objective_name, objective_row, written
+from isoshare.search.defaults import fitting_defaults
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
 from isoshare.search.options.evaluation import EvaluationConfig
+from isoshare.search.options.files import read_options_file
 from isoshare.search.options.policy import PolicyConfig
 from isoshare.search.options.running import RunConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.options.training import TrainingConfig
-from isoshare.space.errors import one_of
+from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import first_problem
 
 __all__ = [
     "ConfigError",
     "SearchConfig",
-    "fitting_defaults",
-    "is_first_search",
     "load_config",
     "make_config",
 ]
 
 Part = TypeVar("Part", bound=BaseModel)
-
-FIRST_SEARCH: dict[str, Any] = {
-    "backbone_arg": {"depth": 20, "width": 2},
-    "epochs": 6,
-    "replicates": 16,
-    "batch_size": 32,
-    "optimizer": "adamw",
-    "learning_rate": 0.02,
-    "validation": 0.5,
-}
-"""The settings of a search on digits for which no backbone is named: a first search of minutes. The
-network is so small that sharing costs it accuracy, and so many seeds of it are trained that plans
-can be told apart; a wider network would learn digits however much it shares, and its front would
-be a picture of luck (docs/benchmarks.md)."""
 
 
 class SearchConfig(
@@ -71,33 +54,52 @@ class SearchConfig(
     def _absolute(cls, name: str) -> str:
         return full_name(name)
 
+    @field_validator("objectives")
+    @classmethod
+    def _known_directions(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(map(written, objectives))
+        except IsoshareError as error:
+            raise ConfigError(str(error)) from error
+
+    @field_validator("weights", "weight_map")
+    @classmethod
+    def _absolute_path(cls, path: str | None) -> str | None:
+        return path and str(Path(path).expanduser().absolute())
+
     @model_validator(mode="after")
     def _known_names(self) -> Self:
-        tables = (
-            ("data set", (row_name(self.dataset),), DATASETS),
+        tables: tuple[tuple[str, tuple[str, ...], Collection[str]], ...] = (
+            ("data set", (row_name(self.dataset),), (*DATASETS, OWN)),
             ("method", self.methods, METHODS),
-            ("objective", self.objectives, OBJECTIVES),
-            ("evaluator", (self.evaluator,), EVALUATORS),
+            (
+                "evaluator",
+                () if is_own_evaluator(self.evaluator) else (self.evaluator,),
+                EVALUATORS,
+            ),
         )
         for kind, names, table in tables:
             for name in names:
                 if name not in table:
                     raise ConfigError(one_of(kind, name, table))
-        if len(set(self.objectives)) < 2 or len(set(self.objectives)) < len(self.objectives):
+        asked_names = {objective_name(asked) for asked in self.objectives}
+        if len(asked_names) < 2 or len(asked_names) < len(self.objectives):
             raise ConfigError(
                 "a search trades two or more different objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
-        least = EVALUATORS[self.evaluator].least_epochs
+        row = evaluator_row(self.evaluator)
+        least = row.least_epochs
         if self.epochs < least:
             raise ConfigError(
                 f"epochs must be at least {least} with evaluator {self.evaluator!r}, "
                 f"got {self.epochs}"
             )
-        for name in self.objectives:
-            measured = OBJECTIVES[name].exact is None and not OBJECTIVES[name].of_an_image
-            if measured and name not in EVALUATORS[self.evaluator].measures:
-                raise ConfigError(_not_measured(name, self.evaluator))
+        for asked in self.objectives:
+            wanted = objective_row(asked)
+            measured = wanted.exact is None and not wanted.of_an_image
+            if measured and row.measures and asked not in row.measures:
+                raise ConfigError(_not_measured(objective_name(asked), self.evaluator))
         return self
 
     @model_validator(mode="after")
@@ -147,56 +149,6 @@ class SearchConfig(
         return self.model_dump(mode="json", exclude={"storage", "study"})
 
 
-def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """What is given, and the defaults that depend on it: on table, evaluator, objectives, backbone.
-
-    Raises ConfigError if a table that is named cannot be read, or was made with other options.
-    """
-    if given.get("table") is not None:
-        return with_table(given)
-    if "sampler" not in given and not trades_exact(given.get("objectives", ())):
-        given = {"sampler": "tpe", **given}
-    if given.get("evaluator", "train") != "train":
-        row = EVALUATORS.get(str(given["evaluator"]))
-        return {**(row.defaults if row else {}), **given}
-    if not is_first_search(given):
-        return given
-    arguments = given.get("backbone_arg", {})
-    if isinstance(arguments, dict):
-        arguments = {**FIRST_SEARCH["backbone_arg"], **arguments}
-    return {**FIRST_SEARCH, **given, "backbone_arg": arguments}
-
-
-def is_first_search(given: Mapping[str, Any]) -> bool:
-    """Whether these options ask for no network in particular, so that FIRST_SEARCH holds."""
-    trained = given.get("evaluator", "train") == "train" and given.get("table") is None
-    return trained and "backbone" not in given and given.get("dataset", "digits") == "digits"
-
-
-def trades_exact(objectives: Any) -> bool:
-    """Whether one measured objective is traded against one that is exact, as the default sampler
-    needs it; so are the default objectives.
-    """
-    if not objectives or not all(name in OBJECTIVES for name in objectives):
-        return True
-    exact = [name for name in objectives if OBJECTIVES[name].exact is not None]
-    return len(objectives) == 2 and len(exact) == 1
-
-
-def with_table(data: dict[str, Any]) -> dict[str, Any]:
-    """The options of a search that a table answers: those that made the table, which cannot be
-    others, and what is given.
-    """
-    made = Table.conditions_of(data["table"])["config"]
-    for name, value in made.items():
-        if name in data and json.loads(json.dumps(data[name])) != value:
-            raise ConfigError(
-                f"table {data['table']!r} was made with {name} {value}, got {data[name]}: leave "
-                f"--{name.replace('_', '-')} out, or train instead"
-            )
-    return {"driver": "simulate", "replicates": 1, **data, **made}
-
-
 def _not_measured(objective: str, evaluator: str) -> str:
     able = [name for name, row in EVALUATORS.items() if objective in row.measures]
     return (
@@ -207,7 +159,7 @@ def _not_measured(objective: str, evaluator: str) -> str:
 
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
     """The options of ``file``, but for those that ``options`` gives. As ``requested``."""
-    merged = {**(_read(file) if file else {}), **options}
+    merged = {**(read_options_file(file) if file else {}), **options}
     return requested(merged)
 
 
@@ -222,13 +174,13 @@ def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
     """What a user has asked for must not be ignored silently."""
     for name, value in given.items():
         flag = f"--{name.replace('_', '-')}"
-        if evaluator not in users(name):
+        if not uses(evaluator, name):
             raise ConfigError(
                 f"evaluator {evaluator!r} does not use {flag}, got {value!r}: leave it out, or "
                 f"take --evaluator {' or '.join(users(name))}"
             )
-        for taken, idle in EVALUATORS[evaluator].instead.items():
-            if name == idle and given.get(taken) is not None:
+        for taken, idle in evaluator_row(evaluator).instead.items():
+            if name == idle and given.get(taken) and not given.get("new_head"):
                 raise ConfigError(
                     f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
                     "of them out"
@@ -246,17 +198,3 @@ def make_config(options: Mapping[str, Any]) -> SearchConfig:
                 one_of("option", problem["loc"][0], SearchConfig.model_fields)
             ) from error
         raise ConfigError(f"wrong option {first_problem(error)}") from error
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The options in a file: JSON if it is called so, TOML otherwise."""
-    kind, parse = ("JSON", json.loads) if file.suffix == ".json" else ("TOML", tomllib.loads)
-    try:
-        found = parse(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:  # both parsers' errors, and text that is not UTF-8
-        raise ConfigError(f"{file} is not {kind}: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file} must hold options by name, got {found!r}")
-    return found

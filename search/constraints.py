@@ -7,6 +7,7 @@ sampler is told how far it was off. This table is read without torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -86,6 +87,18 @@ def measured_limits(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
 def fits(limits: Sequence[Constraint], space: SearchSpace, plan: SharingPlan) -> bool:
     """Whether a plan keeps all of these exact limits."""
     return all(limit.violation(limit.cost(space, plan)) <= 0 for limit in limits)
+
+
+def violations(limits: Sequence[Constraint], trial: HasObjectives) -> dict[str, float]:
+    """How far a trial exceeds each of the limits on a measured objective, by option; infinitely
+    if it has no value.
+    """
+    found = {}
+    for limit in limits:
+        if not limit.is_exact:
+            value = trial.value(limit.objective)
+            found[limit.option] = math.inf if value is None else limit.violation(value)
+    return found
 
 
 def nearest_plan(limits: Sequence[Constraint], space: SearchSpace) -> SharingPlan:

@@ -6,8 +6,7 @@ the budget is counted in the store, so it is exact through interruptions.
 
 A search has two phases. First the sampler proposes plans, measured on the validation images; some
 of the budget may go to plans of the front again, with new seeds, and trainings that promise little
-may be stopped at a rung. When all trials have ended, the plans on the front are trained again and
-measured on the test images, which nothing has seen before.
+may be stopped at a rung. Then those on the front are trained again and measured on the test images.
 """
 
 from __future__ import annotations
@@ -17,15 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isoshare.evaluators.evaluator import Measured, Split
-from isoshare.evaluators.objectives import exact_values
+from isoshare.evaluators import is_own_evaluator
+from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
-from isoshare.search.constraints import exact_limits
-from isoshare.search.jobs import SEARCHED, Job, Progress
-from isoshare.search.proposer import Proposer
+from isoshare.search.jobs import Job, Progress, job_for, measurement_records
+from isoshare.search.references import with_references
+from isoshare.search.sampler import MakeSampler
+from isoshare.search.sampling import Sampling
 from isoshare.search.search_state import SearchState
+from isoshare.search.stopping import Stopping
+from isoshare.search.testing import TestPhase
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord, TrialState
+from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
 
 ATTEMPTS = 3
@@ -35,17 +37,19 @@ ATTEMPTS = 3
 class Engine:
     """Ask, tell and fail for one study.
 
-    conditions: what is stored with each measurement (versions, device, data fingerprint).
-    ledger: the trials as they are now, for whoever watches.
-    on_change: called after each change; whoever watches assigns it.
+    make_sampler: called with the history of the search; conditions: stored with each measurement
+    (versions, device, data fingerprint); search_state: the trials as they are now, and on_change,
+    called after each change, on_end, called with each trial that has ended, are for whoever
+    watches. trials: so many are wanted. stopping: what ends the search earlier.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  one for each thing it brings together
         self,
         store: Store,
         study: StudyRecord,
         config: SearchConfig,
         space: SearchSpace,
+        make_sampler: MakeSampler,
         conditions: dict[str, Any] | None = None,
     ) -> None:
         self._store = store
@@ -54,46 +58,42 @@ class Engine:
         self._space = space
         self._conditions = conditions or {}
         self.on_change: Callable[[], None] = lambda: None
-        # Parameters are recorded whatever is searched for: plan files and exports need them.
-        bounded = (limit.objective for limit in exact_limits(config.document()))
-        self._recorded = tuple(dict.fromkeys(("parameters", *config.objectives, *bounded)))
-        self.search_state = SearchState(study, config)
-        self.search_state.fill(store.trials(study.name))
-        self._proposer = Proposer(space, config, self.search_state)
-        trials = self.search_state.trials.values()
-        self._waiting = deque(trial.number for trial in trials if trial.state == "running")
+        self.on_end: Callable[[TrialRecord], None] = lambda _: None
+        self._make_sampler = make_sampler
+        self.trials = config.trials
+        self.stopping = Stopping(counts_failures=is_own_evaluator(config.evaluator))
         self._is_over = False
-        self._look_ahead()
+        self._take_up()
+        self._waiting = deque(self.search_state.numbers("running"))
+        self._learn_references(self.search_state.numbers("finished")[:1])
         self._running: dict[int, Job] = {}
-        self._tests: deque[Job] | None = None
-        self._tests_total = 0
+        self._tests = TestPhase(config)
 
     @property
     def budget(self) -> int:
         """How many trials the search is to have: fewer than asked for if there are no more."""
         if self._is_over:
             return self._spent
-        return min(self._config.trials, self._space.count() + self.search_state.repeats.done)
+        return min(self.trials, self._space.count() + self.search_state.repeats.done)
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return not (self._unfinished or self._running or self._test_queue())
+        if self.stopping.is_asked:
+            return not self._running
+        return not (self._unfinished or self._running or self._tests.queue(self.search_state.front))
 
     def progress(self) -> Progress:
         """Where the search stands now."""
-        left = len(self._tests or ()) + sum(job.split == "test" for job in self._running.values())
+        left = self._tests.left + sum(job.split == "test" for job in self._running.values())
         return Progress(
             budget=self.budget,
-            finished=self.search_state.count("finished"),
-            failed=self.search_state.count("failed"),
-            stopped=self.search_state.count("stopped"),
-            repeats=self.search_state.repeats.done,
+            **self.search_state.counts(),
             running=len(self._running),
-            remaining=self._remaining,
+            remaining=self._sampling.remaining,
             front=self.search_state.front,
-            tests=self._tests_total,
-            tests_done=self._tests_total - left,
+            tests=self._tests.total,
+            tests_done=self._tests.total - left,
         )
 
     def ask(self) -> Job | None:
@@ -107,21 +107,27 @@ class Engine:
     def tell(self, number: int, measured: Sequence[Measured]) -> bool:
         """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
-        records = tuple(self._record(one, job.split) for one in measured)
-        ended = {one.seed for one in measured if one.epochs is None}
-        left = tuple(seed for seed in job.seeds if seed not in ended)
+        records = measurement_records(self._config, job, measured, self._conditions)
+        whole = {one.seed for one in measured if one.epochs is None}
+        left = tuple(seed for seed in job.seeds if seed not in whole)
+        self.stopping.note_success()
         self._store.add_measurements(self._study.name, number, records, finished=not left)
         trial = self.search_state.trials[number]
         new = tuple(record for record in records if record not in trial.measurements)
         self.search_state.put(replace(trial, measurements=trial.measurements + new))
         self._running[number] = job = replace(job, seeds=left)
-        stopped = bool(left) and self._is_to_be_stopped(job)
+        stopped = bool(left) and self.search_state.is_to_stop(job, self.stopping.time_is_up)
         if stopped:
             self._store.stop_trial(self._study.name, number)
-        if stopped or not left:
+        elif not left:
+            self._learn_references([number])
+        ended = stopped or not left
+        if ended:
             self._end(job, "stopped" if stopped else "finished")
         self.on_change()
-        return stopped or not left
+        if ended:
+            self.on_end(self.search_state.trials[number])
+        return ended
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a plan cannot be measured: it counts against the budget and stays known.
@@ -138,6 +144,12 @@ class Engine:
             self.search_state.repeats.give_up(number)
             self._end(job, trial.state)
         self.on_change()
+        self.on_end(self.search_state.trials[number])
+        self.stopping.note_failure(reason)
+
+    def runs(self, number: int) -> bool:
+        """Whether a trial was handed out and has not ended."""
+        return number in self._running
 
     def worker_died(self, number: int) -> Job | None:
         """A worker died. The job to do again, less the seeds it had done; None if it failed."""
@@ -157,30 +169,27 @@ class Engine:
     @property
     def _spent(self) -> int:
         """So much of the budget is used or being used."""
-        return len(self.search_state) + self.search_state.repeats.done + self._repeating
-
-    @property
-    def _repeating(self) -> int:
-        """Repeats that are running."""
-        jobs = (job for job in self._running.values() if job.split == "validation")
-        return sum(self.search_state.trials[job.number].state == "finished" for job in jobs)
+        repeats = self.search_state.repeats.done + self.search_state.repeating(self._running)
+        return len(self.search_state) + repeats
 
     def _next_job(self) -> Job | None:
+        if self.stopping.is_asked:
+            return None
         if self._waiting:
             number = self._waiting.popleft()
             self._count_attempt(number)
-            return self._job(self.search_state.trials[number])
+            return job_for(self._config, self.search_state.trials[number])
         recalled = self.search_state.recalled()
         if recalled is not None:
             return self._recall(recalled)
         if self._spent < self.budget:
-            job = self._repeat() or self._propose()
+            job = self.search_state.repeat(self._spent, self._running) or self._propose()
             if job is not None:
                 return job
             self._is_over = True
-        if self._running and self._tests is None:
+        if self._running and not self._tests.is_planned:
             return None  # what is running may still change the front
-        queue = self._test_queue()
+        queue = self._tests.queue(self.search_state.front)
         return queue.popleft() if queue else None
 
     def _recall(self, number: int) -> Job:
@@ -188,73 +197,43 @@ class Engine:
         self._store.recall_trial(self._study.name, number, attempts)
         trial = replace(self.search_state.trials[number], state="running", attempts=attempts)
         self.search_state.put(trial)
-        return self._job(trial)
-
-    def _repeat(self) -> Job | None:
-        """A plan of the front with new seeds, if it is time for one."""
-        repeats = self.search_state.repeats
-        if not repeats.are_due(self._spent, self._repeating):
-            return None
-        trial = repeats.next(self.search_state.front, self._running)
-        if trial is None:
-            return None
-        return Job(trial.number, trial.plan, repeats.seeds(trial), "validation")
+        return job_for(self._config, trial)
 
     def _count_attempt(self, number: int) -> None:
         attempts = self.search_state.trials[number].attempts + 1
         self._store.set_attempts(self._study.name, number, attempts)
         self.search_state.put(replace(self.search_state.trials[number], attempts=attempts))
 
-    def _job(self, trial: TrialRecord, split: Split = "validation") -> Job:
-        full = self._config.epochs
-        made = [m for m in trial.measurements if m.split == split]
-        done = {m.seed for m in made if m.fidelity["epochs"] == full}
-        seeds = range(self._config.seed, self._config.seed + self._config.replicates)
-        left = tuple(seed for seed in seeds if seed not in done)
-        rungs = self._config.rungs if split == "validation" and not done else ()
-        return Job(trial.number, trial.plan, left, split, rungs)
-
-    def _record(self, measured: Measured, split: Split) -> MeasurementRecord:
-        return MeasurementRecord(
-            seed=measured.seed,
-            split=split,
-            fidelity={"epochs": measured.epochs or self._config.epochs},
-            values=measured.values,
-            seconds=measured.seconds,
-            conditions={**self._conditions, **measured.conditions},
-        )
-
-    def _test_queue(self) -> deque[Job]:
-        """The second phase; it is planned once, when the front stands."""
-        if self._tests is None:
-            jobs = (self._job(trial, "test") for trial in self.search_state.front.members)
-            self._tests = deque(job for job in jobs if job.seeds)
-            self._tests_total = len(self._tests)
-        return self._tests
-
     def _propose(self) -> Job | None:
         """A plan that the study does not have, stored as running; None if there is none left."""
-        number = len(self.search_state)
-        proposal = self._proposer.propose(number)
-        if proposal is None:
+        trial = self._sampling.next_trial(len(self.search_state))
+        if trial is None:
             return None
-        trial = TrialRecord(
-            number=number,
-            plan=proposal.plan,
-            origin=proposal.origin,
-            state="running",
-            exact=exact_values(self._recorded, self._space, proposal.plan),
-            proposal={**proposal.memory, "remaining": self._remaining},
-            attempts=1,
-        )
         self._store.add_trial(self._study.name, trial)
         self.search_state.put(trial)
-        return self._job(trial)
+        return job_for(self._config, trial)
+
+    def _take_up(self) -> None:
+        """The trials of the store, and a sampler that knows them."""
+        self.search_state = SearchState(self._study, self._config)
+        self.search_state.fill(self._store.trials(self._study.name))
+        history = self.search_state.history(self._space)
+        self._sampling = Sampling(history, self._make_sampler, self._config.objectives)
+        self._look_ahead()
+
+    def _learn_references(self, finished: Sequence[int]) -> None:
+        """Where the hypervolume of objectives of the user's own begins, if only a value can say."""
+        trials = [self.search_state.trials[number] for number in finished]
+        study = with_references(self._store, self._study, trials)
+        if study is not self._study:
+            self._study = study
+            self._take_up()
 
     def _look_ahead(self) -> None:
         """What may still be gained; the search is over when that is too little."""
-        self._remaining = self._proposer.remaining()
-        if self._remaining is not None and self._remaining < (self._config.stop_at or 0):
+        self._sampling.look_ahead()
+        remaining = self._sampling.remaining
+        if remaining is not None and remaining < (self._config.stop_at or 0):
             self._is_over = True
 
     def _end(self, job: Job, state: TrialState) -> None:
@@ -265,14 +244,5 @@ class Engine:
         trial = replace(before, state=state)
         self.search_state.end(trial)
         if before.state != "finished":
-            self._proposer.tell(trial)
+            self._sampling.tell(trial)
         self._look_ahead()
-
-    def _is_to_be_stopped(self, job: Job) -> bool:
-        """Whether a training has come to a rung and is not among the best there."""
-        trial = self.search_state.trials[job.number]
-        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
-            return False  # what others are compared with is trained to its end
-        halving = self.search_state.halving
-        reached = halving.last(job.number)
-        return reached in job.rungs and not halving.goes_on(job.number, reached)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from isoshare.evaluators.evaluator import Measured
+from isoshare.search.config import SearchConfig
 from isoshare.search.pareto import Front
-from isoshare.space.plan import SharingPlan
-from isoshare.storage.records import Split
+from isoshare.space.plan import SharingPlan, Split
+from isoshare.storage.records import MeasurementRecord, TrialRecord
 
 SEARCHED = ("sampler", "random", "walk")
 """Origins of trials that may be stopped early; the others are warm starts."""
@@ -27,6 +31,33 @@ class Job:
     seeds: tuple[int, ...]
     split: Split
     rungs: tuple[int, ...] = ()
+
+
+def job_for(config: SearchConfig, trial: TrialRecord, split: Split = "validation") -> Job:
+    """What is left to measure of a trial on ``split``: the seeds that it does not have yet."""
+    made = [one for one in trial.measurements if one.split == split]
+    done = {one.seed for one in made if one.fidelity["epochs"] == config.epochs}
+    seeds = range(config.seed, config.seed + config.replicates)
+    left = tuple(seed for seed in seeds if seed not in done)
+    rungs = config.rungs if split == "validation" and not done else ()
+    return Job(trial.number, trial.plan, left, split, rungs)
+
+
+def measurement_records(
+    config: SearchConfig, job: Job, measured: Sequence[Measured], conditions: Mapping[str, Any]
+) -> tuple[MeasurementRecord, ...]:
+    """What a worker measured for a job, as it is stored; conditions: of all measurements."""
+    return tuple(
+        MeasurementRecord(
+            seed=one.seed,
+            split=job.split,
+            fidelity={"epochs": one.epochs or config.epochs},
+            values=one.values,
+            seconds=one.seconds,
+            conditions={**conditions, **one.conditions},
+        )
+        for one in measured
+    )
 
 
 @dataclass(frozen=True)

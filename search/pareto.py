@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, variance
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import moocore
 import numpy as np
@@ -75,11 +75,9 @@ class Front:
 
 def axes_of(study: StudyRecord) -> tuple[Axis, ...]:
     """The objectives of a study, in the order in which they were asked for."""
-    rows: Mapping[str, Any] = study.context["objectives"]
-    return tuple(
-        Axis(name, row["direction"], row["reference"], row.get("unit", ""))
-        for name, row in rows.items()
-    )
+    rows = study.context.objectives.items()
+    # A reference that is not known yet is as if nothing were worth having: the volume is 0.
+    return tuple(Axis(name, row.direction, row.reference or 0.0, row.unit) for name, row in rows)
 
 
 def values_of(axes: Sequence[Axis], trial: HasObjectives) -> list[float] | None:

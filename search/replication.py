@@ -34,7 +34,7 @@ class Replication:
 
     def note(self, trial: TrialRecord) -> None:
         """A trial as it is now."""
-        if trial.state == "finished":
+        if self._share and trial.state == "finished":
             times = times_measured(trial, self._replicates)
             self.done += max(0, times - 1) - max(0, self._times.get(trial.number, 0) - 1)
             self._times[trial.number] = times

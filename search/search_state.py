@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from isoshare.search.config import SearchConfig
-from isoshare.search.constraints import measured_limits
+from isoshare.search.constraints import limits_of
+from isoshare.search.jobs import SEARCHED, Job
 from isoshare.search.pareto import (
     Front,
     axes_of,
     comparable,
     pareto_front,
     value_at,
-    values_of,
     with_all_values,
 )
 from isoshare.search.replication import Replication
+from isoshare.search.sampler import History
 from isoshare.search.successive_halving import SuccessiveHalving
 from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 
 
@@ -35,7 +36,9 @@ class SearchState:
         reference = [comparable(axis, axis.reference) for axis in self.axes]
         self.halving = SuccessiveHalving(config.rungs, config.reduction_factor, reference)
         self.repeats = Replication(config.repeats, config.replicates)
-        self._limits = measured_limits(config.document())
+        self._limits = limits_of(config.document())
+        self._measured = [limit for limit in self._limits if not limit.is_exact]
+        self._seed = config.seed
         self._known: set[str] = set()
         self._states: Counter[TrialState] = Counter()
         self.front = self._front_of([])
@@ -71,25 +74,32 @@ class SearchState:
             excluded = (self.trials[one.number] for one in self.front.excluded)
             self.front = self._front_of([*self.front.members, *excluded, trial])
 
+    def history(self, space: SearchSpace) -> History:
+        """What a sampler sees of the search; it stays up to date."""
+        return History(space, self.axes, self._limits, self.trials, self.is_new, self._seed)
+
     def is_new(self, plan: SharingPlan) -> bool:
         """Whether no trial has this plan."""
         return plan.fingerprint not in self._known
 
+    def counts(self) -> dict[str, int]:
+        """How many trials have ended in each way, and how often plans were measured again."""
+        ended: tuple[TrialState, ...] = ("finished", "failed", "stopped")
+        return {**{state: self.count(state) for state in ended}, "repeats": self.repeats.done}
+
+    def is_to_stop(self, job: Job, is_late: bool) -> bool:
+        """Whether a training is late, or has come to a rung and is not among the best there."""
+        trial = self.trials[job.number]
+        if is_late and trial.state == "running":
+            return True
+        if trial.state != "running" or not job.rungs or trial.origin not in SEARCHED:
+            return False  # what others are compared with is trained to its end
+        reached = self.halving.last(job.number)
+        return reached in job.rungs and not self.halving.goes_on(job.number, reached)
+
     def count(self, state: TrialState) -> int:
         """How many trials are in this state."""
         return self._states[state]
-
-    def values(self, trial: TrialRecord) -> list[float] | None:
-        """The objectives of a finished trial; None if one is missing."""
-        return values_of(self.axes, trial)
-
-    def violation(self, trial: TrialRecord) -> dict[str, float]:
-        """How far a trial is beyond the limits on what was measured of it."""
-        values = {limit: trial.value(limit.objective) for limit in self._limits}
-        return {
-            limit.option: math.inf if value is None else limit.violation(value)
-            for limit, value in values.items()
-        }
 
     def _note_rungs(self, trial: TrialRecord) -> None:
         """Let plans be compared at each rung at which a trial has all its values."""
@@ -100,12 +110,28 @@ class SearchState:
                 pairs = zip(self.axes, known, strict=True)
                 self.halving.note(trial.number, rung, [comparable(*pair) for pair in pairs])
 
+    def numbers(self, state: TrialState) -> list[int]:
+        """The trials in this state."""
+        return [trial.number for trial in self.trials.values() if trial.state == state]
+
     def recalled(self) -> int | None:
         """A stopped trial that shall go on after all."""
         if not self.count("stopped"):
             return None
-        stopped = [trial.number for trial in self.trials.values() if trial.state == "stopped"]
-        return self.halving.recalled(stopped)
+        return self.halving.recalled(self.numbers("stopped"))
+
+    def repeating(self, running: Mapping[int, Job]) -> int:
+        """How many of these jobs, by trial, measure a plan again with new seeds."""
+        numbers = [job.number for job in running.values() if job.split == "validation"]
+        return sum(self.trials[number].state == "finished" for number in numbers)
+
+    def repeat(self, spent: int, running: Mapping[int, Job]) -> Job | None:
+        """A plan of the front with new seeds, if it is time for one. spent: of the budget."""
+        is_due = self.repeats.are_due(spent, self.repeating(running))
+        trial = self.repeats.next(self.front, running) if is_due else None
+        if trial is None:
+            return None
+        return Job(trial.number, trial.plan, self.repeats.seeds(trial), "validation")
 
     def _front_of(self, trials: Sequence[TrialRecord]) -> Front:
-        return pareto_front(self.axes, with_all_values(self.axes, trials), self._limits)
+        return pareto_front(self.axes, with_all_values(self.axes, trials), self._measured)

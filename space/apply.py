@@ -56,13 +56,13 @@ def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
     network: shared by ``plan``. What was computed from shared tensors becomes a kernel of its own,
     so the copy may be larger; sites that merely hold the same kernel go on sharing it.
     """
-    from isoshare.space.methods.computed_weight import ComputedWeightConv2d
+    from isoshare.space.methods.computed_weight import ComputedWeight
     from isoshare.space.network_copy import copy_network
 
     baked = copy_network(network).eval()
     for name, (weight, bias) in plain_kernels(baked, plan).items():
         conv = baked.get_submodule(name)
-        if isinstance(conv, ComputedWeightConv2d):
+        if isinstance(conv, ComputedWeight):
             conv.become_plain(weight, bias)
     return baked
 

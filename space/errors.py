@@ -21,6 +21,11 @@ class WeightsError(IsoshareError):
     """A file of weights that cannot be read, or is not for this network."""
 
 
+def failure_in_words(error: Exception) -> str:
+    """Why a plan has failed: a sentence of ours as it is, anything else with its type."""
+    return str(error) if isinstance(error, IsoshareError) else f"{type(error).__name__}: {error}"
+
+
 def one_of(kind: str, value: object, allowed: object) -> str:
     """The sentence for a name that is in no table, with what the table has.
 

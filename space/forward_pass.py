@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from isoshare.space.costs import Call, NetworkCosts
 from isoshare.space.device_use import device_use
+from isoshare.space.layers import positions
 from isoshare.space.sites import Site, registered_after
 
 FLOPS_A_MAC = 2
@@ -37,7 +39,7 @@ def network_costs(module: nn.Module, sites: Sequence[Site], image: Tensor) -> Ne
     for site in sites:
         _record(trial.get_submodule(site.name), live, calls[site.name])
         norm = registered_after(trial, site)
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, _BatchNorm):
             _record(norm, live, norm_calls.setdefault(site.name, []))
     with torch.no_grad(), live:
         trial(image)
@@ -135,10 +137,11 @@ def _record(module: nn.Module, live: _LiveActivations, calls: list[Call]) -> Non
     def before(_module: nn.Module, _inputs: Any) -> None:
         waiting.append(live.mark())
 
-    def after(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def after(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         start = waiting.pop()
         extra = live.since_mark - start - output.numel() * output.element_size()
-        calls.append(Call(start, max(0, extra), output[0, 0].numel()))
+        applied = positions(module, inputs[0], output)
+        calls.append(Call(start, max(0, extra), applied))
 
     module.register_forward_pre_hook(before)
     module.register_forward_hook(after)

@@ -12,6 +12,8 @@ from typing import Any
 from isoshare.space.errors import BackboneError
 
 ROOM = Path(__file__).parent.parent
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of code that is found in the same way on any machine where it is installed."""
 
 
 def import_named(module: str, attribute: str, what: str) -> Any:
@@ -38,6 +40,11 @@ def import_named(module: str, attribute: str, what: str) -> Any:
     raise BackboneError(f"cannot import {what}: {reason}; check the spelling and {way_out}")
 
 
+def is_installed(path: Path) -> bool:
+    """Whether a file or folder belongs to what was installed."""
+    return not set(INSTALLED).isdisjoint(path.parts)
+
+
 def where_raised(error: BaseException) -> str:
     """The last line of code that is neither ours nor Python's: " (mine.py, line 3)", or ""."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -47,7 +54,7 @@ def where_raised(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen") and not _is_ours(frame.filename)
     ]
-    own = [frame for frame in frames if "site-packages" not in Path(frame.filename).parts]
+    own = [frame for frame in frames if not is_installed(Path(frame.filename))]
     own = [frame for frame in own if not frame.filename.startswith(sys.base_prefix)] or frames
     return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 

@@ -18,21 +18,25 @@ from isoshare.space.sites import Site, isomorphic_groups
 Pattern = Callable[[Sequence[Site]], SharingPlan]
 
 IN_BLOCK = re.compile(r"(?:stages\.|layer)(?P<stage>\d+)\.(?P<block>\d+)\.conv(?P<place>\d)")
+ORTHOGONAL = {"orthogonality": 10.0}
+"""Kang and Kim keep the filters of shared kernels orthonormal."""
 EXPANSION = re.compile(r"features\.\d+\.conv\.0\.0")
 
 
 def kernels(*stages: str, method: str = "kernel", **options: Any) -> Pattern:
-    """One bank for each isomorphic group, or only for those whose names start with ``stages``."""
+    """One bank for each isomorphic group of convolutions, or only for those whose names start with
+    ``stages``.
+    """
 
     def plan(sites: Sequence[Site]) -> SharingPlan:
-        groups = isomorphic_groups(sites)
+        groups = isomorphic_groups(_convolutions(sites))
         chosen = (group for group in groups if group[0].name.startswith(stages or ""))
         return _plan(chosen, method, options)
 
     return plan
 
 
-def later_blocks(*places: str) -> Pattern:
+def later_blocks(*places: str, **options: Any) -> Pattern:
     """One kernel for the convolutions at the same place of all blocks of a stage but the first.
 
     places: 2 for the 3x3 convolutions of bottlenecks, 3 for their last 1x1.
@@ -40,7 +44,7 @@ def later_blocks(*places: str) -> Pattern:
 
     def plan(sites: Sequence[Site]) -> SharingPlan:
         found = _by_stage(sites, key=lambda match: (match["stage"], match["place"]))
-        return _plan((group for (_, place), group in found if place in places), "kernel", {})
+        return _plan((group for (_, place), group in found if place in places), "kernel", options)
 
     return plan
 
@@ -75,7 +79,7 @@ def expansions(sites: Sequence[Site]) -> SharingPlan:
     """
     found = [site for site in sites if EXPANSION.fullmatch(site.name) and site.out_channels >= 192]
     groups = [list(group) for _, group in groupby(found, key=lambda site: site.in_channels)]
-    return _plan((group[:-1] for group in groups if len(group) > 1), "kernel", {})
+    return _plan((group[:-1] for group in groups if len(group) > 1), "kernel", ORTHOGONAL)
 
 
 def generator(slice_size: int, code_size: int, **options: Any) -> Pattern:
@@ -109,6 +113,11 @@ def _by_stage(
         if match and match["block"] != "0":
             groups.setdefault(key(match), []).append(site)
     return list(groups.items())
+
+
+def _convolutions(sites: Sequence[Site]) -> list[Site]:
+    """What the papers share: they leave squeeze-excitation and heads alone."""
+    return [site for site in sites if site.is_image_convolution]
 
 
 def _plan(groups: Any, method: str, options: dict[str, Any]) -> SharingPlan:

@@ -155,12 +155,16 @@ class ParameterCounts(_Document):
     shared: int = Field(ge=0)
 
 
-class Measured(_Document):
+Split = Literal["validation", "test"]
+"""The part of the data that something was measured on."""
+
+
+class RecordedMeasurement(_Document):
     """One measured objective of the plan: one seed, one fidelity, one part of the data."""
 
     objective: str
     value: float
-    split: Literal["validation", "test"]
+    split: Split
     fidelity: dict[str, bool | int | float | str]
     seed: int
 
@@ -172,7 +176,7 @@ class PlanFile(_Document):
     backbone: BackboneReference | None = None
     banks: list[BankDocument]
     parameters: ParameterCounts | None = None
-    measured: list[Measured] = []
+    measured: list[RecordedMeasurement] = []
     provenance: dict[str, Any] = {}
 
     @classmethod

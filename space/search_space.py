@@ -30,7 +30,7 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.device import Target
 from isoshare.space.plan import Bank, SharingPlan
-from isoshare.space.sites import Site, isomorphic_groups, shapes
+from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes
 
 PRIVATE = "private"
 """What a group chooses that does not share, where there are methods to choose from."""
@@ -39,10 +39,9 @@ PRIVATE = "private"
 class SearchSpace:
     """What each isomorphic group of a backbone may choose.
 
-    sites: all sites of the backbone in module order; unshared: its trainable parameters;
-    methods: those that plans may use; references: named plans to start from, as published. Their
-    options become part of the space; a plan that does not fit the backbone is left out;
-    costs: what one image costs the backbone, for whoever asks for more than parameters.
+    sites: all sites of the backbone in module order, of which ``searched_sites`` can be chosen;
+    unshared: its trainable parameters; methods: those that plans may use; references: published
+    plans, whose options join the space if they fit; costs: what one image costs the backbone.
     """
 
     def __init__(
@@ -58,13 +57,14 @@ class SearchSpace:
         self.methods = tuple(methods)
         self._costs = costs
         self._sizes: dict[SharingPlan, int] = {}
-        self.groups = isomorphic_groups(sites)
-        known = [bank for plan in (references or {}).values() for bank in plan.banks]
-        by_group = [name for name in methods if not METHODS[name].network_wide]
-        self._spaces = [GroupSpace(group, by_group, known) for group in shapes(sites)]
-        wide = [name for name in methods if name not in by_group]
-        self._wide = WideSpace(self._spaces, wide, known)
+        searched = searched_sites(sites, unshared)
+        self.groups = isomorphic_groups(searched)
         named = references or {}
+        known = [bank for plan in named.values() for bank in plan.banks]
+        by_group = [name for name in methods if not METHODS[name].network_wide]
+        self.group_spaces = [GroupSpace(group, by_group, known) for group in shapes(searched)]
+        wide = [name for name in methods if name not in by_group]
+        self.wide = WideSpace(self.group_spaces, wide, known)
         self.references = {name: plan for name, plan in named.items() if plan in self}
 
     def __contains__(self, plan: object) -> bool:
@@ -77,14 +77,14 @@ class SearchSpace:
 
     @cached_property
     def _count(self) -> int:
-        private = prod(space.count() for space in self._spaces)
-        return private + sum(self._wide.count(offer) for offer in self._wide.offers)
+        private = prod(space.count() for space in self.group_spaces)
+        return private + sum(self.wide.count(offer) for offer in self.wide.offers)
 
     @property
     def offers(self) -> tuple[MethodConfig, ...]:
         """Every method with every set of options that some plan has."""
-        own = (offer for space in self._spaces for offer in space.offers)
-        return tuple(dict.fromkeys((*own, *self._wide.offers)))
+        own = (offer for space in self.group_spaces for offer in space.offers)
+        return tuple(dict.fromkeys((*own, *self.wide.offers)))
 
     def trainable_parameters(self, plan: SharingPlan) -> int:
         """Trainable parameters of the network that ``plan`` builds, without building it."""
@@ -136,20 +136,20 @@ class SearchSpace:
     @cached_property
     def smallest_plan(self) -> SharingPlan:
         """The plan with the fewest parameters."""
-        plans = [self._plan([space.smallest()[1] for space in self._spaces])]
-        plans += [self._plan(self._wide.smallest(offer)) for offer in self._wide.offers]
+        plans = [self.plan_of([space.smallest()[1] for space in self.group_spaces])]
+        plans += [self.plan_of(self.wide.smallest(offer)) for offer in self.wide.offers]
         return min(plans, key=self.trainable_parameters)
 
     def cheapest(self, cost: Callable[[SharingPlan], float]) -> SharingPlan:
         """The plan of the lowest ``cost`` that is found by choosing for one group after another
         who shares whole, or the smallest ones of the network-wide methods.
         """
-        choices = [ALL_PRIVATE for _ in self._spaces]
-        for place, space in enumerate(self._spaces):
+        choices = [ALL_PRIVATE for _ in self.group_spaces]
+        for place, space in enumerate(self.group_spaces):
             options = [[*choices[:place], one, *choices[place + 1 :]] for one in space.wholes()]
-            choices = min(options, key=lambda option: cost(self._plan(option)))
-        plans = [self.smallest_plan, self._plan(choices)]
-        plans += [self._plan(self._wide.smallest(offer)) for offer in self._wide.offers]
+            choices = min(options, key=lambda option: cost(self.plan_of(option)))
+        plans = [self.smallest_plan, self.plan_of(choices)]
+        plans += [self.plan_of(self.wide.smallest(offer)) for offer in self.wide.offers]
         return min(plans, key=cost)
 
     def warm_starts(self) -> dict[str, SharingPlan]:
@@ -165,7 +165,7 @@ class SearchSpace:
     def suggest(self, trial: Trial) -> SharingPlan:
         """The plan a sampler chooses, by categorical parameters; only those that are in use."""
         chosen: list[Choice | str] = []
-        for place, space in enumerate(self._spaces):
+        for place, space in enumerate(self.group_spaces):
             methods = self._methods(place)
             method = methods[0]
             if len(methods) > 1:
@@ -174,7 +174,7 @@ class SearchSpace:
                 chosen.append(space.suggest(trial, method))
             else:
                 chosen.append(ALL_PRIVATE if method == PRIVATE else method)
-        return self._plan(self._wide.suggest(trial, chosen))
+        return self.plan_of(self.wide.suggest(trial, chosen))
 
     def parameters(self, plan: SharingPlan) -> dict[str, str]:
         """The inverse of ``suggest``: parameters that make a trial choose ``plan``.
@@ -185,25 +185,25 @@ class SearchSpace:
         if choices is None:
             raise KeyError(plan.fingerprint)
         answers: dict[str, str] = {}
-        for place, (space, choice) in enumerate(zip(self._spaces, choices, strict=True)):
+        for place, (space, choice) in enumerate(zip(self.group_spaces, choices, strict=True)):
             methods = self._methods(place)
             method = choice.offer.method if choice.offer else methods[0]
             if len(methods) > 1:
                 answers[f"method/{space.label}"] = method
             if method in space.methods:
                 answers |= space.parameters(choice)
-        return answers | self._wide.parameters(choices)
+        return answers | self.wide.parameters(choices)
 
     def random_plan(self, rng: random.Random) -> SharingPlan:
         """A plan drawn group by group: a method evenly, then its options and a partition."""
-        offer = self._wide.random(rng)
+        offer = self.wide.random(rng)
         choices = []
-        for place, space in enumerate(self._spaces):
-            joined = ALL_PRIVATE if offer is None else self._wide.joined(offer, place)
+        for place, space in enumerate(self.group_spaces):
+            joined = ALL_PRIVATE if offer is None else self.wide.joined(offer, place)
             methods = [*space.methods, *([PRIVATE] if joined.offer else [])]
             method = rng.choice(methods) if methods else PRIVATE
             choices.append(joined if method == PRIVATE else space.random(method, rng))
-        return self._plan(self._wide.tidy(choices))
+        return self.plan_of(self.wide.tidy(choices))
 
     def crossing(self, one: SharingPlan, other: SharingPlan, rng: random.Random) -> SharingPlan:
         """What each group has chosen in one of two plans of the space, drawn for each group."""
@@ -211,7 +211,7 @@ class SearchSpace:
         assert first is not None, "only plans of the space are crossed"
         assert second is not None, "only plans of the space are crossed"
         pairs = zip(first, second, strict=True)
-        return self._plan(self._wide.mixed([rng.choice(pair) for pair in pairs]))
+        return self.plan_of(self.wide.mixed([rng.choice(pair) for pair in pairs]))
 
     def neighbours(self, plan: SharingPlan) -> Iterator[SharingPlan]:
         """Plans one step away: a site moved, banks merged or split, an option, a method, a group
@@ -222,54 +222,55 @@ class SearchSpace:
             return
         seen = {plan}
         for choices in self._steps(current):
-            neighbour = self._plan(self._wide.tidy(choices))
+            neighbour = self.plan_of(self.wide.tidy(choices))
             if neighbour not in seen:
                 seen.add(neighbour)
                 yield neighbour
 
     def plans(self) -> Iterator[SharingPlan]:
         """All ``count()`` plans, each once."""
-        for choices in product(*(list(space.choices()) for space in self._spaces)):
-            yield self._plan(choices)
-        for offer in self._wide.offers:
-            yield from map(self._plan, self._wide.choices(offer))
+        for choices in product(*(list(space.choices()) for space in self.group_spaces)):
+            yield self.plan_of(choices)
+        for offer in self.wide.offers:
+            yield from map(self.plan_of, self.wide.choices(offer))
 
     def _methods(self, place: int) -> tuple[str, ...]:
         """What a sampler can choose for a group: where there is only one method, the partition
         itself can leave all sites private.
         """
-        own, wide = self._spaces[place].methods, self._wide.methods_of(place)
+        own, wide = self.group_spaces[place].methods, self.wide.methods_of(place)
         return own if len(own) == 1 and not wide else (PRIVATE, *own, *wide)
 
     def _everywhere(self, method: str) -> SharingPlan:
         """Every group shared by one method as far as it goes."""
         if METHODS[method].network_wide:
-            return self._plan(self._wide.everywhere(method))
-        return self._plan([space.whole(method) for space in self._spaces])
+            return self.plan_of(self.wide.everywhere(method))
+        return self.plan_of([space.whole(method) for space in self.group_spaces])
 
     def _steps(self, current: Sequence[Choice]) -> Iterator[list[Choice]]:
-        for place, space in enumerate(self._spaces):
-            own = ALL_PRIVATE if self._wide.is_wide(current[place]) else current[place]
+        for place, space in enumerate(self.group_spaces):
+            own = ALL_PRIVATE if self.wide.is_wide(current[place]) else current[place]
             for choice in space.neighbours(own):
                 yield [*current[:place], choice, *current[place + 1 :]]
-        yield from self._wide.steps(current)
+        yield from self.wide.steps(current)
 
     def _read(self, plan: SharingPlan) -> list[Choice] | None:
         """What each group has chosen in ``plan``; None if the plan is not in the space."""
         choices: list[Choice] = []
-        for place, space in enumerate(self._spaces):
+        for place, space in enumerate(self.group_spaces):
             banks = [bank for bank in plan.banks if not set(space.names).isdisjoint(bank.sites)]
-            choice = self._wide.read(place, banks) or space.read(banks)
+            choice = self.wide.read(place, banks) or space.read(banks)
             if choice is None:
                 return None
             choices.append(choice)
-        return choices if self._plan(choices) == plan else None
+        return choices if self.plan_of(choices) == plan else None
 
-    def _plan(self, choices: Sequence[Choice]) -> SharingPlan:
+    def plan_of(self, choices: Sequence[Choice]) -> SharingPlan:
+        """The plan in which each group has made its choice."""
         banks: list[Bank] = []
         joined: dict[tuple[MethodConfig, tuple[int, ...]], list[str]] = {}
-        for space, choice in zip(self._spaces, choices, strict=True):
-            if choice.offer is not None and self._wide.is_wide(choice):
+        for space, choice in zip(self.group_spaces, choices, strict=True):
+            if choice.offer is not None and self.wide.is_wide(choice):
                 key = (choice.offer, space.sites[0].kernel_size)
                 joined.setdefault(key, []).extend(space.names)
             else:

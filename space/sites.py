@@ -1,4 +1,4 @@
-"""The sites of a network: its convolutions that can share weights, and which are isomorphic.
+"""The sites of a network: its layers that can share weights, and which are isomorphic.
 
 ``Site`` is a plain value that outlives the network: searches, plan files and the database hold
 sites where they must not hold torch. Only the readers of an ``nn.Module`` below import torch.
@@ -9,24 +9,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
 
-Signature = tuple[tuple[int, ...], int, int, int]
+Kind = Literal["convolution", "transposed", "linear"]
+Signature = tuple[tuple[int, ...], int, int, int, Kind]
+WORTHWHILE = 0.05
+"""The share of the parameters from which on a search decides on layers of another kind too."""
 SCRIPTED = "scripted by torch.jit, so what it computes is fixed"
 
 
 @dataclass(frozen=True)
 class Site:
-    """One convolution of a backbone, named by its module path.
+    """One layer of a backbone, named by its module path.
 
-    kernel_size is (height, width); in_channels and out_channels count channels of the whole
-    convolution, over all its groups. Stride, padding and dilation are not part of a site: they
-    may differ between sites that share. bias: it has one that is trained; frozen_bias: it has one
-    that is not. subclass: the convolution is of a class derived from ``nn.Conv2d``, so that its
-    forward may do more than convolve.
+    kernel_size has one side for each dimension of a convolution, as (height, width), and none for a
+    linear layer; in_channels and out_channels are the features of a linear layer, and otherwise
+    count channels of the whole convolution, over all its groups. Stride, padding and dilation are
+    not part of a site: they may differ between sites that share. bias: it has one that is trained;
+    frozen_bias: it has one that is not. subclass: the layer is of a class derived from PyTorch's,
+    so that its forward may do more than theirs.
     """
 
     name: str
@@ -37,11 +41,22 @@ class Site:
     bias: bool = False
     subclass: bool = False
     frozen_bias: bool = False
+    kind: Kind = "convolution"
 
     @property
     def signature(self) -> Signature:
         """What isomorphic sites have in common."""
-        return (self.kernel_size, self.in_channels, self.out_channels, self.groups)
+        return (self.kernel_size, self.in_channels, self.out_channels, self.groups, self.kind)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether it has a bias, trained or frozen."""
+        return self.bias or self.frozen_bias
+
+    @property
+    def is_image_convolution(self) -> bool:
+        """Whether it is an ordinary two-dimensional convolution."""
+        return self.kind == "convolution" and len(self.kernel_size) == 2
 
     @property
     def kernel_parameters(self) -> int:
@@ -53,15 +68,18 @@ class Site:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters of the unshared convolution, kernel and bias."""
+        """Trainable parameters of the unshared layer, kernel and bias."""
         return self.kernel_parameters + (self.out_channels if self.bias else 0)
 
 
 def describe_signature(signature: Signature) -> str:
-    """A shape in words, such as ``16→32 3x3`` or ``32→32 3x3 in 32 groups``."""
-    kernel_size, in_channels, out_channels, groups = signature
+    """A shape in words, such as ``16→32 3x3``, ``32→32 3x3 in 32 groups`` or ``8→16 linear``."""
+    kernel_size, in_channels, out_channels, groups, kind = signature
     grouped = f" in {groups} groups" if groups > 1 else ""
-    return f"{in_channels}→{out_channels} {'x'.join(map(str, kernel_size))}{grouped}"
+    size = "x".join(map(str, kernel_size))
+    size += " (1-D)" if len(kernel_size) == 1 else ""
+    words = " ".join(filter(None, (size, kind if kind != "convolution" else "")))
+    return f"{in_channels}→{out_channels} {words}{grouped}"
 
 
 def describe(site: Site) -> str:
@@ -70,21 +88,46 @@ def describe(site: Site) -> str:
 
 
 def find_sites(module: nn.Module) -> tuple[Site, ...]:
-    """The convolutions of ``module`` that a plan may name, in module order.
+    """The layers of ``module`` that a plan may name, in module order.
 
-    A site is a two-dimensional convolution that owns an ordinary trainable kernel. What is left
-    out, and why, ``left_private`` says.
+    A site is a linear layer or a convolution, of one to three dimensions, transposed or not, that
+    owns an ordinary trainable kernel. What is left out, and why, ``left_private`` says.
     """
-    return tuple(_site(name, conv) for name, conv, reason in _convolutions(module) if not reason)
+    return tuple(_site(name, layer) for name, layer, reason in _layers(module) if not reason)
 
 
 def left_private(module: nn.Module) -> tuple[tuple[str, str], ...]:
-    """The convolutions of ``module`` that cannot share, each with its reason."""
-    return tuple((name, reason) for name, _, reason in _convolutions(module) if reason)
+    """The layers of ``module`` with weights that cannot share, each with its reason."""
+    return tuple((name, reason) for name, _, reason in _layers(module) if reason)
+
+
+def searched_sites(sites: Sequence[Site], unshared: int) -> tuple[Site, ...]:
+    """The sites that searches decide on: two-dimensional convolutions, all of them; layers of other
+    kinds where they have isomorphic counterparts, if those together hold at least ``WORTHWHILE`` of
+    the parameters.
+
+    So the classifier of a network for images, and its squeeze-excitation, stay what they are.
+
+    unshared: trainable parameters of the network. The order stays.
+    """
+    grouped = {site.name for group in isomorphic_groups(sites) for site in group}
+    others = [site for site in sites if site.name in grouped and not site.is_image_convolution]
+    worthwhile = sum(site.parameters for site in others) >= WORTHWHILE * unshared
+    chosen = {site.name for site in others} if worthwhile else set()
+    return tuple(site for site in sites if site.is_image_convolution or site.name in chosen)
+
+
+def reach(sites: Sequence[Site], unshared: int) -> float:
+    """The share of a network's parameters in isomorphic groups: the most that sharing can touch.
+
+    unshared: trainable parameters of the network.
+    """
+    held = sum(site.parameters for group in isomorphic_groups(sites) for site in group)
+    return held / unshared if unshared else 0.0
 
 
 def isomorphic_groups(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
-    """Two or more sites of equal kernel size, in-channels, out-channels and groups, together.
+    """Two or more sites of one kind with equal shapes and groups, together.
 
     Groups come in the order of their first sites. A site with no counterpart is in no group: it
     has nobody to share a kernel with.
@@ -101,7 +144,7 @@ def shapes(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
 
 
 def registered_after(module: nn.Module, site: Site) -> nn.Module | None:
-    """The module that is registered right after the convolution of ``site``, beside it."""
+    """The module that is registered right after the layer of ``site``, beside it."""
     path, _, name = site.name.rpartition(".")
     children = list(module.get_submodule(path).named_children())
     place = [child for child, _ in children].index(name)
@@ -117,42 +160,67 @@ def held_tensors(module: nn.Module) -> dict[int, str]:
     return {id(held): place for place, held in held_values(module) if isinstance(held, Tensor)}
 
 
-def _convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """(name, convolution, why it cannot share or "") for each convolution, in module order."""
-    from torch import jit
-    from torch.nn.modules.conv import _ConvNd
+def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """(name, layer, why it cannot share or "") for each layer with weights, in module order."""
+    from isoshare.space.layers import LAYERS
 
-    held = held_tensors(module)
+    held, inside = held_tensors(module), _inside(module)
     owners = Counter(
         id(tensor) for part in module.modules() for tensor in part._parameters.values()
     )
     for name, part in module.named_modules():
-        if isinstance(part, _ConvNd):
+        if what := inside.get(id(part)) or _other_kind(part):
+            yield name, part, what
+        elif isinstance(part, LAYERS):
             yield name, part, _why_private(part, owners, held)
-        elif isinstance(part, jit.ScriptModule) and part.original_name.startswith("Conv"):
-            yield name, part, f"{SCRIPTED}: share the network first, and script it then"
 
 
-def _why_private(conv: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
+def _inside(module: nn.Module) -> dict[int, str]:
+    """By identity, layers whose owner reads their weights and never calls them."""
+    from torch import nn
+
+    return {
+        id(part.out_proj): "its attention reads the weight without calling it"
+        for part in module.modules()
+        if isinstance(part, nn.MultiheadAttention)
+    }
+
+
+def _other_kind(part: nn.Module) -> str:
+    """Why a module with weights is of no kind that shares; "" if it has none, or is of one."""
+    from torch import jit, nn
+
+    if isinstance(part, jit.ScriptModule):
+        layers = ("Conv", "Linear")
+        scripted = part.original_name.startswith(layers) and not any(part.children())
+        return f"{SCRIPTED}: share the network first, and script it then" if scripted else ""
+    if isinstance(part, nn.MultiheadAttention):
+        return "attention with packed weights: query, key and value are no layers of their own"
+    if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+        return "an embedding: its rows belong to symbols, not to positions in a network"
+    if isinstance(part, nn.RNNBase | nn.RNNCellBase):
+        return "a recurrent cell: it shares its weights over time already"
+    return ""
+
+
+def _why_private(layer: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
     from torch import nn
     from torch.nn.utils import parametrize
 
-    if not isinstance(conv, nn.Conv2d):
-        return f"{type(conv).__name__}: only two-dimensional convolutions share"
-    if isinstance(conv, nn.modules.lazy.LazyModuleMixin):
+    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         return "lazy: its shape is not known before the first forward pass"
-    if parametrize.is_parametrized(conv) or conv._parameters.get("weight") is None:
+    if parametrize.is_parametrized(layer) or layer._parameters.get("weight") is None:
         return "its kernel is computed from other tensors"
-    if "bias" not in conv._parameters:
+    if "bias" not in layer._parameters:
         return "its bias is computed from other tensors"
-    return _why_not_its_own(conv, owners, held)
+    return _why_not_its_own(layer, owners, held)
 
 
-def _why_not_its_own(conv: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
+def _why_not_its_own(layer: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:
     """Why other modules, or nobody, trains its tensors."""
-    if not conv.weight.requires_grad:
+    if not layer.weight.requires_grad:
         return "its kernel is frozen"
-    for what, tensor in (("kernel", conv.weight), ("bias", conv.bias)):
+    for what, tensor in (("kernel", layer.weight), ("bias", layer.bias)):
         if tensor is not None and owners[id(tensor)] > 1:
             return f"its {what} is already tied to another module"
         if id(tensor) in held:
@@ -160,17 +228,18 @@ def _why_not_its_own(conv: nn.Module, owners: Counter[int], held: Mapping[int, s
     return ""
 
 
-def _site(name: str, conv: nn.Module) -> Site:
-    from torch import nn
+def _site(name: str, layer: Any) -> Site:
+    from isoshare.space.layers import LAYERS, kind_of
 
-    assert isinstance(conv, nn.Conv2d)
+    bias, linear = layer.bias, kind_of(layer) == "linear"
     return Site(
         name=name,
-        kernel_size=tuple(conv.kernel_size),
-        in_channels=conv.in_channels,
-        out_channels=conv.out_channels,
-        groups=conv.groups,
-        bias=conv.bias is not None and conv.bias.requires_grad,
-        subclass=type(conv) is not nn.Conv2d,
-        frozen_bias=conv.bias is not None and not conv.bias.requires_grad,
+        kernel_size=() if linear else tuple(layer.kernel_size),
+        in_channels=layer.in_features if linear else layer.in_channels,
+        out_channels=layer.out_features if linear else layer.out_channels,
+        groups=1 if linear else layer.groups,
+        bias=bias is not None and bias.requires_grad,
+        subclass=type(layer) not in LAYERS,
+        frozen_bias=bias is not None and not bias.requires_grad,
+        kind=kind_of(layer),
     )

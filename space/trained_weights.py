@@ -9,7 +9,6 @@ that kind. A tensor that does not fit is never left out without a word.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,20 +17,21 @@ from typing import TYPE_CHECKING, Any
 from isoshare.space.backbones import Argument
 from isoshare.space.backbones.pretrained import pretrained_state
 from isoshare.space.errors import WeightsError
+from isoshare.space.weight_files import (
+    ENTRIES,
+    Names,
+    Tensors,
+    file_digest,
+    kinds_of,
+    read_file,
+    read_names,
+    tensors_of,
+)
 from isoshare.space.weight_misfits import COUNTER, Misfit, head_tensors, same_kind
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-Tensors = dict[str, "Tensor"]
-Names = Mapping[str, str | None]
-"""Module path in the file to module path in the network; None leaves it out."""
-
-ENTRIES = (
-    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params"),
-    *("module", "weights", "state_dict_ema", "model_ema", "ema_state_dict", "ema", "shadow"),
-)
-"""Where training programs put the weights in what they save, in the order they are looked for."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 """What wrappers write before each name: DataParallel, torch.compile, Lightning, and classes."""
 
@@ -49,6 +49,15 @@ class TrainedWeights:
     new: tuple[str, ...] = ()
     entry: str = ""
     digest: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of the tensors, whatever file they came in."""
+        sums = hashlib.sha256()
+        for name, tensor in sorted(self.state.items()):
+            sums.update(name.encode())
+            sums.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return sums.hexdigest()[:16]
 
     @property
     def words(self) -> str:
@@ -72,6 +81,13 @@ class GivenWeights:
     names: str | None = None
     new_head: bool = False
     pretrained: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, value in (("weight-map", self.names), ("new-head", self.new_head)):
+            if value and not self:
+                raise WeightsError(f"--{flag} is about trained weights: add --weights FILE")
+        if self.file is not None and self.pretrained:
+            raise WeightsError("--weights and --pretrained are both given: leave one of them out")
 
     def __bool__(self) -> bool:
         return self.file is not None or self.pretrained
@@ -108,7 +124,7 @@ def read_trained(
     found, entry = tensors_of(content)
     if not found:
         raise WeightsError(
-            f"{path} holds no tensors, only {_kinds(content)}: it must be a state_dict, or a "
+            f"{path} holds no tensors, only {kinds_of(content)}: it must be a state_dict, or a "
             f"dictionary with one under {', '.join(ENTRIES[:4])} or a like name"
         )
     problem = f"{path} does not fit {title}"
@@ -140,66 +156,10 @@ def fit_trained(
     return TrainedWeights(state, new)
 
 
-def read_file(path: Path) -> Mapping[str, Any]:
-    """What a file of safetensors or of ``torch.save`` holds; nothing in it is executed.
-
-    Raises WeightsError.
-    """
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the bytes of a file lead it to
-        raise WeightsError(f"cannot read weights from {path}: {_reason(path, error)}") from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(
-            f"{path} holds a {type(content).__name__}, no state_dict: save network.state_dict()"
-        )
-    return content
-
-
-def tensors_of(content: Mapping[str, Any]) -> tuple[Tensors, str]:
-    """The tensors of a state_dict, wherever it lies in ``content``, and the path to it."""
-    import torch
-
-    for entry in ENTRIES:
-        if isinstance(content.get(entry), Mapping):
-            found, below = tensors_of(content[entry])
-            if found:
-                return found, f"{entry}.{below}".rstrip(".")
-    return {key: one for key, one in content.items() if isinstance(one, torch.Tensor)}, ""
-
-
-def read_names(path: str | Path) -> Names:
-    """The names of a file such as ``{"conv1": "stem", "aux": null}``. Raises WeightsError."""
-    try:
-        names = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"cannot read names of weights from {path}: {error}") from error
-    if not isinstance(names, dict) or not all(
-        isinstance(name, str | None) for name in names.values()
-    ):
-        raise WeightsError(
-            f"{path} must be a JSON object of module paths in the file of weights to those in the "
-            'network, such as {"conv1": "stem", "aux": null}'
-        )
-    return names
-
-
 def shipped_names(backbone: str) -> Names:
     """Those that published weights of a backbone have, if it comes with such a file."""
     path = Path(__file__).parent / "backbones" / f"{Path(backbone).name}.weights.json"
     return read_names(path) if path.is_file() else {}
-
-
-def file_digest(path: Path) -> str:
-    """Sixteen hexadecimal digits of the bytes of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _named(found: Tensors, wanted: Tensors, names: Names) -> Iterator[Tensors]:
@@ -260,21 +220,3 @@ def _fitted(
         name: tensor.detach().clone() if name in kept else state[name].to(tensor.dtype)
         for name, tensor in wanted.items()
     }, new
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, OSError):
-        return str(error.strerror or error)
-    if "weights_only" in str(error) or "Unsupported" in str(error):
-        return (
-            "it holds objects that would have to be executed, or is no file of torch.save: save "
-            "network.state_dict() alone, or safetensors"
-        )
-    first = " ".join(str(error).split())[:150]
-    kind = "safetensors" if path.suffix == ".safetensors" else "torch.save"
-    return f"it is no file of {kind}, or was cut short ({first})"
-
-
-def _kinds(content: Mapping[str, Any]) -> str:
-    shown = [f"{str(key)[:40]} ({type(one).__name__})" for key, one in list(content.items())[:3]]
-    return ", ".join(shown) or "nothing"

@@ -1,4 +1,4 @@
-"""A store that many readers watch: what has changed since they last looked, by small queries."""
+"""A store for many readers: what changed since they last looked, in small queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.reading import records_of, study_id
+from isoshare.storage.reading import records_of, study_id, study_record
 from isoshare.storage.records import RunningDriver, StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
@@ -94,7 +94,7 @@ class WatchedStore(Store):
 
         def work(session: Session) -> Delta:
             row = session.get_one(StudyRow, study_id(session, name))
-            stored = StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
+            stored = study_record(row)
             key = (row.id, stored.created)
             is_new = key != seen.study
             known = Cursor() if is_new else seen

@@ -1,4 +1,4 @@
-"""Open a database by its URL, and say in a sentence why one cannot be used."""
+"""Open a database by its URL, and explain in one sentence why one cannot be used."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
 
 from isoshare.space.errors import IsoshareError
 
@@ -52,11 +53,11 @@ class BusyStudyError(StoreError):
 
 
 class WriteError(StoreError):
-    """A database that could be used takes no more writing; what is in it is whole."""
+    """A database no longer accepts writes, or its file is another one."""
 
 
 class LeaseLostError(WriteError):
-    """Another driver has taken over the study, so this one must not write any more."""
+    """Another driver has taken over the study: this one must stop writing."""
 
 
 def default_url() -> str:
@@ -77,10 +78,12 @@ def parse_url(url: str) -> URL:
 def make_engine(url: URL) -> Engine:
     """Connections to a database; nothing is opened yet. Raises StoreError without a driver."""
     backend = url.get_backend_name()
+    options: dict[str, Any] = {"connect_args": CONNECT.get(backend, {})}
+    if is_in_memory(url):  # one connection, as each new one would be an empty database
+        options["connect_args"] = {**options["connect_args"], "check_same_thread": False}
+        options["poolclass"] = StaticPool
     try:
-        engine = create_engine(
-            url, connect_args=CONNECT.get(backend, {}), pool_pre_ping=backend != "sqlite"
-        )
+        engine = create_engine(url, pool_pre_ping=backend != "sqlite", **options)
     except (ImportError, NoSuchModuleError) as error:
         raise StoreError(
             f"no driver for the database {url!r}: {error}; for postgresql+psycopg:// "
@@ -144,9 +147,14 @@ def is_passing(error: DBAPIError) -> bool:
     return error.connection_invalidated or lost or str(state).startswith(PASSING_SQLSTATES)
 
 
+def is_in_memory(url: URL) -> bool:
+    """Whether the database lasts as long as its connection."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
 def sqlite_file(url: URL) -> Path | None:
     """The file of a SQLite database; None for other databases and for those in memory."""
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    if url.get_backend_name() != "sqlite" or is_in_memory(url):
         return None
     return Path(str(url.database))
 
@@ -182,17 +190,17 @@ def cannot_open(url: URL, error: DBAPIError) -> str:
     )
 
 
-def cannot_write(url: URL, error: DBAPIError, is_whole: bool | None) -> str:
+def cannot_write(url: URL, error: DBAPIError, whole: bool | None) -> str:
     """The sentence for a database that was there and takes nothing any more.
 
-    is_whole: what a check of the file has found; None if it could not be checked.
+    whole: what a check of the file has found; None if it could not be checked.
     """
     found = {
         True: "; what it holds is whole",
         False: "; it is damaged: restore a copy of the file, or an archive of the study",
         None: "",
     }
-    return f"the database {url!r} failed: {_reason(error)}{found[is_whole]}"
+    return f"the database {url!r} failed: {_reason(error)}{found[whole]}"
 
 
 def is_whole(engine: Engine) -> bool | None:

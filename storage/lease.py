@@ -48,7 +48,7 @@ class Holder:
 
 
 def take(session: Session, study_id: int, name: str, holder: Holder) -> None:
-    """Make ``holder`` the one that runs a study. Raises BusyStudyError if another one does."""
+    """Give ``holder`` the lease of a study. Raises BusyStudyError if another driver has it."""
     check_free(session, study_id, name, holder)
     now, row = _now(session), session.scalar(_row(study_id))
     if row is None:
@@ -98,14 +98,14 @@ def check_held(session: Session, study_id: int, name: str, holder: Holder) -> No
 
 
 def renew(session: Session, study_id: int, holder: Holder) -> None:
-    """Say that ``holder`` is alive."""
+    """Renew the lease of ``holder``."""
     row = session.scalar(_row(study_id))
     if row is not None and row.owner == holder.owner:
         row.heartbeat = _now(session)
 
 
 def release(session: Session, study_id: int, holder: Holder) -> None:
-    """Set a study free that ``holder`` runs."""
+    """Release the lease of ``holder`` on a study."""
     ours = (LeaseRow.study_id == study_id, LeaseRow.owner == holder.owner)
     session.execute(delete(LeaseRow).where(*ours))
 

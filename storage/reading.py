@@ -16,7 +16,14 @@ from sqlalchemy.orm import Session
 
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.database import UnknownStudyError, unknown_study
-from isoshare.storage.records import MeasurementRecord, StudySummary, TrialRecord, TrialValues
+from isoshare.storage.records import (
+    MeasurementRecord,
+    StudyRecord,
+    StudySummary,
+    TrialRecord,
+    TrialValues,
+)
+from isoshare.storage.study_values import StudyConfig
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
 TRIAL = (
@@ -42,6 +49,12 @@ MEASUREMENT = (
 )
 
 
+def study_record(row: StudyRow) -> StudyRecord:
+    """A study from its row."""
+    created = row.created.replace(tzinfo=UTC)
+    return StudyRecord.read(row.name, created, row.config, row.context)
+
+
 def summaries(session: Session) -> list[StudySummary]:
     """All studies with the numbers of their trials, the newest last."""
     per_state = select(TrialRow.study_id, TrialRow.state, func.count()).group_by(
@@ -52,7 +65,7 @@ def summaries(session: Session) -> list[StudySummary]:
         StudySummary(
             row.name,
             row.created.replace(tzinfo=UTC),
-            row.config,
+            StudyConfig.read(row.config),
             counts.get((row.id, "finished"), 0),
             counts.get((row.id, "failed"), 0),
             counts.get((row.id, "stopped"), 0),
@@ -129,7 +142,7 @@ def outcomes_of(session: Session, study_id: int, objectives: Sequence[str]) -> l
 
 
 def _means(session: Session, study_id: int, objective: str) -> dict[int, float]:
-    """The mean over the seeds of each trial, of a seed its last epoch: as ``TrialRecord.value``."""
+    """The mean over the seeds of each trial, each at its last epoch, as ``TrialRecord.value``."""
     value = MeasurementRow.values[objective].as_float()
     epochs = func.coalesce(MeasurementRow.fidelity["epochs"].as_float(), 0)
     query = (

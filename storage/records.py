@@ -7,29 +7,30 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from math import fsum, sqrt
 from statistics import fmean
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
-from isoshare.space.plan import SharingPlan
-from isoshare.space.sites import Site
+from isoshare.space.plan import SharingPlan, Split
+from isoshare.storage.study_values import StudyConfig, StudyContext
 
 TrialState = Literal["running", "finished", "failed", "stopped"]
 """A stopped trial was ended early: it was measured at fewer epochs than the others."""
-Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One search: its configuration and what is fixed about its space.
-
-    config: every option of the search, as JSON values.
-    context: what readers need without building the backbone: its sites, its parameters, the
-        objectives with direction and reference, the data set's fingerprint, versions.
-    """
+    """One search: what was asked for, and what is fixed about its space."""
 
     name: str
     created: datetime
-    config: dict[str, Any]
-    context: dict[str, Any]
+    config: StudyConfig
+    context: StudyContext
+
+    @classmethod
+    def read(
+        cls, name: str, created: datetime, config: Mapping[str, Any], context: Mapping[str, Any]
+    ) -> Self:
+        """From JSON documents. Raises TypeError for parts of a later version, with more to them."""
+        return cls(name, created, StudyConfig.read(config), StudyContext.read(context))
 
 
 @dataclass(frozen=True)
@@ -146,20 +147,8 @@ class StudySummary:
 
     name: str
     created: datetime
-    config: dict[str, Any]
+    config: StudyConfig
     finished: int
     failed: int
     stopped: int = 0
     repeats: int = 0
-
-
-def sites_of(study: StudyRecord) -> tuple[Site, ...]:
-    """The sites of the backbone of a study, in module order, as the study recorded them."""
-    return recorded_sites(study.context)
-
-
-def recorded_sites(context: Mapping[str, Any]) -> tuple[Site, ...]:
-    """The sites in the context of a study."""
-    return tuple(
-        Site(**{**row, "kernel_size": tuple(row["kernel_size"])}) for row in context["sites"]
-    )

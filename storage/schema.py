@@ -1,6 +1,6 @@
 """Which schema a database has, how a new one is made, and how an old one is upgraded.
 
-A new database is made at the newest revision at once; the migrations lead an older one there, and a
+A new database is made at the newest revision at once; migrations upgrade an older one, and a
 test holds both to be the same. A database that was made before there were migrations has our tables
 but no revision: it is the first one.
 """
@@ -65,7 +65,7 @@ def create_tables(connection: Connection) -> None:
 
 
 def upgrade_tables(connection: Connection, report: Callable[[str, str], None]) -> str | None:
-    """Lead an older database to the newest revision; returns the revision it had.
+    """Upgrade the schema to the newest revision; returns the revision it had.
 
     report: called after each migration with its revision and what it has done. Needs a writing
     transaction: all migrations happen or none. Raises StoreError for a newer database.

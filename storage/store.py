@@ -7,15 +7,14 @@ made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import StoreError, taken
-from isoshare.storage.reading import outcomes_of, records_of, study_id, summaries
+from isoshare.storage.database import StoreError, is_in_memory, taken
+from isoshare.storage.reading import outcomes_of, records_of, study_id, study_record, summaries
 from isoshare.storage.records import (
     MeasurementRecord,
     StudyRecord,
@@ -56,6 +55,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the studies are gone with this store."""
+        return is_in_memory(self._database.url)
 
     @property
     def waited(self) -> float:
@@ -100,7 +104,7 @@ class Store:
         self._database.write(work)
 
     def upgrade(self, report: Callable[[str, str], None] = lambda *_: None) -> str:
-        """Lead a database of an earlier version to this one; returns the revision it had.
+        """Upgrade the database schema to this version; returns the revision it had.
 
         report: called for each step with its revision and what it has done. Raises StoreError.
         """
@@ -155,7 +159,7 @@ class Store:
 
         def work(session: Session) -> StudyRecord:
             row = session.get_one(StudyRow, study_id(session, name))
-            return StudyRecord(row.name, row.created.replace(tzinfo=UTC), row.config, row.context)
+            return study_record(row)
 
         return self._database.read(work)
 
@@ -239,10 +243,15 @@ class Store:
 
     def set_budget(self, name: str, trials: int) -> None:
         """Change how many trials a study is to have."""
+        self.change_study(name, {"trials": trials}, {})
+
+    def change_study(self, name: str, config: dict[str, Any], context: dict[str, Any]) -> None:
+        """Replace these entries of the configuration and of the context of a study."""
 
         def work(session: Session, study: int) -> None:
             row = session.get_one(StudyRow, study)
-            row.config = {**row.config, "trials": trials}
+            row.config = {**row.config, **config}
+            row.context = {**row.context, **context}
 
         self._write(name, work)
 

@@ -17,7 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from isoshare.storage.records import Split, TrialState
+from isoshare.space.plan import Split
+from isoshare.storage.records import TrialState
 
 CASCADE = "all, delete-orphan"
 LARGE = BigInteger().with_variant(Integer, "sqlite")

@@ -114,7 +114,7 @@ class Database:
         self._open()
 
     def upgrade(self, report: Callable[[str, str], None]) -> str:
-        """Lead the tables to the newest revision; returns the one they had. Raises StoreError."""
+        """Upgrade the schema to the newest revision; returns the one it had. Raises StoreError."""
         if is_missing_file(self.url):
             raise StoreError(no_database(self.url))
         found = self._repeated(

@@ -21,7 +21,8 @@ AT_ONCE = 500
 def study_row(study: StudyRecord) -> StudyRow:
     """A new row for a study."""
     created = study.created.astimezone(UTC).replace(tzinfo=None)
-    return StudyRow(name=study.name, created=created, config=study.config, context=study.context)
+    config, context = study.config.document(), study.context.document()
+    return StudyRow(name=study.name, created=created, config=config, context=context)
 
 
 def same_study(row: StudyRow, study: StudyRecord) -> bool:

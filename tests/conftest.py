@@ -18,7 +18,7 @@ from isoshare.search.engine import Engine
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.storage.store import Store
-from tests.fakes import Command, FakeEvaluator, MakeEngine, create_study, space_of
+from tests.fakes import Command, FakeEvaluator, MakeEngine, create_study, engine_for, space_of
 from tests.postgresql import Server, running_server
 
 # Ray lowers its workers' priority: beside other work they would not get on for minutes.
@@ -123,7 +123,7 @@ def make_engine(store: Store) -> MakeEngine:
         config = make_config({"trials": 12, "replicates": 2, "workers": 1, **options})
         known = [summary.name for summary in store.studies()]
         study = store.study("study") if known else create_study(store, space, config)
-        return Engine(store, study, config, space)
+        return engine_for(store, study, config, space)
 
     return make
 

@@ -9,18 +9,20 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.training.trainer import EvaluationError
 from isoshare.search.config import SearchConfig
 from isoshare.search.engine import Engine
+from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.forward_pass import network_costs
-from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import Site, find_sites, searched_sites
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord
 
 MakeEngine = Callable[..., Engine]
 Command = Callable[..., tuple[int, str, str]]
@@ -79,9 +81,14 @@ def conv(module: nn.Module, name: str) -> nn.Conv2d:
     return found
 
 
+def sites_of(network: nn.Module) -> tuple[Site, ...]:
+    """Those that a search decides on."""
+    return searched_sites(find_sites(network), count_parameters(network))
+
+
 def space_of(sites: int) -> SearchSpace:
     """The space of one isomorphic group."""
-    return SearchSpace(find_sites(ThreeSites(sites)), 18 * 2 * sites + 30)
+    return SearchSpace(sites_of(ThreeSites(sites)), 18 * 2 * sites + 30)
 
 
 def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> SearchSpace:
@@ -90,7 +97,7 @@ def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> Search
     With bases of one filter, if any, which cost less of everything than so small a kernel.
     """
     network = ThreeSites(sites)
-    found = find_sites(network)
+    found = sites_of(network)
     basis = Bank("filter_basis", {"shared_rank": 1}, tuple(site.name for site in found))
     known = {"basis": SharingPlan((basis,))} if "filter_basis" in methods else {}
     costs = replace(
@@ -108,6 +115,13 @@ def create_named_study(
     store: Store, name: str, space: SearchSpace, config: SearchConfig
 ) -> StudyRecord:
     """A stored study."""
-    study = study_record(name, config, space, {"name": "fake", "fingerprint": "0" * 16})
+    study = study_record(name, config, space, DatasetRecord("fake", "0" * 16))
     store.create_study(study)
     return study
+
+
+def engine_for(
+    store: Store, study: StudyRecord, config: SearchConfig, space: SearchSpace
+) -> Engine:
+    """The engine of a study, with the sampler that its configuration names."""
+    return Engine(store, study, config, space, sampler_row(config.sampler).make)

@@ -13,7 +13,7 @@ from isoshare.search.engine import Engine
 from isoshare.search.service.app import make_app
 from isoshare.search.service.settings import Settings
 from isoshare.storage.change_feed import WatchedStore
-from tests.fakes import FakeEvaluator, create_named_study, space_of
+from tests.fakes import FakeEvaluator, create_named_study, engine_for, space_of
 
 TOKENS = ("a-token-that-reads-only", "a-token-that-launches")
 
@@ -49,7 +49,7 @@ def engine_of(store: WatchedStore, name: str, **options: Any) -> Engine:
         {"trials": 12, "replicates": 2, "workers": 1, "sampler": "random", **options}
     )
     space = space_of(5)
-    return Engine(store, create_named_study(store, name, space, config), config, space)
+    return engine_for(store, create_named_study(store, name, space, config), config, space)
 
 
 def searched(settings: Settings, name: str = "study", **options: Any) -> None:

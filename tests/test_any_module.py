@@ -31,6 +31,7 @@ BANKS: dict[str, dict[str, Any]] = {
     "anchored": {},
     "filter_basis": {"shared_rank": 3, "unique_rank": 1},
     "slice_generator": {"slice_size": 2, "code_size": 4},
+    "low_rank": {"rank": 2},
 }
 
 
@@ -94,10 +95,9 @@ IDS = [*METHODS, "mixed"]
 
 def test_what_cannot_share_is_said() -> None:
     private = dict(left_private(Mixture()))
-    assert set(private) == {"tied", "tied_too", "up", "sequence"}
-    assert "ConvTranspose2d: only two-dimensional convolutions share" in private["up"]
+    assert set(private) == {"tied", "tied_too"}
     assert "already tied" in private["tied"]
-    assert len(find_sites(Mixture())) == 8
+    assert len(find_sites(Mixture())) == 11
 
 
 def test_an_empty_plan_leaves_outputs_bit_equal_and_existing_ties_tied() -> None:
@@ -113,12 +113,13 @@ def test_a_mixture_is_shared_counted_and_trained(plan: SharingPlan) -> None:
     space = SearchSpace(find_sites(network), count_parameters(network))
     shared = shared_mixture(plan)
     assert count_parameters(shared) == space.trainable_parameters(plan)
-    optimizer = torch.optim.SGD(shared.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(shared.parameters(), lr=0.01)
     before = [tensor.detach().clone() for tensor in shared.parameters()]
-    loss = shared(images()).square().mean()
-    extra = extra_loss(shared)
-    (loss if extra is None else loss + extra).backward()
-    optimizer.step()
+    for _ in range(2):  # a residual that is zero lets no gradient through in the first step
+        loss = shared(images()).square().mean()
+        extra = extra_loss(shared)
+        (loss if extra is None else loss + extra).backward()
+        optimizer.step()
     for (name, tensor), old in zip(shared.named_parameters(), before, strict=True):
         if name != "up.bias":  # the batch normalisation behind it cancels it
             assert not torch.equal(tensor, old), name

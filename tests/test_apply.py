@@ -144,8 +144,9 @@ def test_the_snippet_of_the_readme_works_on_any_network() -> None:
     [
         (("convs.0", "nowhere"), "no site 'nowhere': it has stem, convs.0"),
         (("convs.0", "stem"), "stem is 1→2 3x3, but convs.0 is 2→2 3x3"),
-        (("convs.0", "head"), "no site 'head'"),
-        (("convs.0", "line"), "'line' cannot share: Conv1d"),
+        (("convs.0", "tail"), "no site 'tail'"),
+        (("convs.0", "head"), "head is 2→2 linear"),
+        (("convs.0", "symbols"), "'symbols' cannot share: an embedding"),
     ],
 )
 def test_plans_that_do_not_fit_are_refused_before_anything_is_built(
@@ -154,7 +155,7 @@ def test_plans_that_do_not_fit_are_refused_before_anything_is_built(
     module = nn.Module()
     module.stem = nn.Conv2d(1, 2, 3)
     module.convs = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3))
-    module.line = nn.Conv1d(2, 2, 3)
+    module.symbols = nn.Embedding(2, 2)
     module.head = nn.Linear(2, 2)
     with pytest.raises(PlanError, match=says):
         apply_plan(module, SharingPlan((Bank("kernel", {}, sites),)))

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "search/drivers": {*CORE, "search/drivers"},
     "search/results": {*CORE, "search/results"},
     "search/workflows": {*CORE, *ROOMS},
+    "search/study": {*CORE, *ROOMS},
     "search/service": {*CORE, *ROOMS, "search/service"},
     "search/cli": {*CORE, *ROOMS, "search/service", "search/cli"},
     "run_search": {"search/cli"},
@@ -43,16 +44,20 @@ MAY_IMPORT = {
 """Folder by folder, what it may import of ours: a folder stands for the files in it, the rooms of
 search/ and evaluators/ are folders of their own. The service and the command line use whatever
 workflows return, but never each other's way round."""
-TO_BE_MENDED = {
-    "search/proposer.py isoshare.search.samplers.history",
-    "search/proposer.py isoshare.search.samplers",
-}
 HOMES = {
     "ray": {"search/drivers/ray_driver.py", "search/drivers/ray_worker.py"},
-    "optuna": {"search/proposer.py", "search/samplers", "search/results/optuna_file.py"},
+    "optuna": {
+        "search/samplers/optuna_sampler.py",
+        "search/samplers/for_optuna.py",
+        "search/results/optuna_file.py",
+    },
     "sqlalchemy": {"storage"},
     "alembic": {"storage/schema.py", "storage/migrations"},
-    "plotly": {"search/results/drawing.py"},
+    "plotly": {"search/results/drawing.py", "search/results/plan_figure.py"},
+    "pandas": {"search/results/dataframe.py"},
+    "IPython": {"search/results/progress_line.py"},
+    "greenlet": {"evaluators/stepwise.py"},
+    "cloudpickle": {"evaluators/by_value.py"},
     "matplotlib": {"search/results/drawing.py"},
     "jinja2": {"search/results/report.py"},
     "moocore": {"search/pareto.py"},
@@ -61,15 +66,16 @@ HOMES = {
         "evaluators/data/splits.py",
         "search/samplers/surrogate.py",
     },
-    "scipy": {"search/samplers/ehvi.py"},
+    "scipy": {"search/samplers/ehvi.py", "search/plan_program.py"},
     "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/data/decoding.py", "evaluators/data/pixels.py"},
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},
-    "safetensors": {"space/weights.py", "space/trained_weights.py"},
+    "safetensors": {"space/weights.py", "space/weight_files.py"},
     "typer": {"search/cli"},
     "onnx_ir": {"space/exports/onnx_file.py", "space/exports/onnx_norms.py"},
     "onnxscript": {"space/exports/onnx_file.py"},
-    "onnxruntime": {"space/exports/onnx_file.py"},
+    "onnxruntime": {"space/exports/onnx_file.py", "space/exports/onnx_int8.py"},
+    "onnx": {"space/exports/onnx_int8.py"},
     "fastapi": {"search/service"},
     "starlette": {"search/service"},
     "uvicorn": {"search/service/server.py"},
@@ -172,7 +178,6 @@ def wrong_imports(root: Path) -> list[str]:
             if (
                 top == "isoshare"
                 and rest
-                and f"{relative} {name}" not in TO_BE_MENDED
                 and not may_import(relative.removesuffix(".py"), rest.replace(".", "/"))
             ):
                 found.append(f"{relative} imports {name}")
@@ -291,11 +296,21 @@ def test_nothing_but_the_listed_packages_lies_beside_them() -> None:
     assert packages == {"isoshare", *OURS}
 
 
+SMALLER = (
+    *("search", "search/samplers", "search/results", "search/options", "search/workflows"),
+    *("search/cli", "search/cli/commands"),
+)
+"""Rooms whose files have at most 250 lines, as all shall have."""
+
+
 def test_files_and_functions_stay_small() -> None:
     for path in sources():
         text = path.read_text()
         # Rows of published plans take their space.
         limit = 500 if path.name == "published.py" else 280
+        folder = path.parent.relative_to(ROOT).as_posix()
+        if folder in SMALLER:
+            limit = 250
         assert len(text.splitlines()) <= limit, f"{path} is long: split it"
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):

@@ -241,7 +241,7 @@ def test_fashion_cnn_is_a_sequence_of_modules_without_biases() -> None:
         ("resnet_small_images", {"width": 0}, "width must be at least 1"),
         ("dacnn_plain", {"depth": 16}, "depth must be one of 14, 18, 34, got 16"),
         ("dacnn_plain", {"width": 0}, "width must be at least 1"),
-        ("dacnn_mix", {"depth": 14}, "depth must be one of 18, 34, got 14"),
+        ("dacnn_mix", {"depth": 15}, "depth must be one of 14, 18, 34, got 15"),
         ("densenet_bc", {"depth": 41}, "depth must be 6n [+] 4"),
         ("densenet_bc", {"depth": 4}, "depth must be 6n [+] 4"),
         ("densenet_bc", {"growth": 0}, "growth must be at least 1"),

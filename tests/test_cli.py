@@ -32,6 +32,7 @@ COMMANDS = (
     "pareto",
     "export",
     "report",
+    "solve",
     "train",
     "reproduce",
     "inspect",
@@ -123,7 +124,7 @@ def test_the_database_holds_the_search(
     searched: subprocess.CompletedProcess[str], folder: Path
 ) -> None:
     results = load_results(Store(f"sqlite:///{folder / 'isoshare.db'}"), "s")
-    assert results.study.config["backbone"] == "my_net:net"
+    assert results.study.config.backbone == "my_net:net"
     assert len(results.finished) == 4
     assert all(len(trial.samples("accuracy")) == 2 for trial in results.trials)
     for trial in results.finished:

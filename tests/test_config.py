@@ -15,14 +15,14 @@ from isoshare.evaluators.data.datasets import DATASETS, DataOptions
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.cli import main as cli
 from isoshare.search.config import (
-    FIRST_SEARCH,
     ConfigError,
     SearchConfig,
     load_config,
     make_config,
 )
+from isoshare.search.defaults import FIRST_SEARCH
 from isoshare.search.options import OPTIONS, PARTS
-from isoshare.search.options.definition import in_words
+from isoshare.search.options.definition import as_typed
 from isoshare.search.options.words import parse_argument, read_words
 from isoshare.search.samplers import SAMPLERS
 from isoshare.space.backbones import BACKBONES
@@ -50,7 +50,7 @@ def test_the_help_tells_the_true_default() -> None:
     for name, option in OPTIONS.items():
         value = getattr(defaults, name)
         if name not in ("backbone", "methods", "rungs", "storage", "workers"):  # in words
-            shown = in_words(value) or option.default
+            shown = as_typed(value) or option.default
             assert option.default == shown, name
         assert parameters_of("launch")[name].show_default == (option.default or False)
 
@@ -174,7 +174,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"trials": "many"}, "trials"),
         ({"label_smoothing": 1}, "label_smoothing: .*less than 1, got 1"),
-        ({"augment": "twice"}, "augment: .*'none' or 'standard', got 'twice'"),
+        ({"augment": "twice"}, "augment: .*'auto', 'none' or 'standard', got 'twice'"),
         ({"precision": "half"}, "precision: .*'float32' or 'bfloat16', got 'half'"),
         ({"colour": 1}, "unknown option 'colour': choose one of augment, "),
         ({"max_parameters": 0}, "max_parameters"),
@@ -216,7 +216,8 @@ def test_backbone_arguments_keep_their_type() -> None:
 def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands(
     evaluator: str, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "w.pt"}
+    values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "/w.pt"}
+    values |= {"weight_map": "/names.json", "new_head": True, "pretrained": True}
     values |= {"label_smoothing": 0.1, "precision": "float32", "compile": True}
     row = EVALUATORS[evaluator]
     assert {name for one in EVALUATORS.values() for name in (*one.options, *one.unused)} == {
@@ -240,6 +241,19 @@ def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands
                 load_config(file, asked)
             way_out = str(refused.value).split("--evaluator ")[1].split(" or ")[0]
             assert load_config(file, {**asked, "evaluator": way_out}).evaluator == way_out
+
+
+@pytest.mark.parametrize("given", [{"weights": "w.pt"}, {"pretrained": True}])
+def test_with_trained_weights_plans_inherit_them(given: dict[str, Any]) -> None:
+    config = load_config(None, given)
+    assert (config.evaluator, config.epochs) == ("inherit", 1)
+    assert config.backbone_arg == {}, "not the network of the first search"
+    with pytest.raises(ConfigError, match="evaluator 'train' does not use"):
+        load_config(None, {**given, "evaluator": "train"})
+
+
+def test_a_path_of_weights_holds_wherever_the_search_is_resumed() -> None:
+    assert make_config({"weights": "w.pt"}).weights == str(Path("w.pt").absolute())
 
 
 def test_weights_of_ones_own_take_the_place_of_a_training() -> None:

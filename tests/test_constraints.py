@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from isoshare.evaluators.objectives import OBJECTIVES
@@ -20,6 +19,7 @@ from isoshare.search.constraints import (
     fits,
     limits_of,
     measured_limits,
+    violations,
 )
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
@@ -30,18 +30,19 @@ from isoshare.search.results.study_results import excluded_in_words, load_result
 from isoshare.search.results.summary import why_empty
 from isoshare.search.results.tables import front_json, front_table
 from isoshare.search.samplers import SAMPLERS
+from isoshare.search.samplers.optuna_sampler import OPTUNA_SAMPLERS, OptunaSampler
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.store import Store
-from tests.fakes import FakeEvaluator, create_study, space_with_costs
+from tests.fakes import FakeEvaluator, create_study, engine_for, space_with_costs
 
 
 def engine_of(store: Store, space: SearchSpace, **options: Any) -> Engine:
     config = make_config({"trials": 12, "replicates": 2, "workers": 1, **options})
     known = [summary.name for summary in store.studies()]
     study = store.study("study") if known else create_study(store, space, config)
-    return Engine(store, study, config, space)
+    return engine_for(store, study, config, space)
 
 
 def test_every_constraint_is_an_option_about_an_objective() -> None:
@@ -147,7 +148,7 @@ def test_a_search_none_of_whose_plans_is_accurate_enough_says_so(store: Store) -
     assert re.search(says, why_empty(results))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", OPTUNA_SAMPLERS)
 def test_the_sampler_knows_the_same_constraints_before_and_after_an_interruption(
     tmp_path: Path, sampler: str
 ) -> None:
@@ -159,8 +160,9 @@ def test_the_sampler_knows_the_same_constraints_before_and_after_an_interruption
             engine = engine_of(store, space_with_costs(6), **options)
             _run(engine, stop)
         runs.append([trial.plan.fingerprint for trial in store.trials("study")])
-        study: optuna.Study = engine._proposer._study
-        told = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+        sampler_there = engine._sampling._sampler
+        assert isinstance(sampler_there, OptunaSampler)
+        told = [one for one in sampler_there._study.trials if one.state.name == "COMPLETE"]
         constraints.append([trial.constraints for trial in told])
         store.close()
     assert runs[0] == runs[1]
@@ -184,4 +186,5 @@ def test_a_trial_without_the_bounded_value_breaks_the_limit(store: Store) -> Non
     assert trial == []
     job = engine.ask()
     assert job is not None
-    assert engine.search_state.violation(store.trials("study")[0]) == {"min_accuracy": math.inf}
+    limits = limits_of({"min_accuracy": 0.1})
+    assert violations(limits, store.trials("study")[0]) == {"min_accuracy": math.inf}

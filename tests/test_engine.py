@@ -13,15 +13,16 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import ATTEMPTS, Engine
 from isoshare.search.jobs import Job
-from isoshare.search.proposer import Proposer
 from isoshare.search.samplers import SAMPLERS
+from isoshare.search.samplers.optuna_sampler import OptunaSampler
 from isoshare.search.search_state import SearchState
 from isoshare.search.workflows.launch import start
 from isoshare.search.workflows.prepared import Prepared, study_record
 from isoshare.storage.database import StoreError
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
-from tests.fakes import FakeEvaluator, MakeEngine, create_study, space_of
+from isoshare.storage.study_values import DatasetRecord
+from tests.fakes import FakeEvaluator, MakeEngine, create_study, engine_for, space_of
 
 
 def proposals(store: Store) -> list[tuple[str, str]]:
@@ -82,7 +83,7 @@ def test_the_same_seed_proposes_the_same_plans_another_seed_others(
 def _engine(store: Store, **options: Any) -> Engine:
     space = space_of(5)
     config = make_config({"replicates": 2, "workers": 1, **options})
-    return Engine(store, create_study(store, space, config), config, space)
+    return engine_for(store, create_study(store, space, config), config, space)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -221,7 +222,7 @@ def test_a_bigger_budget_goes_on(make_engine: MakeEngine, store: Store) -> None:
 
 def test_a_second_launch_under_one_name_does_not_take_over_the_first(store: Store) -> None:
     space, config = space_of(3), make_config({"trials": 3})
-    study = study_record("study", config, space, {"name": "fake", "fingerprint": "0" * 16})
+    study = study_record("study", config, space, DatasetRecord("fake", "0" * 16))
     prepared = Prepared(True, config, study, space, FakeEvaluator(), {})
     start(prepared, store)
     with pytest.raises(StoreError, match="exists already"):
@@ -241,9 +242,9 @@ def test_trials_told_in_the_words_of_an_earlier_version_are_taken_up() -> None:
     )
     measured = MeasurementRecord(0, "validation", {"epochs": 15}, {"accuracy": 0.8}, 1.0)
     config = make_config({})
-    search_state = SearchState(study_record("s", config, space, {}), config)
+    search_state = SearchState(study_record("s", config, space, DatasetRecord()), config)
     search_state.fill([replace(old, measurements=(measured,))])
-    proposer = Proposer(space, config, search_state)
-    (known,) = proposer._study.get_trials()
+    sampler = OptunaSampler("tpe", search_state.history(space))
+    (known,) = sampler._study.get_trials()
     assert known.params == space.parameters(old.plan)
     assert known.values == [0.8, 66.0]

@@ -27,13 +27,13 @@ from hypothesis.stateful import (
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
-from isoshare.search.engine import ATTEMPTS, Engine
+from isoshare.search.engine import ATTEMPTS
 from isoshare.search.jobs import Job
 from isoshare.search.samplers import SAMPLERS
 from isoshare.storage.database import LeaseLostError, StoreError
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
-from tests.fakes import FakeEvaluator, create_study, space_of
+from tests.fakes import FakeEvaluator, create_study, engine_for, space_of
 from tests.test_lease import silent
 
 EXAMPLES = int(os.environ.get("ISOSHARE_EXAMPLES", "20"))
@@ -90,7 +90,7 @@ class Search(RuleBasedStateMachine):
     def resume(self) -> None:
         config = make_config({**self.options, "trials": self.trials})
         self.store.set_budget("study", self.trials)
-        self.engine = Engine(self.store, self.store.study("study"), config, SPACE)
+        self.engine = engine_for(self.store, self.store.study("study"), config, SPACE)
         self.jobs: dict[int, Job] = {}
         self.steps: dict[int, list[list[Measured]]] = {}
 
@@ -242,7 +242,7 @@ def sequence(store: Store, sampler: str, kills: frozenset[int]) -> list[tuple[st
     options = {"trials": 8, "replicates": SEEDS, "workers": 1, "sampler": sampler}
     config = make_config(options)
     study = create_study(store, space_of(5), config)
-    engine, results = Engine(store, study, config, space_of(5)), 0
+    engine, results = engine_for(store, study, config, space_of(5)), 0
     broken = space_of(5).fully_shared_plan().fingerprint
     while (job := engine.ask()) is not None:
         if job.plan.fingerprint == broken:
@@ -252,7 +252,7 @@ def sequence(store: Store, sampler: str, kills: frozenset[int]) -> list[tuple[st
             engine.tell(job.number, [result])
             results += 1
             if results in kills:
-                engine = Engine(store, study, config, space_of(5))
+                engine = engine_for(store, study, config, space_of(5))
                 break
     return [(t.plan.fingerprint, t.origin, t.state) for t in store.trials("study")]
 

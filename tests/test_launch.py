@@ -28,7 +28,7 @@ def test_a_folder_that_has_moved_is_named_and_its_images_are_checked(
         prepare_resume("s", store, {})
     there = prepare_resume("s", store, {"data_folder": str(moved)})
     assert there.config.dataset == f"folder:{moved}"
-    assert there.conditions["dataset"] == store.study("s").context["dataset"]["fingerprint"]
+    assert there.conditions["dataset"] == store.study("s").context.dataset.fingerprint
 
     write_classes(moved / "train", 1, first=900)  # one image more in each class
     with pytest.raises(

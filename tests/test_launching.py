@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from isoshare.search.config import FIRST_SEARCH, make_config
+from isoshare.search.config import make_config
+from isoshare.search.defaults import FIRST_SEARCH
 from isoshare.search.options import OPTIONS
-from isoshare.search.options.definition import in_words
+from isoshare.search.options.definition import as_typed
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import CAN_LAUNCH, THE_SERVERS, help_of
 from isoshare.search.service.pages.forms import form_defaults, read_form
@@ -92,7 +93,7 @@ def test_the_form_shows_the_defaults_that_would_be_used() -> None:
     for asked in ({}, {"backbone": ["resnet_cifar"]}, {"dataset": ["cifar10"]}):
         config, shown = make_config(read_form(asked)), form_defaults(asked)
         for key in ("epochs", "replicates", "optimizer", "validation", "sampler", "batch_size"):
-            assert shown[key] == in_words(getattr(config, key))
+            assert shown[key] == as_typed(getattr(config, key))
 
 
 def test_an_option_without_effect_is_refused_before_anything_starts(client: TestClient) -> None:

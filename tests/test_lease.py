@@ -15,12 +15,11 @@ from sqlalchemy import update
 
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.drivers.inline import run_inline
-from isoshare.search.engine import Engine
 from isoshare.storage import lease
 from isoshare.storage.database import LeaseLostError, StoreError
 from isoshare.storage.store import Store
 from isoshare.storage.tables import LeaseRow
-from tests.fakes import FakeEvaluator, MakeEngine
+from tests.fakes import FakeEvaluator, MakeEngine, engine_for
 from tests.test_store import STUDY, TRIAL, measurement
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
@@ -139,7 +138,7 @@ def test_a_driver_that_is_replaced_during_a_search_stops_and_nothing_counts_twic
     with pytest.raises(LeaseLostError):
         run_inline(engine, FakeEvaluator())
     study = other.study("study")
-    successor = Engine(other, study, engine._config, engine._space)
+    successor = engine_for(other, study, engine._config, engine._space)
     run_inline(successor, FakeEvaluator())
     trials = other.trials("study")
     assert [trial.state for trial in trials] == ["finished"] * 12

@@ -20,7 +20,7 @@ from isoshare.storage import schema
 from isoshare.storage.database import StoreError, make_engine, parse_url, writing
 from isoshare.storage.store import Store
 from isoshare.storage.tables import Base
-from tests.test_store import PLAN, STUDY, TRIAL, measurement
+from tests.test_store import CONFIG, CONTEXT, PLAN, STUDY, TRIAL, measurement
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 PROGRAM = Path(__file__).parent.parent / "run_search.py"
@@ -51,8 +51,8 @@ def fill(connection: Connection) -> None:
         "study": {
             "name": "s",
             "created": "2030-01-02 00:00:00.000000",
-            "config": json.dumps(STUDY.config),
-            "context": json.dumps(STUDY.context),
+            "config": json.dumps(CONFIG),
+            "context": json.dumps(CONTEXT),
         },
         "trial": {
             "study_id": 1,

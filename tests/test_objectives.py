@@ -12,7 +12,6 @@ import pytest
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
-from isoshare.search.engine import Engine
 from isoshare.search.pareto import knee, minimised
 from isoshare.search.results.choose import choose, plan_file
 from isoshare.search.results.drawing import write_html, write_png
@@ -22,7 +21,7 @@ from isoshare.search.results.summary import next_commands
 from isoshare.search.results.tables import front_json, front_table
 from isoshare.space.plan import PlanFile
 from isoshare.storage.store import Store
-from tests.fakes import FakeEvaluator, create_study, space_with_costs
+from tests.fakes import FakeEvaluator, create_study, engine_for, space_with_costs
 
 CHOICES = [
     ("latency", "accuracy"),
@@ -37,7 +36,7 @@ def searched(store: Store, objectives: tuple[str, ...]) -> Results:
     space = space_with_costs(4, METHODS)
     config = make_config({"objectives": objectives, "trials": 15, "workers": 1})
     run_inline(
-        Engine(store, create_study(store, space, config), config, space),
+        engine_for(store, create_study(store, space, config), config, space),
         FakeEvaluator(latency=True),
     )
     return load_results(store, "study")
@@ -87,7 +86,7 @@ def test_the_order_of_the_objectives_changes_no_front(tmp_path: Path) -> None:
         store = Store(f"sqlite:///{tmp_path / str(place)}.db")
         space = space_with_costs(3, METHODS)
         config = make_config({"objectives": objectives, "trials": 1000, "replicates": 1})
-        engine = Engine(store, create_study(store, space, config), config, space)
+        engine = engine_for(store, create_study(store, space, config), config, space)
         run_inline(engine, FakeEvaluator(latency=True))
         volume = round(engine.search_state.front.hypervolume)
         fronts.append(
@@ -116,6 +115,6 @@ def test_measured_objectives_have_error_bars_on_both_axes(store: Store) -> None:
 
 def test_costs_are_stored_with_the_study_where_they_are_known(store: Store) -> None:
     results = searched(store, ("accuracy", "macs"))
-    assert set(results.study.context["costs"]) >= {"calls", "other_macs", "stored", "peak"}
+    assert set(results.study.context.costs or {}) >= {"calls", "other_macs", "stored", "peak"}
     assert all({"parameters", "macs"} == set(trial.exact) for trial in results.trials)
-    assert results.study.context["objectives"]["macs"]["unit"] == OBJECTIVES["macs"].unit
+    assert results.study.context.objectives["macs"].unit == OBJECTIVES["macs"].unit

@@ -144,7 +144,8 @@ def test_shared_tensors_are_used_where_they_were_shared(
     once = method == "slice_generator"  # transposed once, then used
     assert max(shared) == (1 if once else sites)
     kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("MatMul") == (sites if once else 0)
+    made = once or method == "low_rank"  # a product for each kernel
+    assert kinds.count("MatMul") == (sites if made else 0)
     assert json.loads({p.key: p.value for p in model.metadata_props}[PLAN_KEY])["banks"]
 
 

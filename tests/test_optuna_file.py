@@ -9,10 +9,10 @@ import pytest
 from optuna.trial import TrialState
 
 from isoshare.search.drivers.inline import run_inline
-from isoshare.search.results.choose import Choice
+from isoshare.search.results.choose import Selection
 from isoshare.search.results.optuna_file import write_optuna
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.export import ExportOptions, Source
+from isoshare.search.workflows.export import ExportOptions, ExportSource
 from isoshare.search.workflows.export import write_optuna as export_optuna
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
@@ -56,7 +56,7 @@ def test_what_does_not_fit_the_format_is_refused(
     run_inline(make_engine(trials=3), FakeEvaluator())
     results = load_results(store, "study")
     with pytest.raises(IsoshareError, match="leave out what chooses a plan"):
-        export_optuna(Source(results, Choice(trial=1)), tmp_path / "o.db", ExportOptions())
+        export_optuna(ExportSource(results, Selection(trial=1)), tmp_path / "o.db", ExportOptions())
     with pytest.raises(IsoshareError, match="holds a whole study: name one"):
-        export_optuna(Source(weights=tmp_path / "w"), tmp_path / "o.db", ExportOptions())
+        export_optuna(ExportSource(weights=tmp_path / "w"), tmp_path / "o.db", ExportOptions())
     assert list(tmp_path.glob("o.*")) == []

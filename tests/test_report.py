@@ -17,8 +17,8 @@ from isoshare.search.results.report import in_lines, launch_command, study_repor
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
-from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import StudyConfig
 from tests.fakes import Command, MakeEngine
 from tests.test_architecture import modules_after
 
@@ -62,11 +62,12 @@ def test_the_page_stands_alone_and_escapes_names(results: Results, tmp_path: Pat
         {"methods": ("kernel", "anchored"), "objectives": ("accuracy", "bytes"), "subset": 100},
         {"dataset": "folder:/a b/c", "max_parameters": 5000, "min_accuracy": 0.5, "trials": 7},
         {"evaluator": "inherit", "pretrain_epochs": 3},
+        {"epochs": 9, "rungs": (1, 3)},
     ],
 )
 def test_its_first_command_is_the_same_search(results: Results, options: dict[str, Any]) -> None:
     config = make_config({**options, "workers": 1})
-    study = StudyRecord("my study", results.study.created, config.document(), {})
+    study = replace(results.study, name="my study", config=StudyConfig.read(config.document()))
     words = shlex.split(launch_command(study))[2:]
     given: dict[str, Any] = {"backbone_arg": {}, "workers": 1}
     while words:
@@ -76,7 +77,7 @@ def test_its_first_command_is_the_same_search(results: Results, options: dict[st
         elif key == "backbone_arg":
             name, _, value = words.pop(0).partition("=")
             given[key][name] = int(value)
-        elif key in ("methods", "objectives"):
+        elif key in ("methods", "objectives", "rungs"):
             given[key] = tuple(words.pop(0).split(","))
         else:
             given[key] = words.pop(0)

@@ -18,7 +18,6 @@ from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.tables import front_json, front_table
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile, SharingPlan
-from isoshare.storage.records import sites_of
 from isoshare.storage.store import Store
 from tests.fakes import MakeEngine, space_of
 
@@ -118,7 +117,7 @@ def test_the_picture_shows_every_trial_once_and_both_references(
     assert unshared.x == space_of(5).unshared
     assert list(figure.staircase[::2]) == [(p.x, p.y) for p in figure.members]
     knee_point = next(p for p in figure.members if f"trial {knee(front).number}<" in p.hover)
-    words = plan_in_words(knee(front).plan, sites_of(study))
+    words = plan_in_words(knee(front).plan, study.context.sites)
     assert words in knee_point.hover
     assert knee_point.error > 0
 
@@ -143,4 +142,4 @@ def test_an_unfinished_study_can_be_drawn(
     write_html(front_figure(results), tmp_path / "front.html")
     write_png(front_figure(results), tmp_path / "front.png")
     assert front_table(results).row_count == 0
-    assert sites_of(results.study) == space_of(5).sites
+    assert results.study.context.sites == space_of(5).sites

@@ -7,7 +7,15 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from isoshare.space.backbones import build_backbone
-from isoshare.space.sites import Site, describe, find_sites, isomorphic_groups, left_private
+from isoshare.space.sites import (
+    Site,
+    describe,
+    find_sites,
+    isomorphic_groups,
+    left_private,
+    reach,
+    searched_sites,
+)
 
 
 def names(sites: tuple[Site, ...]) -> list[str]:
@@ -36,6 +44,36 @@ def test_stride_padding_and_dilation_do_not_matter_shapes_and_groups_do() -> Non
     assert [names(group) for group in groups] == [["0", "1"], ["2", "5"]]
 
 
+def test_layers_of_other_kinds_are_sites_and_kinds_stay_apart() -> None:
+    module = nn.Sequential(
+        nn.Linear(8, 8),
+        nn.Conv1d(8, 8, 1),
+        nn.Conv2d(8, 8, 1),
+        nn.ConvTranspose2d(8, 8, 1),
+        nn.Conv3d(8, 4, (1, 2, 3), groups=2),
+        nn.ConvTranspose1d(6, 4, 3, groups=2),
+        nn.Linear(8, 8, bias=False),
+    )
+    sites = find_sites(module)
+    assert [names(group) for group in isomorphic_groups(sites)] == [["0", "6"]]
+    words = ["linear", "1 (1-D)", "1x1", "1x1 transposed", "1x2x3 in 2 groups"]
+    said = [describe(site).partition("→")[2].partition(" ")[2] for site in sites]
+    assert said == [*words, "3 (1-D) transposed in 2 groups", "linear"]
+    assert [site.parameters for site in sites] == [
+        sum(tensor.numel() for tensor in layer.parameters()) for layer in module
+    ]
+    assert reach(sites, 200) == (8 * 8 * 2 + 8) / 200
+
+
+def test_searches_leave_classifiers_and_little_side_layers_alone() -> None:
+    wide, narrow = [nn.Conv2d(64, 64, 3) for _ in range(2)], [nn.Linear(64, 4) for _ in range(2)]
+    network = nn.Sequential(*wide, *narrow, nn.Linear(64, 64))
+    sites, unshared = find_sites(network), sum(t.numel() for t in network.parameters())
+    assert names(searched_sites(sites, unshared)) == ["0", "1"]
+    mixer = nn.Sequential(*(nn.Linear(64, 64) for _ in range(3)), nn.Linear(64, 10))
+    assert names(searched_sites(find_sites(mixer), 15_000)) == ["0", "1", "2"]
+
+
 def test_the_module_itself_may_be_a_convolution() -> None:
     assert names(find_sites(nn.Conv2d(1, 1, 1))) == [""]
 
@@ -54,9 +92,11 @@ def frozen() -> nn.Module:
 @pytest.mark.parametrize(
     ("module", "private", "reason"),
     [
-        (nn.Sequential(nn.Conv1d(2, 2, 3)), ["0"], "two-dimensional"),
-        (nn.Sequential(nn.Conv3d(2, 2, 3)), ["0"], "two-dimensional"),
-        (nn.Sequential(nn.ConvTranspose2d(2, 2, 3)), ["0"], "two-dimensional"),
+        (nn.Sequential(nn.Embedding(3, 2)), ["0"], "an embedding"),
+        (nn.Sequential(nn.LSTM(2, 2)), ["0"], "a recurrent cell"),
+        (nn.Sequential(nn.GRUCell(2, 2)), ["0"], "a recurrent cell"),
+        (nn.MultiheadAttention(4, 2), ["", "out_proj"], "attention"),
+        (nn.Sequential(nn.LazyLinear(2)), ["0"], "lazy"),
         (nn.Sequential(nn.LazyConv2d(2, 3)), ["0"], "lazy"),
         (nn.Sequential(weight_norm(nn.Conv2d(2, 2, 3))), ["0"], "computed"),
         (tied(), ["0", "1"], "already tied"),

@@ -36,7 +36,7 @@ from isoshare.evaluators.training.trainer import (
 from isoshare.space.apply import extra_loss
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError
-from isoshare.space.methods.slice_generator import SliceGeneratedConv2d
+from isoshare.space.methods.slice_generator import SliceGenerated
 
 SHORT = TrainingSettings(epochs=1, batch_size=8, learning_rate=0.01, optimizer="adamw")
 SITES = {
@@ -374,7 +374,7 @@ def test_the_twin_sees_every_step_of_what_its_kernels_are_generated_from(
     runs = []
     for cached in (True, False):
         if not cached:
-            monkeypatch.setattr(SliceGeneratedConv2d, "kernel", SliceGeneratedConv2d.generate)
+            monkeypatch.setattr(SliceGenerated, "made_weight", SliceGenerated.generate)
         network = resnet("slice_generator")
         twin = SpikingTwin(network, 6)
         train_by_proxy(network, twin, random_batches(), settings, 0)

@@ -19,7 +19,24 @@ from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
 from isoshare.storage.store import Store
 
 on_both_databases = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-STUDY = StudyRecord("s", datetime(2030, 1, 2, tzinfo=UTC), {"trials": 3}, {"unshared": 7})
+CONFIG = {"backbone": "resnet_cifar", "dataset": "digits", "trials": 3, "methods": ["kernel"]}
+CONTEXT = {
+    "backbone": {"name": "resnet_cifar", "arguments": {"depth": 8}},
+    "sites": [
+        {"name": name, "kernel_size": [1, 1], "in_channels": 1, "out_channels": 3}
+        for name in ("a", "b")
+    ],
+    "unshared": 7,
+    "plans": "2",
+    "objectives": {
+        "accuracy": {"direction": "maximize", "reference": 0.0},
+        "parameters": {"direction": "minimize", "reference": 7.7},
+    },
+    "dataset": {"name": "digits", "fingerprint": "0" * 16},
+    "versions": {"python": "3.11.7"},
+}
+"""As the first version has written a study."""
+STUDY = StudyRecord.read("s", datetime(2030, 1, 2, tzinfo=UTC), CONFIG, CONTEXT)
 PLAN = SharingPlan((Bank("kernel", {}, ("a", "b")),))
 TRIAL = TrialRecord(0, PLAN, "sampler", "running", {"parameters": 5}, {"params": {}})
 
@@ -94,7 +111,7 @@ def test_attempts_and_budget_are_kept(filled: Store) -> None:
     filled.set_attempts("s", 0, 3)
     assert filled.trials("s")[0].attempts == 3
     filled.set_budget("s", 9)
-    assert filled.study("s").config["trials"] == 9
+    assert filled.study("s").config.trials == 9
 
 
 @on_both_databases

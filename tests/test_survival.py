@@ -14,14 +14,13 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from isoshare.evaluators.evaluator import Evaluator, Measured, Split
+from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.drivers.inline import run_inline
-from isoshare.search.engine import Engine
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Split
 from isoshare.storage.database import StoreError, WriteError
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
-from tests.fakes import FakeEvaluator, MakeEngine
+from tests.fakes import FakeEvaluator, MakeEngine, engine_for
 from tests.postgresql import Server
 from tests.test_store import PLAN, STUDY, TRIAL, measurement
 
@@ -68,7 +67,7 @@ def test_a_write_whose_answer_was_lost_is_made_again_and_counts_once(
     first, second = store.trials("s")
     assert (first.state, first.attempts, first.samples("accuracy")) == ("finished", 2, [0.5, 0.5])
     assert (second.state, second.error) == ("failed", "nan")
-    assert store.study("s").config["trials"] == 9
+    assert store.study("s").config.trials == 9
 
 
 @on_both_databases
@@ -143,7 +142,7 @@ def test_a_server_that_stays_away_ends_the_search_with_a_sentence_and_it_can_be_
 ) -> None:
     first = make_engine(trials=20)
     impatient = Store(url, patience=1)
-    engine = Engine(impatient, store.study("study"), first._config, first._space)
+    engine = engine_for(impatient, store.study("study"), first._config, first._space)
     measure = Interrupting(15, postgresql.kill, FakeEvaluator())
     try:
         with pytest.raises(WriteError, match=r"the database postgresql\+psycopg://.* failed: "):

@@ -188,6 +188,14 @@ def offering(pretrained: bool = False) -> nn.Module:
     return made
 
 
+def test_options_about_weights_need_some() -> None:
+    for options in ({"names": "names.json"}, {"new_head": True}):
+        with pytest.raises(WeightsError, match="add --weights FILE"):
+            GivenWeights(**options)
+    with pytest.raises(WeightsError, match="leave one of them out"):
+        GivenWeights("w.pt", pretrained=True)
+
+
 def test_a_backbone_that_offers_none_says_so() -> None:
     with pytest.raises(WeightsError, match="offers no weights of its own"):
         GivenWeights(pretrained=True).read(network(), "resnet_cifar", SMALL)

@@ -20,6 +20,7 @@ PLENTY: dict[str, dict[str, Any]] = {
     "anchored": {},
     "filter_basis": {"shared_rank": 16, "unique_rank": 4},
     "slice_generator": {"slice_size": 4, "code_size": 4},
+    "low_rank": {"rank": 4},
 }
 """Options under which four kernels of 4→4 3x3 can be had exactly, but for kernel and anchored."""
 
@@ -48,7 +49,7 @@ def plan_of(method: str, options: dict[str, Any], *parts: tuple[str, ...]) -> Sh
     return SharingPlan(tuple(Bank(method, options, part) for part in parts))
 
 
-@pytest.mark.parametrize("method", ["filter_basis", "slice_generator"])
+@pytest.mark.parametrize("method", ["filter_basis", "slice_generator", "low_rank"])
 def test_a_large_enough_bank_keeps_the_function(method: str) -> None:
     source = trained()
     plan = plan_of(method, PLENTY[method], body_sites(source))
@@ -143,7 +144,7 @@ def test_fisher_is_the_mean_squared_gradient() -> None:
         assert source.stem.weight.grad is not None
         expected += source.stem.weight.grad.square() / 5
     assert torch.allclose(found["stem"], expected, rtol=1e-3, atol=1e-10)
-    assert set(found) == {"stem", *body_sites(source)}
+    assert set(found) == {"stem", *body_sites(source), "head"}
 
 
 def moved(network: nn.Module) -> nn.Module:

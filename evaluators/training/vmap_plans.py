@@ -22,6 +22,7 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.trainer import Training, TrainingSettings, follow
 from isoshare.evaluators.training.vmap_ensemble import Forward, TrainedAsOne
 from isoshare.space.apply import extra_loss, plain_kernels
+from isoshare.space.layers import LAYERS
 from isoshare.space.plan import SharingPlan
 
 
@@ -134,7 +135,7 @@ def _check_kernels_alone(networks: Sequence[nn.Module], backbone: nn.Module) -> 
     """Raise ValueError for a network that differs from its backbone in more than kernels."""
     for name, own in backbone.named_modules():
         parts = [network.get_submodule(name) for network in networks]
-        if not isinstance(own, nn.Conv2d) and any(type(part) is not type(own) for part in parts):
+        if not isinstance(own, LAYERS) and any(type(part) is not type(own) for part in parts):
             raise ValueError(f"a plan changes more than kernels: {name!r} is another module")
     statistics = {key for network in networks for key, _ in network.named_buffers()}
     if added := statistics - {key for key, _ in backbone.named_buffers()}:

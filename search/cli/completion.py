@@ -1,4 +1,4 @@
-"""What the shell completes beside commands and options: the names that are known. Torch-free."""
+"""Shell completion of names: studies, backbones, data sets. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from isoshare.space.errors import IsoshareError
 
 
 def study_names(ctx: Any, incomplete: str) -> list[str]:
-    """The studies of the database that is meant so far; none where it cannot be read."""
+    """The studies of the database named so far; none if it cannot be read."""
     from isoshare.storage.database import default_url
     from isoshare.storage.store import Store
 
@@ -29,7 +29,7 @@ def backbone_names(incomplete: str) -> list[str]:
 
 
 def dataset_names(incomplete: str) -> list[str]:
-    """The data sets; of folders the part that is always the same."""
+    """The data sets; for folders, the fixed prefix."""
     from isoshare.evaluators.data.datasets import DATASETS
 
     names = (name.removesuffix("PATH") for name in DATASETS)

@@ -1,4 +1,4 @@
-"""The command line of Isoshare: it parses, calls and prints; what happens is decided elsewhere.
+"""The command line of Isoshare: it parses, calls and prints.
 
 Nothing heavy is imported before a command needs it, so that help answers at once.
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import typer
 
-from isoshare.search.cli.commands.plans import export, inspect, reproduce, train
+from isoshare.search.cli.commands.exporting import export
+from isoshare.search.cli.commands.plans import inspect, reproduce, solve, train
 from isoshare.search.cli.commands.searches import launch, resume
 from isoshare.search.cli.commands.service import serve
 from isoshare.search.cli.commands.studies import pareto, report, studies, upgrade
@@ -24,7 +25,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(launch, resume, studies, pareto, export, report),
-    *(train, reproduce, inspect, upgrade, serve),
+    *(solve, train, reproduce, inspect, upgrade, serve),
 )
 for command in COMMANDS:
     app.command(cls=GroupedCommand)(command)

@@ -22,7 +22,7 @@ class GroupedCommand(TyperCommand):
     """A command whose help shows options under the headings of their parts."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write them in their order."""
+        """Write each group under its heading, in the order of the options."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             row = param.get_help_record(ctx)
@@ -80,7 +80,7 @@ def _parameter(option: Option, default: str | None) -> Parameter:
 
 
 def _type(option: Option) -> Any:
-    """As what Typer reads it: lists are typed as one word, arguments one by one."""
+    """The type that Typer parses: a list is typed as one word, arguments one by one."""
     if option.kind == "choice" and isinstance(option.choices[0], str):
         return Literal[option.choices]
     plain: dict[str, Any] = {"flag": bool, "mapping": list[str], "choice": int}

@@ -22,15 +22,18 @@ Storage = Annotated[str | None, option_info(OPTIONS["storage"])]
 Arguments = Annotated[list[str] | None, option_info(OPTIONS["backbone_arg"])]
 TrustedBackbone = Annotated[str | None, option_info(RESUME_OPTIONS["backbone"])]
 Format = Annotated[
-    Literal["json", "safetensors", "onnx", "optuna"],
+    Literal["json", "safetensors", "onnx", "onnx-int8", "optuna"],
     typer.Option(
         help="json, the plan; safetensors, trained weights with the plan; onnx, the trained "
-        "network as a graph; optuna, all trials for optuna-dashboard."
+        "network as a graph; onnx-int8, the same in 8 bits; optuna, all trials for "
+        "optuna-dashboard."
     ),
 ]
 Image = Annotated[
     str | None,
-    typer.Option(metavar="CxHxW", help="onnx: an input image, where the file does not say it."),
+    typer.Option(
+        metavar="CxHxW", help="onnx: the shape of an input image, if the file does not say it."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
 DeleteStudy = Annotated[
@@ -38,7 +41,7 @@ DeleteStudy = Annotated[
     typer.Option(
         "--delete",
         metavar="NAME",
-        help="Remove this study; asks first.",
+        help="Delete this study; asks first.",
         autocompletion=study_names,
     ),
 ]
@@ -47,26 +50,27 @@ ArchiveStudy = Annotated[
     typer.Option(
         "--archive",
         metavar="NAME",
-        help="Write this study to a file (-o).",
+        help="Write this study to a file, named by -o.",
         autocompletion=study_names,
     ),
 ]
 RestoreStudy = Annotated[
     Path | None,
-    typer.Option("--restore", metavar="FILE", help="Add the study of such a file."),
+    typer.Option("--restore", metavar="FILE", help="Add the study of such a file to the database."),
 ]
 RestoreAs = Annotated[
-    str | None, typer.Option("--as", metavar="NAME", help="With --restore: what it is called now.")
+    str | None, typer.Option("--as", metavar="NAME", help="With --restore: its new name.")
 ]
 ArchiveFile = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Where to write the archive."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Remove without asking.")]
-Html = Annotated[Path | None, typer.Option(metavar="F", help="Write the interactive picture.")]
-Png = Annotated[Path | None, typer.Option(metavar="F", help="Write the picture.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
+Html = Annotated[Path | None, typer.Option(metavar="F", help="Write an interactive plot.")]
+Png = Annotated[Path | None, typer.Option(metavar="F", help="Write a plot.")]
 Best = Annotated[
-    Literal["knee", "accuracy", "smallest"] | None, typer.Option(help="Which plan of the front.")
+    Literal["knee", "accuracy", "smallest"] | None,
+    typer.Option(help="The plan of the front to take."),
 ]
 
 ConfigFile = Annotated[
@@ -78,16 +82,25 @@ ConfigFile = Annotated[
 
 # What a service has.
 Host = Annotated[
-    str, typer.Option(metavar="H", help="Where it listens; all but loopback need --token-file.")
+    str,
+    typer.Option(
+        metavar="H", help="The address to listen on; any but loopback needs --token-file."
+    ),
 ]
-Port = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0: any that is free.")]
+Port = Annotated[
+    int, typer.Option(metavar="P", min=0, max=65535, help="The port; 0 takes any free one.")
+]
 TokenFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Lines 'read TOKEN' and 'launch TOKEN': who may do what."),
+    typer.Option(
+        metavar="FILE", help="A file of lines 'read TOKEN' or 'launch TOKEN': who may do what."
+    ),
 ]
 PublicHosts = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="A name under which a reverse proxy shows the service."),
+    typer.Option(
+        metavar="NAME", help="A host name under which a reverse proxy serves it; may be repeated."
+    ),
 ]
 AllowedBackbones = Annotated[
     list[str] | None,
@@ -106,7 +119,7 @@ AllowedDatasets = Annotated[
     ),
 ]
 Searches = Annotated[
-    int, typer.Option(metavar="N", min=0, help="How many searches may run at once.")
+    int, typer.Option(metavar="N", min=0, help="The number of searches that may run at once.")
 ]
 Most = Annotated[
     list[str] | None,
@@ -117,5 +130,5 @@ Most = Annotated[
     ),
 ]
 StateFolder = Annotated[
-    Path, typer.Option(metavar="DIR", help="What it keeps about the searches it has started.")
+    Path, typer.Option(metavar="DIR", help="The folder for what it keeps about its searches.")
 ]

@@ -1,4 +1,4 @@
-"""Show a running search: one live line on a terminal, plain lines elsewhere."""
+"""Progress of a running search: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from isoshare.evaluators import is_own_evaluator
 from isoshare.search.jobs import Progress
 from isoshare.search.results.describe import counted
 from isoshare.storage.records import StudyRecord
 
 
 def headline(study: StudyRecord, trials: int) -> str:
-    """What is searched, in the markup of rich."""
+    """One line that says what is searched, in Rich markup."""
     config = study.config
+    own = is_own_evaluator(config.evaluator)
+    long = "" if own else f"{counted(config.epochs, 'epoch')} and "
+    data = config.evaluator if own else config.dataset
     return (
-        f"study [bold]{study.name}[/]: {int(study.context['plans']):,} plans of "
-        f"{config['backbone']} on {escape(config['dataset'])}, {counted(trials, 'trial')} of "
-        f"{counted(config['epochs'], 'epoch')} and {counted(config['replicates'], 'seed')}"
+        f"study [bold]{study.name}[/]: {study.context.plans:,} plans of "
+        f"{config.backbone} on {escape(data)}, {counted(trials, 'trial')} of "
+        f"{long}{counted(config.replicates, 'seed')}"
     )
 
 
 class View(Protocol):
-    """What shows a running search."""
+    """Shows a running search."""
 
     def update(self, progress: Progress) -> None:
         """Something has changed."""
@@ -46,7 +50,7 @@ def open_view(console: Console) -> Iterator[View]:
 
 @contextmanager
 def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
-    """Shows the epochs of one training: a bar on a terminal, a line for each epoch elsewhere."""
+    """Show the epochs of one training: a bar on a terminal, one line per epoch elsewhere."""
     if not console.is_terminal:
         yield lambda epoch, epochs, values: console.print(
             f"epoch {epoch}/{epochs}, {_first(values)}", highlight=False
@@ -96,7 +100,7 @@ class Clock:
 
 
 class LiveView:
-    """A bar over the budget with what is worth knowing beside it."""
+    """A progress bar over the budget, with the front and the time left."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
@@ -121,7 +125,7 @@ class LiveView:
 
 
 class PlainView:
-    """One line for each trial that ends."""
+    """One line per finished trial."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

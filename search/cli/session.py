@@ -1,4 +1,4 @@
-"""What launch, resume and train do on a terminal: run, show how far it is, say what is next."""
+"""What launch, resume and train do on a terminal: run, show progress, suggest what is next."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from isoshare.storage.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
-    resume = f"{program()} resume {name}{trust(config.backbone)}"
+    resume = f"{program()} resume {name}{trust(config.backbone, config.evaluator)}"
+    for note in prepared.notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     for warning in prepared.warnings:
         warn(warning)
     with ExitStack() as stack:
@@ -63,7 +65,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
 
 
 def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:
-    """The engine of a study that this process now runs."""
+    """Start the study in this process and return its engine."""
     from isoshare.search.drivers.heartbeat import heartbeat, waits_told
     from isoshare.search.workflows.launch import start
 
@@ -74,7 +76,7 @@ def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:
 
 
 def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator, int], object]:
-    """What runs the jobs of an engine, ready to be called."""
+    """The driver, ready to be called with an engine."""
     from isoshare.search.drivers.simulated import run_simulated
 
     config = prepared.config
@@ -92,7 +94,7 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
 
 
 def _warm_up(prepared: Prepared) -> None:
-    """What the evaluator needs once for a search, with a bar over its epochs."""
+    """Prepare the evaluator, with a bar over the epochs of a training."""
     with_epochs(prepared.evaluator.prepare, "the unshared network cannot be trained: {}")
 
 
@@ -126,7 +128,7 @@ def train_on_terminal(
 
 
 def _show(results: Results, folder: Path) -> int:
-    """The front as table, picture and plan, and what to type next."""
+    """Show the front as table, picture and plan, and the commands to type next."""
     from isoshare.search.results.summary import next_commands, why_empty, write_results
     from isoshare.search.results.tables import front_table
 

@@ -1,4 +1,4 @@
-"""How the command line talks: on a terminal, into a pipe, and when something is wrong."""
+"""Output of the command line: to a terminal, to a pipe, and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def open_console(stderr: bool = False) -> Console:
-    """Where people read."""
+    """The console for output that people read."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -33,7 +33,7 @@ def open_console(stderr: bool = False) -> Console:
 
 
 def with_spinner(text: str, work: Callable[[], Any]) -> Any:
-    """Importing torch and reading data takes seconds: say so on a terminal."""
+    """Show a spinner on a terminal: importing torch and reading data takes seconds."""
     console = open_console()
     if not console.is_terminal:
         return work()
@@ -42,7 +42,7 @@ def with_spinner(text: str, work: Callable[[], Any]) -> Any:
 
 
 def with_epochs(work: Callable[[Report], T], failed: str) -> T:
-    """Training takes long: a bar over its epochs. A training that fails ends the program.
+    """Show a bar over the epochs of a training. A training that fails ends the program.
 
     failed: what to say then; ``{}`` is the reason.
     """
@@ -57,12 +57,12 @@ def with_epochs(work: Callable[[Report], T], failed: str) -> T:
 
 
 def print_json(document: Any) -> None:
-    """What another program reads."""
+    """Print JSON for another program."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def warn(sentence: str) -> None:
-    """Say what the user should know, beside what is piped."""
+    """Write a warning to stderr, beside what is piped."""
     sys.stderr.write(f"warning: {sentence}\n")
 
 
@@ -73,7 +73,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def usage_message(error: Any) -> str:
-    """What Typer found wrong with the command line, with the option it is about."""
+    """The error that Typer found in the command line, with the option concerned."""
     from pydantic import ValidationError
 
     message = error.format_message() if hasattr(error, "format_message") else str(error)
@@ -92,7 +92,7 @@ def writing(path: Path, write: Callable[[Path], T]) -> T:
 
 
 def program() -> str:
-    """How this program was called, so that the commands it suggests can be typed as they are."""
+    """How this program was called, so that suggested commands can be typed as shown."""
     if not _from_source():
         return Path(sys.argv[0]).name
     python = Path(sys.executable)

@@ -15,6 +15,7 @@ import ray
 from ray import tune
 
 from isoshare.search.drivers.versions import other_versions
+from isoshare.space.errors import failure_in_words
 
 if TYPE_CHECKING:
     from isoshare.evaluators.evaluator import Evaluator, Measured
@@ -94,13 +95,14 @@ class Worker(tune.Trainable):
             return self._idle()
         try:
             if self._steps is None:
-                self._steps = iter(self._measure(job.plan, job.seeds, job.split, job.rungs))
+                measure = self._measure.for_trial(job.number)
+                self._steps = iter(measure(job.plan, job.seeds, job.split, job.rungs))
             measured = [replace(one, conditions=self._here) for one in next(self._steps)]
             return {"number": job.number, "measured": measured}
         except StopIteration:
             return {"number": job.number, "error": "the evaluator gave no result"}
         except Exception as error:  # a plan's failure must not take the worker along
-            return {"number": job.number, "error": f"{type(error).__name__}: {error}"}
+            return {"number": job.number, "error": failure_in_words(error)}
 
     def _equip(self, measure: ray.ObjectRef[Evaluator], threads: int) -> str:
         """Take what measures; why that cannot be done here, or nothing."""

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import isoshare
 from isoshare.space.backbones import is_own
-
-INSTALLED = ("site-packages", "dist-packages")
+from isoshare.space.imports import is_installed
 
 
 def code_for(backbone: str) -> list[Path]:
@@ -21,7 +20,7 @@ def code_for(backbone: str) -> list[Path]:
     if not is_own(backbone):
         return ours
     place = _place(find_spec(backbone.partition(":")[0].partition(".")[0]))
-    if place is None or set(INSTALLED) & set(place.parts):
+    if place is None or is_installed(place):
         return ours
     loaded = [module.__spec__ for name, module in sys.modules.items() if "." not in name]
     beside = {found for found in map(_place, loaded) if found and found.parent == place.parent}

@@ -84,10 +84,10 @@ def read_options(model: type[BaseModel]) -> dict[str, Option]:
     return {name: _read(name, group, field) for name, field in model.model_fields.items()}
 
 
-def in_words(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """A value as it is typed: ``3,6``, ``depth=20 width=2``, ``true``; empty for None."""
     if isinstance(value, dict):
-        return " ".join(f"{key}={in_words(part)}" for key, part in value.items())
+        return " ".join(f"{key}={as_typed(part)}" for key, part in value.items())
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return "" if value is None else str(value).lower() if value in (True, False) else str(value)
@@ -104,7 +104,7 @@ def _read(name: str, group: str, field: FieldInfo) -> Option:
         name=name,
         kind=_kind(annotation),
         help=field.description or "",
-        default=in_words(field.default) if shown is None else str(shown),
+        default=as_typed(field.default) if shown is None else str(shown),
         group=group,
         metavar=None if metavar is None else str(metavar),
         choices=get_args(annotation) if get_origin(annotation) is Literal else (),

@@ -18,16 +18,28 @@ class EvaluationConfig(BaseModel):
     evaluator: str = option(
         "train",
         "How a plan is measured: train, a short training from scratch; inherit, starting from the "
-        "trained unshared network; spiking, a spiking network trained through it.",
+        "trained unshared network (the default with trained weights); spiking, a spiking network "
+        "trained through it; or package.module:function of your own.",
         metavar="E",
     )
     pretrain_epochs: int = option(
         30, "inherit: how long the unshared network is trained.", metavar="N", ge=1, le=10**6
     )
     weights: str | None = option(
-        help="inherit: a state_dict of your own, in place of that training.",
+        help="Trained weights of the unshared network: a file of torch.save or safetensors.",
         metavar="FILE",
         min_length=1,
+    )
+    weight_map: str | None = option(
+        help='With --weights: a JSON file of renamed modules, such as {"conv1": "stem"}.',
+        metavar="FILE",
+        min_length=1,
+    )
+    new_head: bool = option(
+        False, "With trained weights: leave out a head for another number of classes."
+    )
+    pretrained: bool = option(
+        False, "Take the weights that torchvision, or the function of --backbone, offers."
     )
     time_steps: int = option(15, "spiking: the number of time steps.", metavar="N", ge=1, le=10**4)
     replicates: int = option(

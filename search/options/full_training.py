@@ -11,5 +11,8 @@ OF_THE_SEARCH = (
 )
 """Options whose defaults are those of the search that found the plan, as its file has them."""
 
-OWN = ("epochs", "subset", "precision", "compile", "seed")
+WEIGHTS = ("weights", "weight_map", "new_head", "pretrained")
+"""Options that say where trained weights of the unshared network come from."""
+
+OWN = ("epochs", "subset", "precision", "compile", "seed", *WEIGHTS)
 """Options that a full training decides for itself."""

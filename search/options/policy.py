@@ -17,8 +17,9 @@ class PolicyConfig(BaseModel):
 
     objectives: tuple[str, ...] = option(
         ("accuracy", "parameters"),
-        "What is traded against what, two or three of: accuracy, parameters, macs, bytes, "
-        "device_bytes, device_bytes_int8, activation_memory, latency, spikes.",
+        "What is traded against what, two or more of: accuracy, parameters, macs, bytes, "
+        "device_bytes, device_bytes_int8, activation_memory, latency, spikes; those that a "
+        "function of your own measures as NAME:max or NAME:min.",
         metavar="A,B",
     )
     trials: int = option(

@@ -20,6 +20,12 @@ class ResumeConfig(BaseModel):
         metavar="DIR",
         min_length=1,
     )
+    evaluator: str | None = option(
+        help="A function of your own that measures plans, as it stands in the study: only code "
+        "that you name is imported.",
+        metavar="E",
+        min_length=1,
+    )
     backbone: str | None = option(
         help="A backbone of your own, as it stands in the file or study: only code that you name "
         "is imported.",

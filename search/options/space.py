@@ -26,7 +26,8 @@ class SpaceConfig(BaseModel):
 
     backbone: str = option(
         "resnet_cifar",
-        "The network: for small images convmixer, dacnn_mix, dacnn_plain, densenet_bc, "
+        "The network: for small images cifar_densenet121, cifar_mobilenet_v2, cifar_resnet26, "
+        "cifar_resnext50, cifar_shufflenet_v2, convmixer, dacnn_mix, dacnn_plain, densenet_bc, "
         "fashion_cnn, resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, "
         "resnet34, resnet50, resnet101, resnext50, densenet121, mobilenet_v2, "
         "mobilenet_v2_expanded, shufflenet_v2; or package.module:function of your own.",
@@ -40,7 +41,7 @@ class SpaceConfig(BaseModel):
     methods: tuple[str, ...] = option(
         help="How sites may share: kernel, one for several; anchored, one with private 1x1 "
         "regulators; filter_basis, shared filters with private coefficients; slice_generator, "
-        "kernels generated from codes.",
+        "kernels generated from codes; low_rank, one with private low-rank residuals.",
         metavar="A,B",
         shown="all",
         make=_all_methods,

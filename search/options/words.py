@@ -18,7 +18,7 @@ def read_words(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     readers: dict[str, Callable[[Any], Any]] = {"list": split_list, "mapping": parse_arguments}
     kinds = {name: OPTIONS[name].kind for name in given}
-    return {name: readers.get(kinds[name], _as_typed)(value) for name, value in given.items()}
+    return {name: readers.get(kinds[name], _unchanged)(value) for name, value in given.items()}
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -43,5 +43,5 @@ def parse_argument(text: str) -> tuple[str, bool | int | float | str]:
     return key, parsed if isinstance(parsed, bool | int | float) else value
 
 
-def _as_typed(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from isoshare.evaluators.objectives import is_known_exact
 from isoshare.search.pareto import Front, knee
 from isoshare.search.results.study_results import Results
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import PlanFile
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 Best = Literal["knee", "accuracy", "smallest"]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """Which trial a user means: a number, or what ``choose`` takes."""
 
     best: Best | None = None
@@ -25,7 +26,7 @@ class Choice:
     trial: int | None = None
 
 
-def chosen(results: Results, choice: Choice) -> TrialRecord:
+def chosen(results: Results, choice: Selection) -> TrialRecord:
     """The trial of a choice. Raises IsoshareError."""
     if choice.trial is not None:
         return trial_by_number(results, choice.trial)
@@ -34,14 +35,16 @@ def chosen(results: Results, choice: Choice) -> TrialRecord:
 
 def choose(
     front: Front,
-    best: Best | None = None,
+    best: Best | str | None = None,
     max_parameters: int | None = None,
     min_accuracy: float | None = None,
 ) -> TrialRecord:
     """The trial on the front that the user means.
 
     Within a parameter limit the most accurate one, above an accuracy the smallest one, else the
-    knee, unless ``best`` says otherwise. Raises IsoshareError if no trial on the front fits.
+    knee, unless ``best`` says otherwise: ``knee``, ``smallest``, or an objective of the study. With
+    objectives of the user's own, the first that is measured stands for the accuracy.
+    Raises IsoshareError if no trial on the front fits.
     """
     members = [
         trial
@@ -52,12 +55,21 @@ def choose(
     if not members and front.members:
         raise IsoshareError(_nothing_fits(front, max_parameters, min_accuracy))
     if best is None:
-        best = "accuracy" if max_parameters else "smallest" if min_accuracy else "knee"
+        best = merit(front) if max_parameters else "smallest" if min_accuracy else "knee"
     if not members or best == "knee":
         return knee(replace(front, members=tuple(members)))
-    if best == "accuracy":
-        return max(members, key=lambda trial: _need(trial, "accuracy"))
-    return min(members, key=lambda trial: _need(trial, "parameters"))
+    if best == "smallest":
+        return min(members, key=lambda trial: _need(trial, "parameters"))
+    signs = {axis.name: axis.sign for axis in front.axes}
+    if best not in signs:
+        raise IsoshareError(one_of("choice", best, ["knee", "smallest", *signs]))
+    return min(members, key=lambda trial: signs[best] * _need(trial, best))
+
+
+def merit(front: Front) -> str:
+    """The first objective of a study that is measured: how good a plan is."""
+    names = [axis.name for axis in front.axes]
+    return next((name for name in names if not is_known_exact(name)), names[0])
 
 
 def trial_by_number(results: Results, number: int) -> TrialRecord:
@@ -72,13 +84,13 @@ def trial_by_number(results: Results, number: int) -> TrialRecord:
 
 def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
     """All that is needed to apply the plan of a trial and to know where it comes from."""
-    sites = sites_of(study)
+    context = study.context
     return PlanFile.of(
         trial.plan,
-        order=[site.name for site in sites],
-        backbone=study.context["backbone"],
+        order=[site.name for site in context.sites],
+        backbone=asdict(context.backbone),
         parameters={
-            "unshared": study.context["unshared"],
+            "unshared": context.unshared,
             "shared": trial.value("parameters"),
         },
         measured=_measured(trial),
@@ -86,10 +98,10 @@ def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
             "study": study.name,
             "trial": trial.number,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": study.context["versions"],
-            "dataset": study.context["dataset"],
+            "versions": dict(context.versions),
+            "dataset": context.dataset.document(),
             "fingerprint": trial.plan.fingerprint,
-            "config": study.config,
+            "config": study.config.document(),
             "conditions": trial.measurements[0].conditions if trial.measurements else {},
         },
     )
@@ -122,10 +134,9 @@ def _need(trial: TrialRecord, objective: str) -> float:
 def _nothing_fits(front: Front, most: int | None, least: float | None) -> str:
     wanted = [f"at most {most:,} parameters"] if most is not None else []
     wanted += [f"at least {least} accuracy"] if least is not None else []
-    has = [
-        f"{min(_need(t, 'parameters') for t in front.members):,.0f} parameters or more",
-        f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less",
-    ]
+    has = [f"{min(_need(t, 'parameters') for t in front.members):,.0f} parameters or more"]
+    if least is not None or merit(front) == "accuracy":
+        has.append(f"{max(_need(t, 'accuracy') for t in front.members):.4f} accuracy or less")
     return f"no plan on the front has {' and '.join(wanted)}: they have {' and '.join(has)}"
 
 

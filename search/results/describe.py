@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from isoshare.evaluators import is_own_evaluator
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
-from isoshare.storage.records import Split, TrialRecord
+from isoshare.storage.records import TrialRecord
+from isoshare.storage.study_values import StudyConfig
 
 
 def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
@@ -73,6 +75,12 @@ def _shared_groups(
 def counted(number: int, noun: str) -> str:
     """``1 kernel``, ``2 kernels``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def training_length(config: StudyConfig) -> str:
+    """How long a training was, as far as it is known."""
+    own = is_own_evaluator(config.evaluator)
+    return "as long as the function trains" if own else counted(config.epochs, "epoch")
 
 
 def with_error(trial: TrialRecord, objective: str, split: Split = "validation") -> str:

@@ -45,14 +45,14 @@ class _Cloud:
 
 def write_html(figure: FrontFigure, path: Path) -> None:
     """Draw an interactive page: one file that works offline."""
-    page = _draw_interactive(figure).to_html(include_plotlyjs=True, full_html=True, config=BUTTONS)
+    page = draw_interactive(figure).to_html(include_plotlyjs=True, full_html=True, config=BUTTONS)
     with atomic_write(path) as half:
         half.write_text(page, encoding="utf-8")
 
 
 def front_html(figure: FrontFigure) -> str:
     """The same as a part of another page, as high as what holds it."""
-    drawing = _draw_interactive(figure)
+    drawing = draw_interactive(figure)
     drawing.update_layout(title=None, margin={"t": 20, "r": 20})
     page: str = drawing.to_html(
         include_plotlyjs=True, full_html=False, default_height="100%", config=BUTTONS
@@ -60,7 +60,8 @@ def front_html(figure: FrontFigure) -> str:
     return page
 
 
-def _draw_interactive(figure: FrontFigure) -> Any:
+def draw_interactive(figure: FrontFigure) -> Any:
+    """The front as a figure of plotly."""
     import plotly.graph_objects as go
 
     drawing = go.Figure()
@@ -86,6 +87,18 @@ def _draw_interactive(figure: FrontFigure) -> Any:
         legend={"orientation": "h", "y": -0.15},
     )
     return drawing
+
+
+def write_scores_png(points: Sequence[tuple[float, float]], title: str, path: Path) -> None:
+    """Draw what plans are expected to cost against their parameters, (parameters, score)."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = drawing.add_subplot()
+    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, color=BLUE)
+    axes.set(title=title, xlabel="parameters", ylabel="expected cost of sharing", xscale="log")
+    with atomic_write(path) as half:
+        drawing.savefig(half, format="png")
 
 
 def write_png(figure: FrontFigure, path: Path) -> None:

@@ -11,7 +11,7 @@ from isoshare.search.results.describe import plan_in_words, with_error
 from isoshare.search.results.study_results import Results
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import Site
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""
@@ -67,7 +67,7 @@ def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> 
     y_axis, x_axis, color_axis = (*front.axes[:3], None)[:3]
     assert y_axis is not None, "a search has two objectives or more"
     assert x_axis is not None, "a search has two objectives or more"
-    sites = sites_of(study)
+    sites = study.context.sites
     apart = {trial.number for trial in (*front.members, *front.excluded)}
     made = known if known is not None else points_of(study, front.axes, results.trials, sites)
     points = {trial.number: made[trial.number] for trial in results.finished}
@@ -97,8 +97,8 @@ def points_of(
     sites: Sequence[Site] | None = None,
 ) -> dict[int, Point]:
     """The points of the trials that have a value for every objective, finished or stopped."""
-    sites = sites_of(study) if sites is None else sites
-    unshared = study.context["unshared"]
+    sites = study.context.sites if sites is None else sites
+    unshared = study.context.unshared
     ended = (trial for trial in trials if trial.state in ("finished", "stopped"))
     made = {trial.number: _point(trial, axes, sites, unshared) for trial in ended}
     return {number: point for number, point in made.items() if point is not None}

@@ -31,7 +31,7 @@ def on_front(results: Results) -> dict[int, float]:
     (cost,) = (axis for axis in front.axes if axis is not value)
     spread = pooled_variance(trial.samples(value.name) for trial in front.members)[0] ** 0.5
     seeds = {trial.number: len(trial.samples(value.name)) for trial in front.members}
-    usual = int(results.study.config.get("replicates", 1))
+    usual = results.study.config.replicates
     compared = sorted(results.compared, key=lambda one: cost.sign * (one.value(cost.name) or 0))
     costs = np.array([cost.sign * (one.value(cost.name) or 0) for one in compared])
     means = np.array([-value.sign * (one.value(value.name) or 0) for one in compared])

@@ -31,7 +31,7 @@ class FrontAt:
 
 
 @dataclass(frozen=True)
-class History:
+class FrontHistory:
     """The moments at which the front changed, and the last one. ``front`` is the front now."""
 
     front: Front
@@ -40,7 +40,7 @@ class History:
 
     def after(
         self, study: StudyRecord, trials: Iterable[TrialRecord], limits: Sequence[Constraint]
-    ) -> History:
+    ) -> FrontHistory:
         """The history with more trials, in the order in which they ended.
 
         Who leaves the front never comes back, so a trial is compared with its members only. Most
@@ -53,7 +53,7 @@ class History:
 
     def _with(
         self, study: StudyRecord, trial: TrialRecord, limits: Sequence[Constraint]
-    ) -> History:
+    ) -> FrontHistory:
         front = self.front
         if limits or not front.dominates(trial):
             found = pareto_front(front.axes, [*front.members, trial], limits)
@@ -69,7 +69,7 @@ class History:
             front.hypervolume,
             trial.proposal.get("remaining"),
         )
-        return History(front, (*_changes(self.moments), moment), count)
+        return FrontHistory(front, (*_changes(self.moments), moment), count)
 
 
 def history_of(
@@ -77,9 +77,9 @@ def history_of(
     axes: Sequence[Axis],
     trials: Sequence[TrialRecord],
     limits: Sequence[Constraint] = (),
-) -> History:
+) -> FrontHistory:
     """The history of a study from its first trial on."""
-    start = History(pareto_front(axes, []))
+    start = FrontHistory(pareto_front(axes, []))
     return start.after(study, with_all_values(axes, trials), limits)
 
 

@@ -22,9 +22,9 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
     for study in studies:
         table.add_row(
             study.name,
-            study.config["backbone"],
-            study.config["dataset"],
-            f"{_spent(study)}/{study.config['trials']}",
+            study.config.backbone,
+            study.config.dataset,
+            f"{_spent(study)}/{study.config.trials}",
             *map(str, (study.failed, study.stopped, study.repeats)),
             f"{study.created:%Y-%m-%d %H:%M}",
         )
@@ -37,9 +37,9 @@ def studies_json(studies: Sequence[StudySummary]) -> list[dict[str, Any]]:
         {
             "study": study.name,
             "created": study.created.isoformat(),
-            "backbone": study.config["backbone"],
-            "dataset": study.config["dataset"],
-            "budget": study.config["trials"],
+            "backbone": study.config.backbone,
+            "dataset": study.config.dataset,
+            "budget": study.config.trials,
             "finished": study.finished,
             "failed": study.failed,
             "stopped": study.stopped,

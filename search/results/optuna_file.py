@@ -21,7 +21,7 @@ from isoshare.search.pareto import axes_of, values_of
 from isoshare.search.results.describe import plan_in_words
 from isoshare.search.results.study_results import Results
 from isoshare.space.files import atomic_write
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 STATES = {
     "finished": TrialState.COMPLETE,
@@ -63,7 +63,7 @@ def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[Fro
     The choices of a parameter are those that occur in the study: all of them only the space of the
     backbone knows, which is not built to copy a study.
     """
-    axes, sites, limits = axes_of(study), sites_of(study), measured_limits(study.config)
+    axes, sites, limits = axes_of(study), study.context.sites, measured_limits(study.config.options)
     seen: dict[str, set[Any]] = {}
     for trial in trials:
         for name, value in trial.proposal["params"].items():

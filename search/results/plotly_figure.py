@@ -10,7 +10,7 @@ from typing import Any
 
 from isoshare.search.pareto import Axis
 from isoshare.search.results.figures import FrontFigure, Point, axis_title
-from isoshare.search.results.hypervolume_history import FrontAt, History
+from isoshare.search.results.hypervolume_history import FrontAt, FrontHistory
 from isoshare.space.methods import METHODS
 
 KINDS = ("unshared", *METHODS, "several methods")
@@ -35,7 +35,7 @@ def front_plot(figure: FrontFigure) -> dict[str, Any]:
     }
 
 
-def history_plot(history: History) -> dict[str, Any]:
+def history_plot(history: FrontHistory) -> dict[str, Any]:
     """The hypervolume over the time since the study was made, in steps; on the right what may still
     be gained, where the sampler could tell.
     """

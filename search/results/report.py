@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from isoshare.search.config import SearchConfig
-from isoshare.search.constraints import exact_limits, measured_limits
+from isoshare.search.constraints import limits_of
+from isoshare.search.options import OPTIONS
+from isoshare.search.options.definition import as_typed
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.choose import plan_file
-from isoshare.search.results.describe import counted, plan_in_short, with_error
+from isoshare.search.results.describe import counted, plan_in_short, training_length, with_error
 from isoshare.search.results.drawing import front_html
 from isoshare.search.results.figures import front_figure
 from isoshare.search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 NO_OPTION = {"workers", "out", "ray_address", "backbone_arg", "study", "storage"}
 """Options of a search that do not change its outcome, or are written in their own way."""
@@ -61,7 +63,7 @@ def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
     """The report about one trial, by default the knee. Raises IsoshareError without a front."""
     study, front = results.study, results.front
     trial = trial or knee(front)
-    sites = sites_of(study)
+    sites = study.context.sites
     tested = any(member.samples("accuracy", "test") for member in front.members)
     axes = [with_unit(axis) for axis in front.axes]
     members = (*front.members, *(() if trial in front.members else (trial,)))
@@ -80,7 +82,7 @@ def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
         ),
         trial=trial.number,
         answer=_answer(results, trial),
-        picture=plan_picture(sites, trial.plan, study.context["unshared"]),
+        picture=plan_picture(sites, trial.plan, study.context.unshared),
         conditions=_conditions(results),
         commands=_commands(study, trial),
         caveats=_caveats(results, tested),
@@ -121,20 +123,17 @@ def brief_of(method: str, options: Mapping[str, Any]) -> str:
 def launch_command(study: StudyRecord) -> str:
     """The command that starts the same search again."""
     config = study.config
-    words = ["isoshare", "launch", "--study", study.name, "--backbone", config["backbone"]]
-    words += [
-        word
-        for key, value in config["backbone_arg"].items()
-        for word in ("--backbone-arg", f"{key}={value}")
-    ]
+    words = ["isoshare", "launch", "--study", study.name, "--backbone", config.backbone]
+    for key, value in config.backbone_arg.items():
+        words += ["--backbone-arg", f"{key}={value}"]
     for key, field in SearchConfig.model_fields.items():
-        value = config.get(key)
+        value = config.options.get(key)
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         if key in NO_OPTION or key == "backbone" or value is None or value == default:
             continue
-        words.append(f"--{key.replace('_', '-')}")
+        words.append(OPTIONS[key].flag)
         if value is not True:
-            words.append(",".join(value) if isinstance(value, list) else f"{value}")
+            words.append(as_typed(value))
     return shlex.join(words)
 
 
@@ -150,16 +149,16 @@ def in_lines(command: str, width: int = 96) -> str:
 
 def _question(results: Results) -> tuple[str, ...]:
     study, config = results.study, results.study.config
-    sites = sites_of(study)
-    methods = "; ".join(METHODS[name].summary for name in config["methods"])
-    limits = [limit.flag for limit in (*exact_limits(config), *measured_limits(config))]
-    plans = int(study.context["plans"])
+    sites = study.context.sites
+    methods = "; ".join(METHODS[name].summary for name in config.methods)
+    limits = [limit.flag for limit in limits_of(config.options)]
+    plans = study.context.plans
     shown = f"{plans:,}" if plans < 10**12 else f"{plans:.1e}"
     said = [
-        f"Which of the {len(sites)} convolutions of {config['backbone']} can share their weights, "
-        f"and how, on {config['dataset']}?",
+        f"Which of the {len(sites)} convolutions of {config.backbone} can share their weights, "
+        f"and how, on {config.dataset}?",
         f"There are {shown} possible plans. The search measured {len(results.finished)} of them, "
-        f"proposed by {config['sampler']}, for {' and '.join(config['objectives'])}. Sites may "
+        f"proposed by {config.sampler}, for {' and '.join(config.objectives)}. Sites may "
         f"share by: {methods}.",
     ]
     return (*said, *((f"Limits: {', '.join(limits)}.",) if limits else ()))
@@ -167,7 +166,7 @@ def _question(results: Results) -> tuple[str, ...]:
 
 def _answer(results: Results, trial: TrialRecord) -> str:
     """The chosen plan in one sentence, beside the unshared network if that was measured."""
-    unshared = results.study.context["unshared"]
+    unshared = results.study.context.unshared
     said = f"Trial {trial.number}"
     shared = trial.value("parameters")
     if shared is not None:
@@ -183,7 +182,7 @@ def _answer(results: Results, trial: TrialRecord) -> str:
 
 def _cells(results: Results, trial: TrialRecord, tested: bool) -> tuple[str, ...]:
     parameters = trial.value("parameters")
-    share = parameters / results.study.context["unshared"] if parameters is not None else None
+    share = parameters / results.study.context.unshared if parameters is not None else None
     return (
         f"{trial.number}",
         *(with_error(trial, axis.name) for axis in results.front.axes),
@@ -198,18 +197,17 @@ def _conditions(results: Results) -> dict[str, str]:
     measured = [m for trial in results.finished for m in trial.measurements]
     seeds = sorted({m.seed for m in measured})
     devices = sorted({str(m.conditions["device"]) for m in measured if "device" in m.conditions})
-    data = study.context["dataset"]
+    data = study.context.dataset
     return {
-        "data": f"{data['name']}, fingerprint {data['fingerprint']}; "
-        f"{config['validation']:.0%} of the training images kept for validation",
-        "backbone": f"{config['backbone']} {_pairs(config['backbone_arg'])}".strip(),
-        "evaluator": f"{config['evaluator']}, {counted(config['epochs'], 'epoch')}",
-        "training": f"batches of {config['batch_size']}, {config['optimizer']} at a peak rate of "
-        f"{config['learning_rate']:g}, augmentation {config['augment']}, "
-        f"precision {config['precision']}",
+        "data": f"{data.name}, fingerprint {data.fingerprint}; "
+        f"{config.validation:.0%} of the training images kept for validation",
+        "backbone": f"{config.backbone} {_pairs(config.backbone_arg)}".strip(),
+        "evaluator": f"{config.evaluator}, {training_length(config)}",
+        "training": f"batches of {config.batch_size}, {config.optimizer} at a peak rate of "
+        f"{config.learning_rate:g}, augmentation {config.augment}, precision {config.precision}",
         "seeds": f"{len(seeds)}, the same for all plans" if seeds else "-",
         "device": ", ".join(devices) or "-",
-        "versions": _pairs(study.context["versions"]),
+        "versions": _pairs(study.context.versions),
         "started": f"{study.created:%Y-%m-%d %H:%M} UTC",
         "trainings": f"{len(measured)}, {sum(m.seconds for m in measured) / 60:,.1f} minutes",
     }
@@ -239,7 +237,7 @@ def _caveats(results: Results, tested: bool) -> tuple[str, ...]:
         "The test images were used once, for the plans on the front, after the search had ended."
         if tested
         else "Nothing has been measured on the test images yet.",
-        f"Accuracies are of short trainings ({counted(config['epochs'], 'epoch')}): they rank "
+        f"Accuracies are of short trainings ({training_length(config)}): they rank "
         "plans, they are not what a full training reaches.",
         "± is the standard error over seeds; it does not cover the choice of images.",
     ]

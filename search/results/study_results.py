@@ -33,14 +33,17 @@ class Results:
 
     @cached_property
     def finished(self) -> tuple[TrialRecord, ...]:
-        """Those with a value for every objective."""
+        """Those with a value for every objective, as a whole."""
+        whole = tuple(one for one in self.compared if isinstance(one, TrialRecord))
+        if len(whole) == len(self.compared):
+            return whole  # as they were given, so that nothing has to be read
         return tuple(with_all_values(self.front.axes, self.trials))
 
 
 def load_results(store: Store, name: str) -> Results:
     """A study as it is in the database now. Raises StoreError."""
     study = store.study(name)
-    axes, limits = axes_of(study), measured_limits(study.config)
+    axes, limits = axes_of(study), measured_limits(study.config.options)
     names = [*(axis.name for axis in axes), *(limit.objective for limit in limits)]
     outcomes = store.outcomes(name, list(dict.fromkeys(names)))
     compared = with_all_values(axes, outcomes)
@@ -54,7 +57,7 @@ def load_results(store: Store, name: str) -> Results:
 def excluded_in_words(results: Results) -> str | None:
     """How many trials are not on the front because of a measured limit, and how near they came."""
     front, said = results.front, []
-    for limit in measured_limits(results.study.config) if front.excluded else ():
+    for limit in measured_limits(results.study.config.options) if front.excluded else ():
         broken = [trial for trial in front.excluded if not limit.keeps(trial)]
         values = [v for trial in broken if (v := trial.value(limit.objective)) is not None]
         best = f", the nearest has {min(values, key=limit.violation):.4g}" if values else ""

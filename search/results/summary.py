@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from isoshare.evaluators import is_own_evaluator
 from isoshare.search.pareto import knee
 from isoshare.search.results.choose import plan_file
 from isoshare.search.results.drawing import write_html
@@ -30,16 +31,18 @@ def why_empty(results: Results) -> str:
 def next_commands(results: Results, folder: Path) -> list[str]:
     """Look at the plan, take a smaller one, search on."""
     study = results.study
-    own = trust(study.config.get("backbone", ""))
+    own = trust(study.config.backbone)
+    both = trust(study.config.backbone, study.config.evaluator)
     limit = 1.5 * min(trial.exact.get("parameters", 0) for trial in results.front.members)
-    more = min(2 * len(results.outcomes), int(study.context["plans"]))
+    more = min(2 * len(results.outcomes), study.context.plans)
     return [
         f"inspect {folder / 'plan.json'}{own}",
         f"export {study.name} --max-parameters {int(limit)} -o small.json",
-        f"resume {study.name} --trials {more}{own}",
+        f"resume {study.name} --trials {more}{both}",
     ]
 
 
-def trust(backbone: str) -> str:
-    """What a command needs more, that builds a backbone of the user's own."""
-    return f" --backbone {backbone}" if backbone and is_own(backbone) else ""
+def trust(backbone: str, evaluator: str = "") -> str:
+    """What a command needs more, that imports a backbone or an evaluator of the user's own."""
+    said = f" --backbone {backbone}" if backbone and is_own(backbone) else ""
+    return said + (f" --evaluator {evaluator}" if is_own_evaluator(evaluator) else "")

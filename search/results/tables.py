@@ -14,7 +14,7 @@ from isoshare.search.results.describe import plan_in_short, with_error
 from isoshare.search.results.front_probability import on_front
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.plan import SCHEMA
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 
 def front_table(results: Results) -> Table:
@@ -36,7 +36,7 @@ def front_table(results: Results) -> Table:
     table.add_column("share", justify="right")
     table.add_column("plan: kernels/sites of each shape")
     best = knee(front).number if front.members else None
-    sites = sites_of(study)
+    sites = study.context.sites
     for trial in front.members:
         cells = [f"{trial.number}{' ◆' if trial.number == best else ''}"]
         cells += [with_error(trial, axis.name) for axis in front.axes]
@@ -50,7 +50,7 @@ def front_table(results: Results) -> Table:
 def front_json(results: Results) -> dict[str, Any]:
     """What ``pareto --json`` prints."""
     study, front = results.study, results.front
-    order, likely = [site.name for site in sites_of(study)], on_front(results)
+    order, likely = [site.name for site in study.context.sites], on_front(results)
     return {
         "study": study.name,
         "objectives": [axis.name for axis in front.axes],
@@ -72,19 +72,29 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("shape")
     table.add_column("sites", justify="right")
-    table.add_column("isomorphic convolutions, in order")
+    table.add_column("isomorphic layers, in order")
     for group in found["groups"]:
         table.add_row(group["shape"], str(len(group["sites"])), ", ".join(group["sites"]))
     references = found["references"]
     notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
     return Group(
         f"{found['backbone']}: {found['parameters']:,} parameters; one kernel for every group "
-        f"leaves {found['fully_shared']:,}\n{found['plans']:,} distinct plans of kernel sharing, "
+        f"leaves {found['fully_shared']:,}\nreach {found['reach']:.0%}: the share of parameters in "
+        f"isomorphic groups, the most that sharing can touch\n"
+        f"{found['plans']:,} distinct plans of kernel sharing, "
         f"{_roughly(found['plans_of_all_methods'])} of all methods",
         table,
         *(f"published: {name}, {size:,} parameters" for name, size in references.items()),
         *notes,
+        *_weights_line(found.get("weights")),
     )
+
+
+def _weights_line(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    head = f"; {' and '.join(found['new_head'])} start afresh" if found["new_head"] else ""
+    return [f"weights: all fit, {found['tensors']} tensors of {found['file'] or 'its own'}{head}"]
 
 
 def plan_view(found: Mapping[str, Any]) -> Group:
@@ -183,4 +193,4 @@ def _roughly(number: int) -> str:
 
 def _share(study: StudyRecord, trial: TrialRecord) -> str:
     parameters = trial.exact.get("parameters")
-    return "-" if parameters is None else f"{parameters / study.context['unshared']:.0%}"
+    return "-" if parameters is None else f"{parameters / study.context.unshared:.0%}"

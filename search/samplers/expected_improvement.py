@@ -13,10 +13,10 @@ import random
 
 import numpy as np
 
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import is_known_exact
+from isoshare.search.sampler import History, Sampler
 from isoshare.search.samplers.candidates import Candidates
 from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
-from isoshare.search.samplers.history import History
 from isoshare.search.samplers.local_search import LocalSampler
 from isoshare.search.samplers.posterior import Observations, Posterior
 from isoshare.space.errors import IsoshareError
@@ -31,18 +31,18 @@ COVERAGE = 0.95
 """The share of them in which no more than the bound is left to gain."""
 
 
-class ImprovementSampler:
+class ImprovementSampler(Sampler):
     """Needs one measured objective and one that is exact. Raises IsoshareError for others."""
 
     def __init__(self, history: History) -> None:
-        exact = [axis for axis in history.axes if OBJECTIVES[axis.name].exact is not None]
+        exact = [axis for axis in history.axes if is_known_exact(axis.name)]
         measured = [axis for axis in history.axes if axis not in exact]
         if len(exact) != 1 or len(measured) != 1:
             raise IsoshareError(
                 "sampler 'ehvi' trades one measured objective against one that is known exactly, "
                 f"got {','.join(axis.name for axis in history.axes)}: take --sampler tpe"
             )
-        self._history = history
+        super().__init__(history)
         self._candidates = Candidates(history)
         self._steps = LocalSampler(history)
         self._beliefs = Posterior(history, measured[0], exact[0])
@@ -51,12 +51,13 @@ class ImprovementSampler:
             -measured[0].sign * measured[0].reference,
         )
 
-    def propose(self, rng: random.Random) -> SharingPlan | None:
+    def propose(self, number: int) -> SharingPlan | None:
         """The best candidate; None to leave it to chance."""
         evidence = self._beliefs.evidence()
         if len(evidence.measured) < START:
-            return self._steps.propose(rng)
+            return self._steps.propose(number)
         stairs = self._staircase(evidence)
+        rng = random.Random(self._history.seed_of(number))
         candidates = self._candidates(self._front(evidence), rng)
         if not candidates:
             return None

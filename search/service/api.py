@@ -174,13 +174,13 @@ def get_plan(study: One, number: Number) -> Response:
 @reads.get("/studies/{name}/trials/{number}/counts", responses=MISSING)
 def get_counts(study: One, number: Number) -> models.Counts:
     """What each bank of a plan saves, counted in closed form."""
-    plan, unshared = trials.find(study, number).plan, study.study.context["unshared"]
+    plan, unshared = trials.find(study, number).plan, study.study.context.unshared
     banks = plan_picture(study.sites, plan, unshared).banks
-    counts = [models.BankCount(unshared=bank.unshared, shared=bank.shared) for bank in banks]
+    counts = [models.BankView(unshared=bank.unshared, shared=bank.shared) for bank in banks]
     return models.Counts(banks=counts)
 
 
-@reads.get("/studies/{name}/front", responses=MISSING, response_model=models.Front)
+@reads.get("/studies/{name}/front", responses=MISSING, response_model=models.FrontView)
 def get_front(study: One) -> Response:
     """The Pareto front, as ``pareto --json`` prints it."""
     return Response(study.front, media_type="application/json")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from threading import BoundedSemaphore
 from typing import Any
 
-from isoshare.search.options.definition import in_words
+from isoshare.search.options.definition import as_typed
 from isoshare.search.options.space import check_arguments
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.processes import PROGRAM
@@ -22,7 +22,7 @@ AT_ONCE = BoundedSemaphore(2)
 def inspect(backbone: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What ``isoshare inspect BACKBONE --json`` prints. Raises Problem, ConfigError."""
     check_arguments(arguments)
-    words = [f"--backbone-arg={key}={in_words(value)}" for key, value in arguments.items()]
+    words = [f"--backbone-arg={key}={as_typed(value)}" for key, value in arguments.items()]
     line = [str(PROGRAM), "inspect", *words, "--json"]
     found: dict[str, Any] = json.loads(_run([*line, "--", backbone]))
     return found

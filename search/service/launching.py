@@ -11,6 +11,7 @@ from typing import Any, Optional
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
+from isoshare.evaluators import EVALUATORS, is_own_evaluator
 from isoshare.evaluators.sharebench import TABLES
 from isoshare.search.config import SearchConfig, requested
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS, Option
@@ -20,7 +21,7 @@ from isoshare.search.service.settings import Settings
 from isoshare.search.study_names import check_name, free_name
 from isoshare.space.errors import IsoshareError, one_of
 
-THE_SERVERS = ("storage", "out", "weights", "data_folder", "ray_address")
+THE_SERVERS = ("storage", "out", "weights", "weight_map", "data_folder", "ray_address")
 """Options that no client may set: they name files, folders and machines."""
 CAN_LAUNCH = tuple(key for key in OPTIONS if key not in THE_SERVERS)
 TABLES_HERE = tuple(TABLES)
@@ -82,6 +83,8 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
         sampler_row(config.sampler)
     except IsoshareError as error:
         raise Problem("invalid", str(error)) from error
+    if is_own_evaluator(config.evaluator):
+        raise Problem("not_allowed", one_of("evaluator", config.evaluator, EVALUATORS))
     check_allowed(settings, config.backbone, config.dataset)
     if config.study in taken:
         raise Problem("conflict", f"study {config.study!r} exists already: choose another name")

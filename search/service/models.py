@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isoshare.search.results.hypervolume_history import FrontAt
-from isoshare.storage.records import Split, TrialState
+from isoshare.space.plan import Split
+from isoshare.storage.records import TrialState
 
 State = Literal["starting", "running", "interrupted", "finished", "failed"]
 """Of a study. starting: its driver prepares it, nothing is stored yet. interrupted: it is not done
@@ -28,7 +29,7 @@ class BestPlan(BaseModel):
     values: dict[str, float]
 
 
-class StudySummary(BaseModel):
+class StudyView(BaseModel):
     """One search in one line.
 
     message: why it failed, what its driver said last, or who runs it. stopping: it has been told to
@@ -81,7 +82,7 @@ class StudySummary(BaseModel):
         return self.finished + self.failed + self.stopped
 
 
-class StudyDetail(StudySummary):
+class StudyDetail(StudyView):
     """A search with its conditions."""
 
     version: int = Field(default=0, description="Counts up with every change.")
@@ -94,7 +95,7 @@ class StudyDetail(StudySummary):
 class StudyPage(BaseModel):
     """Some of the studies, the newest first."""
 
-    items: list[StudySummary]
+    items: list[StudyView]
     total: int
     offset: int
     limit: int
@@ -111,7 +112,7 @@ class Measurement(BaseModel):
     stored: datetime | None
 
 
-class Trial(BaseModel):
+class TrialView(BaseModel):
     """One plan in one study. Values are means over the seeds on validation images."""
 
     number: int
@@ -128,7 +129,7 @@ class Trial(BaseModel):
     error: str = ""
 
 
-class TrialDetail(Trial):
+class TrialDetail(TrialView):
     """A trial with its plan and all its measurements."""
 
     banks: list[dict[str, Any]]
@@ -138,7 +139,7 @@ class TrialDetail(Trial):
 class TrialPage(BaseModel):
     """Some of the trials of a study."""
 
-    items: list[Trial]
+    items: list[TrialView]
     total: int
     offset: int
     limit: int
@@ -156,7 +157,7 @@ class FrontMember(BaseModel):
     plan: dict[str, Any]
 
 
-class Front(BaseModel):
+class FrontView(BaseModel):
     """The Pareto front, as ``pareto --json`` prints it."""
 
     study: str
@@ -179,7 +180,7 @@ class Hypervolume(BaseModel):
     moments: list[FrontAt]
 
 
-class BankCount(BaseModel):
+class BankView(BaseModel):
     """Trainable parameters of the sites of one bank, without and with sharing."""
 
     unshared: int
@@ -189,7 +190,7 @@ class BankCount(BaseModel):
 class Counts(BaseModel):
     """What each bank of a plan saves, in the order of the trial's banks."""
 
-    banks: list[BankCount]
+    banks: list[BankView]
 
 
 class InspectRequest(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any
 from isoshare.search.pareto import knee
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import check_allowed, checked
-from isoshare.search.service.models import BestPlan, State, StudyDetail, StudySummary
+from isoshare.search.service.models import BestPlan, State, StudyDetail, StudyView
 from isoshare.search.service.processes import Driver, Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.study_cache import Mirror, Snapshot
@@ -79,9 +79,9 @@ class Studies:
         stopping = state == "running" and driver is not None and driver.stopping
         return _detail(snapshot, state, message, stopping=stopping, outside=other is not None)
 
-    def summary(self, name: str) -> StudySummary:
+    def summary(self, name: str) -> StudyView:
         """The same in one line."""
-        return StudySummary.model_validate(self.detail(name).model_dump(exclude=_ONLY_DETAIL))
+        return StudyView.model_validate(self.detail(name).model_dump(exclude=_ONLY_DETAIL))
 
     def launch(self, asked: Mapping[str, Any]) -> StudyDetail:
         """Start a search. Raises Problem."""
@@ -97,13 +97,13 @@ class Studies:
         if detail.outside:
             raise Problem("conflict", f"study {name!r} is running already: {detail.message}")
         config = snapshot.study.config
-        check_allowed(self._settings, config["backbone"], config["dataset"])
+        check_allowed(self._settings, config.backbone, config.dataset)
         there, asked = len(snapshot.results.trials), changes.get("trials")
         if asked is not None and asked < there:
             raise Problem(
                 "invalid", f"study {name!r} has {there} trials already: trials must be at least so"
             )
-        self._drivers.resume(name, {**changes, "backbone": config["backbone"]})
+        self._drivers.resume(name, {**changes, "backbone": config.backbone})
         return self.detail(name)
 
     def stop(self, name: str) -> StudyDetail:
@@ -155,7 +155,7 @@ class Studies:
         return "interrupted", LOST if driver is not None and not complaint else ""
 
 
-_ONLY_DETAIL = set(StudyDetail.model_fields) - set(StudySummary.model_fields)
+_ONLY_DETAIL = set(StudyDetail.model_fields) - set(StudyView.model_fields)
 
 
 def _other(driver: Driver | None, glance: StudyVersion | None) -> RunningDriver | None:
@@ -183,8 +183,8 @@ def _detail(
         stopping=stopping,
         outside=outside,
         created=study.created,
-        backbone=study.config["backbone"],
-        dataset=study.config["dataset"],
+        backbone=study.config.backbone,
+        dataset=study.config.dataset,
         objectives=[axis.name for axis in front.axes],
         budget=snapshot.budget,
         running=counts.get("running", 0) if state == "running" else 0,
@@ -196,9 +196,9 @@ def _detail(
         hypervolume=front.hypervolume,
         best=_best(snapshot),
         version=snapshot.version,
-        config=study.config,
-        unshared=context["unshared"],
-        plans=context["plans"],
+        config=study.config.document(),
+        unshared=context.unshared,
+        plans=str(context.plans),
         reference_point=front.reference_point,
     )
 

@@ -22,13 +22,13 @@ from isoshare.search.constraints import measured_limits
 from isoshare.search.pareto import Axis, Front, axes_of, values_of
 from isoshare.search.replication import times_measured
 from isoshare.search.results.figures import Point, front_figure, points_of
-from isoshare.search.results.hypervolume_history import History, history_of
+from isoshare.search.results.hypervolume_history import FrontHistory, history_of
 from isoshare.search.results.plotly_figure import front_plot, history_plot
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.tables import front_json
 from isoshare.space.sites import Site
 from isoshare.storage.change_feed import Cursor, Delta, StudyVersion, WatchedStore
-from isoshare.storage.records import StudyRecord, TrialRecord, sites_of
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 T = TypeVar("T")
 MOST_REMEMBERED = 32
@@ -44,7 +44,7 @@ class Snapshot:
     version: int
     results: Results
     points: dict[int, Point]
-    history: History
+    history: FrontHistory
     counts: dict[str, int]
     _lock: Any = field(default_factory=Lock, repr=False, compare=False)
     _memory: LRUCache[Hashable, Any] = field(
@@ -59,30 +59,30 @@ class Snapshot:
     @cached_property
     def budget(self) -> int:
         """Fewer trials than asked for where plans were measured again, or if there are no more."""
-        config = self.study.config
-        return int(min(config["trials"] - self.repeats, int(self.study.context["plans"])))
+        asked = self.study.config.trials - self.repeats
+        return min(asked, self.study.context.plans)
 
     @cached_property
     def repeats(self) -> int:
         """How often plans were measured again with new seeds."""
         config = self.study.config
-        if not config.get("repeats"):
+        if not config.repeats:
             return 0
         trials = self.results.finished
-        return sum(times_measured(one, config["replicates"]) - 1 for one in trials)
+        return sum(times_measured(one, config.replicates) - 1 for one in trials)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """The convolutions of the backbone, in module order."""
-        return sites_of(self.study)
+        return self.study.context.sites
 
     @cached_property
     def complete(self) -> bool:
         """Whether nothing is left to do: all trials ended, the front measured on test images."""
         ended = sum(number for state, number in self.counts.items() if state != "running")
-        seeds = self.study.config["replicates"]
+        seeds = self.study.config.replicates
         members = self.results.front.members
-        enough = ended >= self.budget or self.study.config.get("stop_at") is not None
+        enough = ended >= self.budget or self.study.config.stop_at is not None
         return enough and all(_tested(trial, seeds) for trial in members)
 
     @property
@@ -198,13 +198,11 @@ class Mirror:
         def load(numbers: Sequence[int] | None) -> list[TrialRecord]:
             return [known[number] for number in (known if numbers is None else numbers)]
 
-        results = Results(study, tuple(known.values()), finished, front, load)
-        vars(results)["finished"] = finished  # it is known, and need not be sorted out again
-        return results
+        return Results(study, tuple(known.values()), finished, front, load)
 
-    def _history(self, changes: Delta, axes: tuple[Axis, ...]) -> History:
+    def _history(self, changes: Delta, axes: tuple[Axis, ...]) -> FrontHistory:
         """The history with what has ended now; from its beginning where old values changed."""
-        limits = measured_limits(changes.study.config)
+        limits = measured_limits(changes.study.config.options)
         ended, rewritten = [], self._snapshot is None
         for trial in changes.trials:
             values = values_of(axes, trial)

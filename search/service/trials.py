@@ -11,7 +11,7 @@ from isoshare.search.replication import times_measured
 from isoshare.search.results.choose import Best, choose, plan_file, trial_by_number
 from isoshare.search.results.figures import method_of
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.models import Measurement, Trial, TrialDetail
+from isoshare.search.service.models import Measurement, TrialDetail, TrialView
 from isoshare.search.service.study_cache import Snapshot
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
@@ -69,9 +69,9 @@ def find(snapshot: Snapshot, number: int) -> TrialRecord:
     )
 
 
-def row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> Trial:
+def row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> TrialView:
     """A trial in one row."""
-    return Trial(**_row(snapshot, trial, front))
+    return TrialView(**_row(snapshot, trial, front))
 
 
 def detail(snapshot: Snapshot, trial: TrialRecord) -> TrialDetail:
@@ -137,7 +137,7 @@ def _row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> dict[str, A
 def _repeats(snapshot: Snapshot, trial: TrialRecord) -> int:
     if trial.state != "finished":
         return 0
-    return times_measured(trial, snapshot.study.config["replicates"]) - 1
+    return times_measured(trial, snapshot.study.config.replicates) - 1
 
 
 def _tested(trial: TrialRecord, name: str) -> float | None:

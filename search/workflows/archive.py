@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,15 +23,13 @@ from isoshare.search.config import make_config
 from isoshare.search.study_names import check_name
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
-from isoshare.space.plan import BankDocument, SharingPlan, first_problem
+from isoshare.space.plan import BankDocument, SharingPlan, Split, first_problem
 from isoshare.space.sites import Site
 from isoshare.storage.records import (
     MeasurementRecord,
-    Split,
     StudyRecord,
     TrialRecord,
     TrialState,
-    sites_of,
 )
 from isoshare.storage.store import Store
 
@@ -116,7 +114,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def write_archive(store: Store, name: str, path: Path) -> int:
-    """Write a study, whole or not at all; returns how many trials it has. Raises StoreError."""
+    """Write a study, atomically; returns its number of trials. Raises StoreError."""
     study, trials = store.study(name), store.trials(name)
     header = {"schema": SCHEMA, "study": _study_document(study), "trials": len(trials)}
     with atomic_write(path) as half, gzip.open(half, "wt", 6, "utf-8") as file:
@@ -158,7 +156,7 @@ def _trials(path: Path) -> Iterator[TrialRecord]:
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Iterator[bytes]]:
-    """The lines of a file; whatever is wrong with it is said with its name."""
+    """The lines of a file. Raises ArchiveError, naming the file, for whatever is wrong with it."""
     try:
         with gzip.open(path, "rb") as file:
             yield iter(lambda: file.readline(LONGEST_LINE), b"")
@@ -175,9 +173,8 @@ def _header(line: bytes) -> tuple[StudyRecord, int]:
     study = header.study
     _parsed(_Context, json.dumps(study.context).encode(), "line 1, context")
     make_config({**study.config, "study": study.name})
-    record = StudyRecord(study.name, study.created, study.config, study.context)
     try:
-        sites_of(record)
+        record = StudyRecord.read(study.name, study.created, study.config, study.context)
     except TypeError as error:  # a site of a later version, with more to it
         raise ArchiveError(f"line 1, sites: {error}") from error
     return record, header.trials
@@ -210,7 +207,12 @@ def _parsed(model: type[M], line: bytes, where: str) -> M:
 
 
 def _study_document(study: StudyRecord) -> dict[str, Any]:
-    return {**asdict(study), "created": study.created.astimezone(UTC).isoformat()}
+    return {
+        "name": study.name,
+        "created": study.created.astimezone(UTC).isoformat(),
+        "config": study.config.document(),
+        "context": study.context.document(),
+    }
 
 
 def _trial_document(trial: TrialRecord) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Write what a study found, or a trained file, in the format that is asked for.
 
-FORMATS, one row each, is read without torch. One more format is a function of a ``Source``, a path
-and ``ExportOptions`` that returns a sentence for the user, and one row here.
+FORMATS, one row each, is read without torch. One more format is a function of an ``ExportSource``,
+a path and ``ExportOptions`` that returns a sentence for the user, and one row here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoshare.search.results.choose import Choice, chosen, image_shape, plan_file
+from isoshare.search.results.choose import Selection, chosen, image_shape, plan_file
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
@@ -28,20 +28,22 @@ WEIGHTS = ".safetensors"
 @dataclass(frozen=True)
 class ExportOptions:
     """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
-    backbone: one of the user's own that is trusted.
+    backbone: one of the user's own that is trusted. dataset: whose images 8 bits are fitted to, if
+    no file says it.
     """
 
     bake: bool = False
     image: str | None = None
     backbone: str | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """What is exported: a study with the choice of a trial, or a file of trained weights."""
 
     results: Results | None = None
-    choice: Choice = field(default_factory=Choice)
+    choice: Selection = field(default_factory=Selection)
     weights: Path | None = None
 
     @cached_property
@@ -66,7 +68,7 @@ class Source:
         return f"trial {self.trial.number}" if self.results else str(self.weights)
 
 
-Writer = Callable[[Source, Path, ExportOptions], str]
+Writer = Callable[[ExportSource, Path, ExportOptions], str]
 
 
 @dataclass(frozen=True)
@@ -80,29 +82,29 @@ class FormatRow:
     write: Writer
     summary: str
     needs_weights: bool = False
-    check: Callable[[Source, ExportOptions], object] = lambda *_: None
+    check: Callable[[ExportSource, ExportOptions], object] = lambda *_: None
 
 
-def source_of(target: str, choice: Choice, results: Callable[[], Results]) -> Source:
-    """The source that the user means: a file of weights if there is one, else a study."""
+def source_of(target: str, choice: Selection, results: Callable[[], Results]) -> ExportSource:
+    """The source a user names: a weights file if there is one, otherwise a study."""
     if not (target.endswith(WEIGHTS) or Path(target).is_file()):
-        return Source(results=results(), choice=choice)
-    if choice != Choice():
+        return ExportSource(results=results(), choice=choice)
+    if choice != Selection():
         raise IsoshareError(
             f"{target} holds one network, so there is nothing to choose: leave out --best, "
             "--trial, --max-parameters and --min-accuracy, or name a study"
         )
-    return Source(weights=Path(target))
+    return ExportSource(weights=Path(target))
 
 
-def write_json(source: Source, path: Path, _: ExportOptions) -> str:
-    """A plan file."""
+def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
+    """Write the plan file."""
     source.plan.save(path)
     return f"wrote the plan of {source.words} to {path}"
 
 
-def write_safetensors(source: Source, path: Path, _: ExportOptions) -> str:
-    """The file of weights as it is."""
+def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str:
+    """Copy the weights file."""
     assert source.weights is not None, "needs weights"
     source.plan  # noqa: B018  a file without a plan is refused here
     if not (path.exists() and path.samefile(source.weights)):
@@ -111,8 +113,8 @@ def write_safetensors(source: Source, path: Path, _: ExportOptions) -> str:
     return f"wrote weights and plan to {path}"
 
 
-def write_onnx(source: Source, path: Path, options: ExportOptions) -> str:
-    """The network of a file of weights, built again and exported."""
+def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
+    """Rebuild the network of a weights file and export it."""
     from isoshare.space.exports.onnx_file import save_onnx
     from isoshare.space.weights import load_network
 
@@ -127,22 +129,50 @@ def write_onnx(source: Source, path: Path, options: ExportOptions) -> str:
     )
 
 
-def write_optuna(source: Source, path: Path, _: ExportOptions) -> str:
-    """All trials of a study. Raises IsoshareError for a file or a chosen trial."""
+def write_onnx_int8(source: ExportSource, path: Path, options: ExportOptions) -> str:
+    """The network of a file of weights in 8 bits, fitted to images it was trained on."""
+    from isoshare.search.workflows.calibration import calibration_batches
+    from isoshare.space.exports.onnx_int8 import export_onnx_int8
+    from isoshare.space.weights import load_network
+
+    assert source.weights is not None, "needs weights"
+    network = load_network(source.weights, options.backbone)
+    batches = calibration_batches(source.plan, options.dataset)
+    done = export_onnx_int8(network, path, source.plan, batches)
+    sides = ", ".join(map(str, batches[0].shape[1:]))
+    return (
+        f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, {sides}), "
+        f"{_scaling(source.plan)} → logits, in 8 bits; of the {done.images} images that it was "
+        f"fitted to, {done.agreement:.1%} get the class that they get in float32"
+    )
+
+
+def write_optuna(source: ExportSource, path: Path, _: ExportOptions) -> str:
+    """Write all trials of a study. Raises IsoshareError for a file or a chosen trial."""
     from isoshare.search.results import optuna_file
 
-    if source.results is None or source.choice != Choice():
+    if source.results is None or source.choice != Selection():
         raise IsoshareError(
             "format optuna holds a whole study: name one, and leave out what chooses a plan"
         )
     return f"wrote {optuna_file.write_optuna(source.results, path)} to {path}"
 
 
-def _check_onnx(source: Source, options: ExportOptions) -> None:
+def _check_onnx(source: ExportSource, options: ExportOptions) -> None:
     from isoshare.space.exports.onnx_file import check_packages
 
     check_packages()
     _image(source.plan, options.image)
+
+
+def _check_onnx_int8(source: ExportSource, options: ExportOptions) -> None:
+    from isoshare.space.exports.onnx_file import check_packages
+
+    check_packages()
+    if source.weights is not None:
+        from isoshare.search.workflows.calibration import calibration_batches
+
+        calibration_batches(source.plan, options.dataset)
 
 
 def _image(plan: PlanFile, given: str | None) -> tuple[int, ...]:
@@ -176,6 +206,9 @@ FORMATS: dict[str, FormatRow] = {
     "json": FormatRow(write_json, "the plan"),
     "safetensors": FormatRow(write_safetensors, "trained weights with the plan", True),
     "onnx": FormatRow(write_onnx, "the trained network as a graph", True, _check_onnx),
+    "onnx-int8": FormatRow(
+        write_onnx_int8, "the same in 8 bits, shared kernels once", True, _check_onnx_int8
+    ),
     "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
 }
 """Name to what is written and how."""

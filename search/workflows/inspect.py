@@ -1,4 +1,4 @@
-"""Look at a backbone, or at what a plan makes of one, before any search."""
+"""Look at a backbone, or at the effect of a plan on one, before any search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from isoshare.space.methods.device import TARGETS
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.published import PUBLISHED, references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import Site, describe_signature, find_sites, left_private
+from isoshare.space.sites import (
+    Site,
+    describe_signature,
+    find_sites,
+    isomorphic_groups,
+    left_private,
+    reach,
+)
+from isoshare.space.trained_weights import GivenWeights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +43,7 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
         "backbone": name,
         "arguments": dict(arguments),
         "parameters": space.unshared,
+        "reach": reach(sites, unshared),
         "fully_shared": space.trainable_parameters(space.fully_shared_plan()),
         "smallest": space.trainable_parameters(everything.smallest_plan),
         "groups": [
@@ -44,11 +53,12 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
                     "in_channels": group[0].in_channels,
                     "out_channels": group[0].out_channels,
                     "groups": group[0].groups,
+                    "kind": group[0].kind,
                 },
                 "shape": describe_signature(group[0].signature),
                 "sites": [site.name for site in group],
             }
-            for group in space.groups
+            for group in isomorphic_groups(sites)
         ],
         "plans": space.count(),
         "plans_of_all_methods": everything.count(),
@@ -58,6 +68,28 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
         "left_private": [
             {"site": site, "reason": reason} for site, reason in left_private(backbone)
         ],
+    }
+
+
+def inspect_weights(
+    name: str, arguments: Mapping[str, Argument], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What of trained weights fits a backbone. options: weights, weight_map, new_head, pretrained.
+    Raises WeightsError.
+    """
+    given = GivenWeights(
+        options.get("weights"),
+        options.get("weight_map"),
+        bool(options.get("new_head")),
+        bool(options.get("pretrained")),
+    )
+    found = given.read(build_backbone(name, arguments), name, arguments)
+    return {
+        "file": given.file,
+        "entry": found.entry,
+        "tensors": len(found.state) - len(found.new),
+        "new_head": list(found.new),
+        "fingerprint": found.fingerprint,
     }
 
 
@@ -72,6 +104,7 @@ def published_plans() -> list[dict[str, Any]]:
             "classes": row.classes,
             "unshared": row.unshared,
             "shared": row.shared,
+            "reading": row.reading,
         }
         for row in PUBLISHED
     ]
@@ -89,7 +122,8 @@ def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
         )
     check_named(file.backbone.name, named, str(path))
     backbone = build_backbone(file.backbone.name, file.backbone.arguments)
-    unshared, shared = count_parameters(backbone), count_parameters(apply_plan(backbone, file.plan))
+    unshared = count_parameters(backbone)
+    shared = count_parameters(apply_plan(backbone, file.plan, weights="fresh"))
     sites = find_sites(backbone)
     device = _device_bytes(backbone, sites, file)
     order = [site.name for site in sites]

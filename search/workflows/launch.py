@@ -1,11 +1,16 @@
-"""Make a search ready to run: check the request, build what it needs, store the study."""
+"""Prepare a search: check the request, build what it needs, store the study."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
+from isoshare.evaluators import OWN, is_own_evaluator
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.data.datasets import Dataset, moved_to
+from isoshare.evaluators.data.description import describe_dataset
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.engine import Engine
@@ -17,46 +22,57 @@ from isoshare.search.workflows.evaluator import (
     one_by_one,
     probed,
 )
-from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
+from isoshare.search.workflows.network import (
+    check_output,
+    fitting_arguments,
+    network_remarks,
+    network_space,
+)
+from isoshare.search.workflows.own_function import prepare_function, prepare_function_resume
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
+from isoshare.search.workflows.weights import check_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import StudyRecord, sites_of
+from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord, StudyContext
 
 
 def prepare(config: SearchConfig, store: Store) -> Prepared:
-    """Check everything that can be wrong with a new search. Raises IsoshareError."""
+    """Check a new search completely before anything is stored. Raises IsoshareError."""
     sampler_row(config.sampler)
     check_study(config.study, store)
     if config.table is not None:
         return prepare_tabular(config, store)
+    if is_own_evaluator(config.evaluator):
+        return prepare_function(config, store)
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
-    space = _space(config, dataset)
+    check_weights(config.space, config.evaluation)
+    backbone, space = _network(config, dataset)
     check_possible(exact_limits(config.document()), space)
-    data = {
-        "name": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "image": list(dataset.image_shape),
-    }
+    data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
     study = new_study(config, store, space, data)
-    return _prepared(True, config, study, space, dataset)
+    remarks = network_remarks(backbone, space, config.space, config.evaluator)
+    prepared = _prepared(True, config, study, space, dataset)
+    return replace(prepared, warnings=(*prepared.warnings, *remarks))
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
-    """Check everything that can be wrong with going on. Raises IsoshareError.
+    """Check a search that is to continue. Raises IsoshareError.
 
     changes: options of this run: trials (at least as many as there are), workers, data_folder,
         ray_address, out.
     """
-    study = store.study(name)
-    check_named(study.config["backbone"], changes.get("backbone"), f"study {name!r}")
+    study, changes = store.study(name), dict(changes)
+    if study.config.evaluator != OWN:
+        check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
-        changes = {**changes, **moved_to(study.config["dataset"], changes["data_folder"])}
-    config = make_config({**study.config, **changes, "study": name})
+        changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
+    named = changes.pop("evaluator", None)
+    config = make_config({**study.config.options, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
         raise IsoshareError(
@@ -66,18 +82,20 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     sampler_row(config.sampler)
     if config.table is not None:
         return prepare_tabular_resume(config, study)
+    if is_own_evaluator(config.evaluator):
+        return prepare_function_resume(study, config, named)
     dataset = load_data(config.data)
-    known = study.context["dataset"]["fingerprint"]
+    known = study.context.dataset.fingerprint
     if dataset.fingerprint != known:
         raise IsoshareError(
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context.get("costs"))
-    if (sites_of(study), study.context["unshared"]) != (space.sites, space.unshared):
+    _, space = _network(config, dataset, study.context)
+    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
-            "convolutions have changed; launch a new study for it"
+            "layers have changed; launch a new study for it"
         )
     return _prepared(False, config, study, space, dataset)
 
@@ -93,26 +111,32 @@ def start(prepared: Prepared, store: Store) -> Engine:
     store.take_lease(study.name)
     if not prepared.is_new:
         store.set_budget(study.name, config.trials)
-    return Engine(store, study, config, prepared.space, prepared.conditions)
+    sampler = sampler_row(config.sampler).make
+    return Engine(store, study, config, prepared.space, sampler, prepared.conditions)
 
 
-def _space(
-    config: SearchConfig, dataset: Dataset, recorded: dict[str, Any] | None = None
-) -> SearchSpace:
-    """The space of the backbone that is named, once it is known to fit the data."""
+def _network(
+    config: SearchConfig, dataset: Dataset, recorded: StudyContext | None = None
+) -> tuple[nn.Module, SearchSpace]:
+    """The named backbone and its search space, after a check that it fits the data."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
     bounded = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *bounded]
-    return network_space(backbone, config.space, dataset.image_shape, asked, recorded)
+    return backbone, network_space(backbone, config.space, dataset.image_shape, asked, recorded)
 
 
 def _prepared(
-    is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
+    is_new: bool,
+    config: SearchConfig,
+    study: StudyRecord,
+    space: SearchSpace,
+    dataset: Dataset,
 ) -> Prepared:
     folder = checkpoint_folder(study.name)
     made = evaluator_of(config.space, config.training, config.evaluation, dataset, folder)
     evaluator = probed(made, config.objectives, config.space, dataset.image_shape)
     conditions = conditions_of(config.evaluation, dataset)
-    said = (*dataset.warnings, *one_by_one(config, made, dataset))
-    return Prepared(is_new, config, study, space, evaluator, conditions, said)
+    warnings = (*dataset.warnings, *one_by_one(config, made, dataset))
+    notes = describe_dataset(dataset, config.augment)
+    return Prepared(is_new, config, study, space, evaluator, conditions, warnings, notes)

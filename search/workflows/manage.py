@@ -1,4 +1,4 @@
-"""What is done with whole studies and databases: delete, archive, restore, upgrade."""
+"""Manage whole studies and databases: delete, archive, restore, upgrade."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def in_short(store: Store, name: str) -> str:
 
 
 def carry_out(asked: Request, store: Store, output: Path) -> str:
-    """Do what is asked for; returns what was done. Raises IsoshareError, OSError."""
+    """Carry out a request; returns a sentence about it. Raises IsoshareError, OSError."""
     if asked.delete is not None:
         said = in_short(store, asked.delete)
         store.delete_study(asked.delete)
@@ -58,7 +58,7 @@ def carry_out(asked: Request, store: Store, output: Path) -> str:
 
 
 def upgrade_database(store: Store) -> str:
-    """Lead a database to this version; returns what was done, a line each. Raises StoreError."""
+    """Upgrade the database schema; returns one line per step. Raises StoreError."""
     steps: list[str] = []
     found = store.upgrade(lambda revision, what: steps.append(f"{revision}: {what}"))
     said = f"upgraded from schema {found}" if steps else f"nothing to do: it has schema {found}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import objective_row
 from isoshare.evaluators.probes import probe
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.apply import count_parameters
@@ -18,14 +17,19 @@ from isoshare.space.backbones import Argument, default_arguments
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import BackboneError
 from isoshare.space.forward_pass import network_costs
+from isoshare.space.inheritance import signs_of_training
 from isoshare.space.methods import METHODS
 from isoshare.space.published import references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import Site, find_sites, reach, searched_sites
+from isoshare.storage.study_values import StudyContext
+
+LITTLE = 0.2
+"""Of the parameters: who searches for a smaller network will not find one."""
 
 
 def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
-    """The backbone's arguments, with classes and channels of the data where it takes them."""
+    """The backbone's arguments, with the classes and channels of the data if it takes them."""
     known: dict[str, Argument] = {
         "classes": dataset.classes,
         "num_classes": dataset.classes,
@@ -62,35 +66,64 @@ def network_space(
     options: SpaceConfig,
     image_shape: Sequence[int],
     asked: Sequence[str],
-    recorded: Mapping[str, Any] | None = None,
+    recorded: StudyContext | None = None,
 ) -> SearchSpace:
     """The search space of a network. Raises BackboneError if nothing of it can be shared.
 
     image_shape: (channels, height, width). asked: the objectives that are traded or bounded; what
-        one image costs is found out if any needs it. recorded: the costs that the study has, which
-        stay what they were.
+        one image costs is found out if any needs it. recorded: what a study that goes
+        on knows of its layers and their costs, which stay what they were: an earlier version may
+        have searched fewer layers.
     """
-    sites = find_sites(backbone)
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    chosen = recorded.sites if recorded else searched_sites(sites, unshared)
+    names = {site.name for site in chosen}
+    sites = tuple(site for site in sites if site.name in names)
     published = references(options.backbone, sites)
-    costs = NetworkCosts.of(recorded) if recorded else None
-    needy = [name for name in asked if OBJECTIVES[name].of_an_image]
+    known = recorded.costs if recorded else None
+    costs = NetworkCosts.of(known) if known else None
+    needy = [name for name in asked if objective_row(name).of_an_image]
     if needy and costs is None:
-        costs = _costs(backbone, options.backbone, torch.zeros(1, *image_shape), needy)
-    space = SearchSpace(sites, count_parameters(backbone), options.methods, published, costs)
+        costs = _costs(backbone, sites, options.backbone, torch.zeros(1, *image_shape), needy)
+    space = SearchSpace(sites, unshared, options.methods, published, costs)
     if space.count() == 1:
         raise BackboneError(
-            f"backbone {options.backbone!r} has no convolutions that method "
+            f"backbone {options.backbone!r} has no layers that method "
             f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
         )
     return space
 
 
+def network_remarks(
+    backbone: nn.Module, space: SearchSpace, options: SpaceConfig, evaluator: str
+) -> Iterator[str]:
+    """Sentences about what a search of this network cannot do, or would lose."""
+    free = any(METHODS[method].network_wide for method in options.methods)
+    touched = reach(space.sites, space.unshared)
+    if touched < LITTLE and not free:
+        yield (
+            f"sharing can touch {touched:.0%} of the parameters of {options.backbone!r}: the rest "
+            f"is in layers that have no counterpart or cannot share; 'inspect {options.backbone}' "
+            "says where"
+        )
+    if evaluator != "inherit" and (signs := signs_of_training(backbone)):
+        yield (
+            f"backbone {options.backbone!r} is trained ({signs}), and plans start with fresh "
+            "weights where they share: --evaluator inherit with --weights or --pretrained keeps "
+            "what it has learned"
+        )
+
+
 def _costs(
-    backbone: nn.Module, name: str, image: torch.Tensor, needy: Sequence[str]
+    backbone: nn.Module,
+    sites: Sequence[Site],
+    name: str,
+    image: torch.Tensor,
+    needy: Sequence[str],
 ) -> NetworkCosts:
     """What one image costs the unshared network."""
     try:
-        costs = network_costs(backbone, find_sites(backbone), image)
+        costs = network_costs(backbone, sites, image)
         return replace(costs, measured=probe(needy, backbone, image))
     except Exception as error:  # whatever the user's network raises
         raise BackboneError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,13 @@ from isoshare.search.study_names import check_name, free_name
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import (
+    BackboneRecord,
+    DatasetRecord,
+    ObjectiveRecord,
+    StudyConfig,
+    StudyContext,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,8 @@ class Prepared:
     """A checked search: nothing has been stored or started yet.
 
     is_new: its study is to be made. evaluator: still to be prepared, before it is sent to workers.
-    conditions: what is recorded with each measurement. warnings: sentences about the data.
+    conditions: what is recorded with each measurement. warnings: sentences about what may be wrong;
+        notes: about the data as they are.
     """
 
     is_new: bool
@@ -33,21 +41,19 @@ class Prepared:
     evaluator: Evaluator
     conditions: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def check_study(name: str | None, store: Store) -> None:
-    """Raise IsoshareError if the name that a new study shall have is wrong or taken."""
+    """Raise IsoshareError if the name of a new study is invalid or taken."""
     if name is not None:
         store.check_free(check_name(name))
 
 
 def new_study(
-    config: SearchConfig, store: Store, space: SearchSpace, data: dict[str, Any]
+    config: SearchConfig, store: Store, space: SearchSpace, data: DatasetRecord
 ) -> StudyRecord:
-    """A study that is not stored yet. Raises IsoshareError if its name is wrong or taken.
-
-    data: what is recorded about the data set.
-    """
+    """A study that is not stored yet. Raises IsoshareError if its name is invalid or taken."""
     check_study(config.study, store)
     taken = {known.name for known in store.studies()}
     name = config.study or free_name(taken, config.dataset, config.backbone)
@@ -55,34 +61,33 @@ def new_study(
 
 
 def study_record(
-    name: str, config: SearchConfig, space: SearchSpace, data: dict[str, Any]
+    name: str, config: SearchConfig, space: SearchSpace, data: DatasetRecord
 ) -> StudyRecord:
-    """A study of this name."""
-    context = study_context(config.space, objectives_named(config.objectives), space, data)
-    return StudyRecord(name, datetime.now(UTC), config.document(), context)
+    """The record of a study of this name.
+
+    data: what is recorded about the data set.
+    """
+    context = _context(config.space, objectives_named(config.objectives), space, data)
+    return StudyRecord(name, datetime.now(UTC), StudyConfig.read(config.document()), context)
 
 
-def study_context(
+def _context(
     options: SpaceConfig,
     objectives: Mapping[str, Objective],
     space: SearchSpace,
-    dataset: dict[str, Any],
-) -> dict[str, Any]:
+    data: DatasetRecord,
+) -> StudyContext:
     """What readers of the study need without torch and without the backbone."""
-    return {
-        "backbone": {"name": options.backbone, "arguments": options.backbone_arg},
-        "sites": [{**asdict(site), "kernel_size": list(site.kernel_size)} for site in space.sites],
-        "unshared": space.unshared,
-        "plans": str(space.count()),  # may be beyond what JSON readers hold in a number
-        "objectives": {
-            name: {
-                "direction": objective.direction,
-                "reference": objective.worst(space),
-                "unit": objective.unit,
-            }
-            for name, objective in objectives.items()
+    return StudyContext(
+        backbone=BackboneRecord(options.backbone, options.backbone_arg),
+        sites=space.sites,
+        unshared=space.unshared,
+        plans=space.count(),
+        objectives={
+            name: ObjectiveRecord(one.direction, one.worst(space), one.unit)
+            for name, one in objectives.items()
         },
-        **({"costs": space.costs.document()} if space.has_costs else {}),
-        "dataset": dataset,
-        "versions": versions(),
-    }
+        dataset=data,
+        versions=versions(),
+        costs=space.costs.document() if space.has_costs else None,
+    )

@@ -1,4 +1,4 @@
-"""Train an exported plan again under its recorded conditions, and compare.
+"""Repeat the measurements of an exported plan under its recorded conditions, and compare.
 
 All that decides a measurement stands in the plan file: the options of its search, the fingerprint
 of its data, seeds, versions and device. On the same versions and processor the numbers come out bit
@@ -13,16 +13,16 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from isoshare.evaluators import EVALUATORS
+from isoshare.evaluators import EVALUATORS, is_own_evaluator
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.evaluator import Split, TrainingEvaluator
+from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.trainer import Report, use_threads
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
-from isoshare.space.plan import PlanFile
+from isoshare.space.plan import PlanFile, Split
 
 __all__ = ["Reproduction", "prepare_reproduction", "run_reproduction"]
 
@@ -69,13 +69,17 @@ class Reproduction:
 
 
 def prepare_reproduction(path: Path, named: str | None = None) -> Reproduction:
-    """Check everything that can be wrong; different data are told first. Raises IsoshareError.
+    """Check a request, its data first. Raises IsoshareError.
 
     named: a backbone that is trusted.
     """
     file = PlanFile.load(path)
     config = _config(file, path)
     check_named(config.backbone, named, str(path))
+    if is_own_evaluator(config.evaluator):
+        raise IsoshareError(
+            f"{path} was measured by a function of its user's own: only that can measure it again"
+        )
     dataset = load_data(config.data)
     known = file.provenance.get("dataset", {}).get("fingerprint")
     if dataset.fingerprint != known:
@@ -148,7 +152,7 @@ def _compare_parameters(request: Reproduction) -> Comparison:
     """A count has no noise."""
     file = request.plan
     built = build_backbone(request.config.backbone, request.config.backbone_arg)
-    now = count_parameters(apply_plan(built, file.plan))
+    now = count_parameters(apply_plan(built, file.plan, weights="fresh"))
     before = file.parameters.shared if file.parameters else now
     verdict: Verdict = "bit-equal" if now == before else "differs"
     return Comparison("parameters", "-", 0, before, None, now, None, verdict)

@@ -1,4 +1,4 @@
-"""Make a search ready that a table of ShareBench answers: no network, no data, no training."""
+"""Prepare a search that a ShareBench table answers: no network, no data, no training."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from isoshare.search.workflows.prepared import Prepared, new_study
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import IsoshareError
 from isoshare.space.search_space import SearchSpace
-from isoshare.storage.records import StudyRecord, recorded_sites, sites_of
+from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import StudyContext
 
 
 def prepare_tabular(config: SearchConfig, store: Store) -> Prepared:
     """A new search. Raises IsoshareError."""
     table = Table.load(config.table or "")
     space = table_space(table)
-    study = new_study(config, store, space, table.conditions["context"]["dataset"])
+    data = StudyContext.read(table.conditions["context"]).dataset
+    study = new_study(config, store, space, data)
     return _prepared(True, config, study, space, table)
 
 
 def prepare_tabular_resume(config: SearchConfig, study: StudyRecord) -> Prepared:
-    """The rest of one. Raises IsoshareError."""
+    """A search that continues. Raises IsoshareError."""
     table = Table.load(config.table or "")
     space = table_space(table)
-    if sites_of(study) != space.sites:
+    if study.context.sites != space.sites:
         raise IsoshareError(
             f"table {config.table!r} is not what study {study.name!r} was started with: launch a "
             "new study for it"
@@ -37,9 +39,10 @@ def prepare_tabular_resume(config: SearchConfig, study: StudyRecord) -> Prepared
 
 def table_space(table: Table) -> SearchSpace:
     """The space of all plans of a table."""
-    context, config = table.conditions["context"], table.conditions["config"]
-    sites, costs = recorded_sites(context), NetworkCosts.of(context["costs"])
-    return SearchSpace(sites, context["unshared"], config["methods"], costs=costs)
+    context = StudyContext.read(table.conditions["context"])
+    methods = table.conditions["config"]["methods"]
+    costs = NetworkCosts.of(context.costs or {})
+    return SearchSpace(context.sites, context.unshared, methods, costs=costs)
 
 
 def _prepared(

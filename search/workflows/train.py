@@ -30,9 +30,10 @@ from isoshare.evaluators.training.trainer import (
     worth_stacking,
 )
 from isoshare.search.config import SearchConfig, make_config
-from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH
+from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, WEIGHTS
 from isoshare.search.workflows.evaluator import load_data, training_settings
 from isoshare.search.workflows.network import check_output, fitting_arguments
+from isoshare.search.workflows.weights import check_weights, given_weights
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
@@ -60,7 +61,7 @@ class FullTraining:
 
     @property
     def checkpoint(self) -> Path:
-        """Where an interrupted training goes on; its name says all that decides the result."""
+        """Where an interrupted training continues from, named by all that decides the result."""
         evaluator = self.evaluator
         name = evaluator.file_name(self.plan.plan, [self.config.seed], evaluator.training_settings)
         return Path(f"{self.output}.{name}")
@@ -69,7 +70,7 @@ class FullTraining:
 def prepare_training(
     plan: Path | PlanFile, output: Path, init: Init, options: Mapping[str, Any]
 ) -> FullTraining:
-    """Check everything that can be wrong. Raises IsoshareError.
+    """Check a request completely before training. Raises IsoshareError.
 
     options: those of a search that decide how a network is trained; what is not given is as in the
     search that found the plan, but for the number of epochs.
@@ -89,7 +90,9 @@ def prepare_training(
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     evaluator = _evaluator(config, init, _whole(dataset))
-    network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
+    check_weights(config.space, config.evaluation)
+    unshared = build_backbone(config.backbone, config.backbone_arg)
+    network = apply_plan(unshared, file.plan, weights="fresh")
     check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
     document = file.model_dump(by_alias=True, exclude_none=True)
@@ -186,11 +189,13 @@ def _input(images: Batches) -> dict[str, Any]:
 
 def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEvaluator:
     asked = (config.backbone, config.backbone_arg, dataset, training_settings(config.training))
-    return InheritingEvaluator(*asked) if init == "inherit" else TrainingEvaluator(*asked)
+    if init == "fresh" and not given_weights(config.evaluation):
+        return TrainingEvaluator(*asked)
+    return InheritingEvaluator(*asked, **{name: getattr(config, name) for name in WEIGHTS})
 
 
 def _known(file: PlanFile) -> dict[str, Any]:
-    """What the search that found the plan trained on, and how; it trains longer here."""
+    """The options of the search that found the plan; training is longer here."""
     known = file.provenance.get("config")
     found = known if isinstance(known, dict) else {}
     kept = {key: found[key] for key in OF_THE_SEARCH if found.get(key) is not None}
@@ -198,7 +203,7 @@ def _known(file: PlanFile) -> dict[str, Any]:
 
 
 def _whole(dataset: Dataset) -> Dataset:
-    """With the validation images among those to train on."""
+    """The data set with its validation images added to the training images."""
     parts = (dataset.train, dataset.validation)
     train = Part(
         np.concatenate([part.images for part in parts]),

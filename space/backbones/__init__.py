@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 Argument = bool | int | float | str
 
 BACKBONES: dict[str, str] = {
+    "cifar_densenet121": "isoshare.space.backbones.cifar_networks:cifar_densenet121",
+    "cifar_mobilenet_v2": "isoshare.space.backbones.cifar_networks:cifar_mobilenet_v2",
+    "cifar_resnet26": "isoshare.space.backbones.cifar_networks:cifar_resnet26",
+    "cifar_resnext50": "isoshare.space.backbones.cifar_networks:cifar_resnext50",
+    "cifar_shufflenet_v2": "isoshare.space.backbones.cifar_networks:cifar_shufflenet_v2",
     "convmixer": "isoshare.space.backbones.convmixer:convmixer",
     "dacnn_mix": "isoshare.space.backbones.dacnn:dacnn_mix",
     "dacnn_plain": "isoshare.space.backbones.dacnn:dacnn_plain",

@@ -19,6 +19,7 @@ from torch.nn import functional
 from isoshare.space.errors import BackboneError
 
 VGG_DEPTH, VGG_LAYERS, VGG_POOLED = 14, 13, (2, 4, 7, 10, 13)
+VGG_FACTORS = (1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8, 8)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
@@ -37,14 +38,15 @@ class VGGLayer(nn.Module):
 
 
 class DACNNVGG(nn.Module):
-    """13 layers with the pooling of VGG-16; build it with ``dacnn_plain``."""
+    """13 layers of these widths with the pooling of VGG-16; build it with ``dacnn_plain`` or
+    ``dacnn_mix``.
+    """
 
-    def __init__(self, width: int, classes: int, in_channels: int) -> None:
+    def __init__(self, widths: Sequence[int], classes: int, in_channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            VGGLayer(in_channels, width), *(VGGLayer(width, width) for _ in range(VGG_LAYERS - 1))
-        )
-        self.head = nn.Linear(width, classes)
+        steps = pairwise((in_channels, *widths))
+        self.layers = nn.Sequential(*(VGGLayer(before, width) for before, width in steps))
+        self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width); returns logits (batch, classes)."""
@@ -116,18 +118,23 @@ def dacnn_plain(
     """
     _check(depth, {VGG_DEPTH, *BLOCKS}, width)
     if depth == VGG_DEPTH:
-        return DACNNVGG(width, classes, in_channels)
+        return DACNNVGG([width] * VGG_LAYERS, classes, in_channels)
     return DACNN([width] * 4, BLOCKS[depth], False, classes, in_channels)
 
 
-def dacnn_mix(depth: int = 18, width: int = 64, classes: int = 10, in_channels: int = 3) -> DACNN:
+def dacnn_mix(
+    depth: int = 18, width: int = 64, classes: int = 10, in_channels: int = 3
+) -> DACNN | DACNNVGG:
     """DACNN of four widths: 18 layers, a kernel a stage, 100 classes have 4,918,244 parameters.
 
-    The 3x3 convolutions of the stages have a bias. depth: 18 or 34; width: channels of the first
+    The 3x3 convolutions of the stages have a bias. depth: 14 in the layout and with the widths of
+    VGG-16, 18 or 34 in that of ResNet; width: channels of the first
     stage. Raises BackboneError for another depth or width.
     """
-    _check(depth, BLOCKS, width)
+    _check(depth, {VGG_DEPTH, *BLOCKS}, width)
     widths = (width, 2 * width, 4 * width, 8 * width)
+    if depth == VGG_DEPTH:
+        return DACNNVGG([width * factor for factor in VGG_FACTORS], classes, in_channels)
     return DACNN(widths, BLOCKS[depth], True, classes, in_channels)
 
 

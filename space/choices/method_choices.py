@@ -111,7 +111,7 @@ def offer_parameters(
     """The inverse of ``suggest_offer``."""
     options = dict(offer.options)
     return {
-        "/".join(filter(None, (offer.method, key, label))): str(options[key])
+        "/".join(filter(None, (offer.method, key, label))): str(options.get(key))
         for key in _varied(offers, offer.method)
     }
 
@@ -119,8 +119,8 @@ def offer_parameters(
 def find_offer(
     offers: Sequence[MethodConfig], method: str, options: Mapping[str, Any]
 ) -> MethodConfig | None:
-    """The offer with exactly these options."""
-    wanted = (method, tuple(sorted(options.items())))
+    """The offer with exactly these options; one that is None is not there."""
+    wanted = (method, tuple(sorted((k, v) for k, v in options.items() if v is not None)))
     return next((offer for offer in offers if (offer.method, offer.options) == wanted), None)
 
 
@@ -128,7 +128,7 @@ def option_steps(offers: Sequence[MethodConfig], offer: MethodConfig) -> Iterato
     """Offers that differ in one option, by one step among its values."""
     options = dict(offer.options)
     for key, values in _varied(offers, offer.method).items():
-        place = values.index(options[key])
+        place = values.index(options.get(key))
         for value in (*values[max(0, place - 1) : place], *values[place + 1 : place + 2]):
             stepped = find_offer(offers, offer.method, {**options, key: value})
             if stepped is not None:
@@ -143,12 +143,14 @@ def middle_offer(offers: Sequence[MethodConfig], sites: Sequence[Site]) -> Metho
 
 def _varied(offers: Sequence[MethodConfig], method: str) -> dict[str, list[Any]]:
     """The options of a method that are offered with more than one value, and their values."""
-    values: dict[str, dict[Any, None]] = {}
-    for offer in offers:
-        if offer.method == method:
-            for key, value in offer.options:
-                values.setdefault(key, {})[value] = None
-    return {key: sorted(found) for key, found in values.items() if len(found) > 1}
+    given = [dict(offer.options) for offer in offers if offer.method == method]
+    keys = dict.fromkeys(key for options in given for key in options)
+    values = {key: {options.get(key) for options in given} for key in keys}
+    return {
+        key: sorted(found, key=lambda value: (value is not None, value))
+        for key, found in values.items()
+        if len(found) > 1
+    }
 
 
 def by_kernel_size(groups: Sequence[Sequence[Site]]) -> list[list[int]]:

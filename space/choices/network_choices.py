@@ -33,7 +33,8 @@ Choices = list[Choice]
 class WideSpace:
     """What a network may choose of network-wide methods.
 
-    spaces: those of all shapes of sites, also of single sites.
+    spaces: those of all shapes of sites, also of single sites. families: the places of groups of
+    one kernel size, which can be in one bank.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class WideSpace:
         self.offers = tuple(
             offer for method in methods for offer in network_offers(groups, method, known)
         )
-        self._by_kernel_size = by_kernel_size(groups)
+        self.families = by_kernel_size(groups)
         self._savings = {offer: [offer.saving(group) for group in groups] for offer in self.offers}
 
     def methods_of(self, place: int) -> tuple[str, ...]:
@@ -58,6 +59,15 @@ class WideSpace:
             return ALL_PRIVATE
         return Choice(offer, (self._spaces[place].names,))
 
+    def joining(self, offer: MethodConfig) -> list[tuple[str, ...]]:
+        """The sites that may join, those of one kernel size together."""
+        savings = self._savings[offer]
+        together = (
+            tuple(n for place in places if savings[place] > 0 for n in self._spaces[place].names)
+            for places in self.families
+        )
+        return [names for names in together if names]
+
     def everywhere(self, method: str) -> Choices:
         """All groups join, with the options in the middle of their costs."""
         offers = [offer for offer in self.offers if offer.method == method]
@@ -69,7 +79,7 @@ class WideSpace:
     def smallest(self, offer: MethodConfig) -> Choices:
         """The choices with the fewest parameters where ``offer`` is at hand."""
         choices = [space.smallest()[1] for space in self._spaces]
-        for places in self._by_kernel_size:
+        for places in self.families:
             trial, saved = list(choices), -offer.overhead(self._spaces[places[0]].sites[0])
             for place in places:
                 space, saving = self._spaces[place], self._savings[offer][place]
@@ -84,7 +94,7 @@ class WideSpace:
     def tidy(self, choices: Sequence[Choice]) -> Choices:
         """``choices`` without the banks that cost at least what they replace."""
         tidied = list(choices)
-        for places in self._by_kernel_size:
+        for places in self.families:
             members = [place for place in places if self.is_wide(choices[place])]
             offers = {offer for place in members if (offer := choices[place].offer)}
             if len(offers) == 1 and not self._pays(offers.pop(), members):
@@ -159,8 +169,8 @@ class WideSpace:
 
     def count(self, offer: MethodConfig) -> int:
         """How many plans have a bank of this offer, exactly."""
-        without = [self._ways(offer, places, 0) for places in self._by_kernel_size]
-        banks = [self._ways(offer, places, 1) for places in self._by_kernel_size]
+        without = [self._ways(offer, places, 0) for places in self.families]
+        banks = [self._ways(offer, places, 1) for places in self.families]
         return prod(map(sum, zip(without, banks, strict=True))) - prod(without)
 
     def choices(self, offer: MethodConfig) -> Iterator[Choices]:

@@ -20,6 +20,7 @@ from isoshare.space.methods import counts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     from isoshare.space.methods.device import Held, Uses
     from isoshare.space.sites import Site
@@ -64,6 +65,12 @@ class FilterBasisOptions(Options):
     unique_rank: int = Field(0, ge=0)
     orthogonality: float = Field(10.0, ge=0)
     orthogonal_unique: bool = True
+
+
+class LowRankOptions(Options):
+    """rank: of the private matrix that is added to the shared kernel, in each group."""
+
+    rank: int = Field(ge=1)
 
 
 class SliceGeneratorOptions(Options):
@@ -113,7 +120,9 @@ class SharingMethod(Protocol):
         """
 
     def macs(self, sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
-        """For each site the multiply-accumulates of one output position, in closed form."""
+        """For each site the multiply-accumulates of one position at which its kernel is applied, in
+        closed form: of the output, or of the input of a transposed convolution.
+        """
 
     def stored_bytes(self, sites: Sequence[Site], options: Mapping[str, Any]) -> int:
         """Bytes of the bank and of what its sites keep in a file that holds each tensor once:
@@ -153,17 +162,17 @@ class SharingMethod(Protocol):
     ) -> list[Tensor]:
         """Set the weights of a bank of ``network`` to come close to trained kernels.
 
-        kernels: those of the sites (out, in/groups, k, k), unshared; importance: for each element
-        how much the loss depends on it. Returns the kernels that come out, up to a positive factor
-        for each site, which the batch normalisation behind it takes away.
+        kernels: the weights of the sites as their layers store them, unshared; importance: for each
+        element how much the loss depends on it. Returns the weights that come out, up to a positive
+        factor for each site, which the batch normalisation behind it takes away.
         """
 
     def to_dense(self, conv: nn.Module) -> tuple[Tensor, Tensor | None]:
-        """Kernel (out, in/groups, k, k) and bias of the ordinary convolution that computes what a
+        """Weight, as the layer stores one, and bias of the ordinary layer that computes what a
         site, made by ``share``, computes in evaluation.
         """
 
-    def norms_to_calibrate(self, network: nn.Module) -> list[nn.BatchNorm2d]:
+    def norms_to_calibrate(self, network: nn.Module) -> list[_BatchNorm]:
         """The normalisations within its convolutions: ``project`` takes them for the identity, so
         whoever projects makes them that on the data.
         """
@@ -229,5 +238,12 @@ METHODS: dict[str, MethodRow] = {
         "kernels generated from private codes",
         "generator {slice_size}-{code_size}",
         network_wide=True,
+    ),
+    "low_rank": MethodRow(
+        "isoshare.space.methods.low_rank",
+        LowRankOptions,
+        counts.low_rank,
+        "one kernel, then private low-rank residuals",
+        "low rank {rank}",
     ),
 }

@@ -16,25 +16,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
+from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
-from isoshare.space.methods.checks import check_isomorphic, check_plain
-from isoshare.space.methods.computed_weight import ComputedWeightConv2d
+from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
+from isoshare.space.methods.computed_weight import (
+    ComputedWeight,
+    OfAnyLayer,
+    become,
+    become_computed,
+)
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.ordinary import become_sequence, layer_by
-from isoshare.space.sites import Site, registered_after
+from isoshare.space.sites import Site, describe, registered_after
 
 
-class AnchoredConv2d(ComputedWeightConv2d):
+class Anchored(ComputedWeight):
     """A convolution with a kernel shared elsewhere, followed by its regulator."""
 
-    regulator: nn.Conv2d
+    regulator: Any
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width)."""
         self.check_unwritten()
-        y: Tensor = self.regulator(self._conv_forward(x, self.anchor, self.own_bias))
+        y: Tensor = self.regulator(run(self, x, self.anchor, self.own_bias))
         return y
 
     @property
@@ -50,17 +57,18 @@ class AnchoredConv2d(ComputedWeightConv2d):
 
     def dense(self) -> tuple[Tensor, Tensor | None]:
         """The regulator times the anchor."""
-        groups, bias = self.groups, self.own_bias
-        mixing = self.regulator.weight.view(groups, self.out_channels // groups, -1)
-        mixed = mixing @ self.anchor.reshape(groups, self.out_channels // groups, -1)
+        groups, bias, anchor = groups_of(self), self.own_bias, self.anchor
+        shape = (groups, len(anchor) // groups, -1)
+        mixing = self.regulator.weight.view(shape)
+        mixed = mixing @ anchor.reshape(shape)
         moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
-        return mixed.view_as(self.anchor), moved
+        return mixed.view_as(anchor), moved
 
 
-class RegulatedBatchNorm2d(nn.BatchNorm2d):
+class RegulatedNorm(OfAnyLayer):
     """The batch normalisation of an anchored convolution, followed by the regulator."""
 
-    regulator: nn.Conv2d
+    regulator: Any
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, channels, height, width)."""
@@ -69,9 +77,18 @@ class RegulatedBatchNorm2d(nn.BatchNorm2d):
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
-    """An anchored bank needs isomorphic sites that are plain convolutions."""
+    """An anchored bank needs isomorphic sites that are plain convolutions.
+
+    Behind a linear layer a regulator would be one more of its size.
+    """
     check_isomorphic("anchored", sites)
     check_plain("anchored", sites)
+    check_not_transposed("anchored", sites)
+    if sites[0].kind == "linear":
+        raise PlanError(
+            f"an anchored bank needs convolutions, but {describe(sites[0])}; share it by method "
+            "low_rank, which is the same idea for linear layers, or by kernel"
+        )
 
 
 def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
@@ -114,26 +131,25 @@ def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]
         regulator = Uses(one.calls, one.norms if inside else 0)
         anchors.append(Uses(one.calls, 0) if has and inside else one)
         regulators = regulators.plus(own_kernel(size, width, False, regulator) if has else Held())
-    has_bias = any(site.bias for site in sites)
+    has_bias = any(site.has_bias for site in sites)
     return one_kernel(first.kernel_parameters, width, has_bias, anchors).plus(regulators)
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     """Tie the kernels and add the regulators; raises PlanError if a normalisation is missing."""
     convolutions = kernel.tie(network, sites)
-    host_class: type[nn.Module]
     for site, conv, has in zip(
         sites, convolutions, counts.regulated(len(sites), options["every"]), strict=True
     ):
         if not has:
             continue
+        host, regulator = conv, _regulator(conv)
         if options["regulator_after"] == "convolution":
-            host, host_class = conv, AnchoredConv2d
+            become_computed(host, Anchored, site.name, keeps_weight=True)
         else:
-            host, host_class = _norm_beside(network, site), RegulatedBatchNorm2d
-        regulator = _regulator(conv)
-        host.__class__ = host_class
-        host.site, host.regulator = site.name, regulator
+            host = _norm_beside(network, site, conv)
+            become(host, RegulatedNorm, type(host))
+        host.regulator = regulator
 
 
 def project(
@@ -151,7 +167,7 @@ def project(
     made = []
     for site, trained in zip(sites, kernels, strict=True):
         host: Any = network.get_submodule(site.name)
-        if not isinstance(host, AnchoredConv2d):
+        if not isinstance(host, Anchored):
             made.append(anchor)
             continue
         shape = (site.groups, site.out_channels // site.groups, -1)
@@ -159,26 +175,25 @@ def project(
         found = torch.linalg.lstsq(rows.mT.double(), wanted.mT.double(), driver="gelsd").solution
         weight = found.mT.to(trained.dtype)
         with torch.no_grad():
-            host.regulator.weight.copy_(weight.flatten(0, 1)[:, :, None, None])
+            own: Any = host.regulator.weight
+            own.copy_(weight.reshape(own.shape))
         made.append((weight @ rows).flatten(0, 1).view_as(trained))
     return made
 
 
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The regulator times the anchor, where the regulator stands right after the convolution."""
-    return conv.dense() if isinstance(conv, AnchoredConv2d) else kernel.to_dense(conv)
+    return conv.dense() if isinstance(conv, Anchored) else kernel.to_dense(conv)
 
 
 def deploy(host: nn.Module) -> None:
     """A convolution and its regulator."""
-    if isinstance(host, AnchoredConv2d):
-        conv: Any = host
-        become_sequence(
-            conv, layer_by(conv, conv.anchor, conv.own_bias, conv.groups), conv.regulator
-        )
+    if isinstance(host, Anchored):
+        groups, regulator = groups_of(host), host.regulator
+        become_sequence(host, layer_by(host, host.anchor, host.own_bias, groups), regulator)
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 
@@ -188,20 +203,21 @@ def extra_loss(network: nn.Module) -> Tensor | None:
     return None
 
 
-def _regulator(conv: nn.Conv2d) -> nn.Conv2d:
+def _regulator(conv: Any) -> nn.Module:
     """A 1x1 convolution in as many groups as ``conv``, the identity to begin with."""
-    channels, groups = conv.out_channels, conv.groups
-    regulator = nn.Conv2d(channels, channels, 1, groups=groups, bias=False)
-    nn.init.dirac_(regulator.weight, groups)
-    return regulator.to(conv.weight).train(conv.training)
+    regulator = pointwise(conv, conv.out_channels, conv.out_channels)
+    nn.init.dirac_(regulator.weight, conv.groups)
+    made: nn.Module = regulator.to(conv._parameters["weight"]).train(conv.training)
+    return made
 
 
-def _norm_beside(network: nn.Module, site: Site) -> Any:
+def _norm_beside(network: nn.Module, site: Site, conv: nn.Module) -> Any:
     """The batch normalisation that is registered right after the convolution of a site."""
-    following = registered_after(network, site)
-    if type(following) is not nn.BatchNorm2d or following.num_features != site.out_channels:
+    following, wanted = registered_after(network, site), NORMS[dimensions(conv)]
+    if type(following) is not wanted or following.num_features != site.out_channels:
         raise PlanError(
-            f"regulator_after='batch_norm' needs an nn.BatchNorm2d({site.out_channels}) registered "
-            f"right after {site.name!r}, there is {type(following).__name__}; use 'convolution'"
+            f"regulator_after='batch_norm' needs an nn.{wanted.__name__}({site.out_channels}) "
+            f"registered right after {site.name!r}, there is {type(following).__name__}; use "
+            "'convolution'"
         )
     return following

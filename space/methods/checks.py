@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from isoshare.space.errors import PlanError
 from isoshare.space.sites import Site, describe
@@ -10,42 +10,44 @@ from isoshare.space.sites import Site, describe
 
 def check_isomorphic(method: str, sites: Sequence[Site]) -> None:
     """Raise PlanError unless all sites have the shape of the first one."""
-    first = sites[0]
-    for site in sites:
-        if site.signature != first.signature:
-            raise PlanError(
-                f"{_bank(method)} needs isomorphic sites: "
-                f"{describe(first)}, but {describe(site)}; put them in different banks"
-            )
+    _check_alike(method, sites, lambda site: site.signature, "isomorphic sites")
 
 
 def check_plain(method: str, sites: Sequence[Site]) -> None:
-    """Raise PlanError for a subclass of ``nn.Conv2d``: what its forward does, nobody knows."""
+    """Raise PlanError for a subclass of PyTorch's layers: what its forward does, nobody knows."""
     for site in sites:
         if site.subclass:
+            layer = "nn.Linear" if site.kind == "linear" else f"nn.Conv{len(site.kernel_size)}d"
             raise PlanError(
-                f"{_bank(method)} replaces how a convolution computes, but {site.name!r} is a "
-                "subclass of nn.Conv2d with ways of its own; share it by method kernel, or not"
+                f"{_bank(method)} replaces how a layer computes, but {site.name!r} is a "
+                f"subclass of {layer} with ways of its own; share it by method kernel, or not"
             )
 
 
-def check_ungrouped(method: str, sites: Sequence[Site]) -> None:
-    """Raise PlanError for a grouped convolution."""
+def check_not_transposed(method: str, sites: Sequence[Site]) -> None:
+    """Raise PlanError for transposed convolutions: behind them stands what has been enlarged."""
     for site in sites:
-        if site.groups > 1:
+        if site.kind == "transposed":
             raise PlanError(
-                f"{_bank(method)} needs convolutions in one group, but {describe(site)}; "
-                "share it by method kernel, anchored or slice_generator, or not"
+                f"{_bank(method)} computes on behind a layer, where a transposed convolution has "
+                f"enlarged the image, but {describe(site)}; share it by a method that makes "
+                "kernels, or not"
             )
 
 
 def check_kernel_size(method: str, sites: Sequence[Site]) -> None:
     """Raise PlanError unless all sites have the kernel size of the first one."""
+    _check_alike(method, sites, lambda site: site.kernel_size, "sites of one kernel size")
+
+
+def _check_alike(
+    method: str, sites: Sequence[Site], of: Callable[[Site], object], needs: str
+) -> None:
     first = sites[0]
     for site in sites:
-        if site.kernel_size != first.kernel_size:
+        if of(site) != of(first):
             raise PlanError(
-                f"{_bank(method)} needs sites of one kernel size: "
+                f"{_bank(method)} needs {needs}: "
                 f"{describe(first)}, but {describe(site)}; put them in different banks"
             )
 

@@ -31,12 +31,12 @@ def anchored(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
 
 
 def filter_basis(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
-    """s filters shared; for each site u filters, 2(s + u), out x (s + u), and its bias."""
+    """s filters shared; for each site u filters, 2(s + u), out x (s + u)/groups, and its bias."""
     shared: int = options["shared_rank"]
     unique: int = options["unique_rank"]
     return shared * filter_size(sites[0]) + sum(
         unique * filter_size(site)
-        + (shared + unique) * (2 + site.out_channels)
+        + (shared + unique) * (2 + site.out_channels // site.groups)
         + (site.out_channels if site.bias else 0)
         for site in sites
     )
@@ -50,6 +50,18 @@ def slice_generator(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
     return (fixed if options["generator"] == "trained" else 0) + sum(
         code * slices(site, size) + (site.out_channels if site.bias else 0) for site in sites
     )
+
+
+def low_rank(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
+    """One kernel; for each site ``rank`` columns and rows of its residual, and its bias."""
+    each = residual(sites[0], options["rank"])
+    biases = sum(site.out_channels for site in sites if site.bias)
+    return sites[0].kernel_parameters + len(sites) * each + biases
+
+
+def residual(site: Site, rank: int) -> int:
+    """Elements of A and B: in each group out/groups x rank and rank x in/groups x k x k."""
+    return rank * (site.out_channels + site.groups * filter_size(site))
 
 
 def regulated(sites: int, every: int) -> list[bool]:

@@ -63,7 +63,7 @@ def own_kernel(kernel: int, width: int, has_bias: bool, uses: Uses) -> Held:
 
 def own_site(site: Site, uses: Uses) -> Held:
     """An ordinary convolution with a kernel of its own."""
-    return own_kernel(site.kernel_parameters, site.out_channels, site.bias, uses)
+    return own_kernel(site.kernel_parameters, site.out_channels, site.has_bias, uses)
 
 
 def shared(width: int, uses: Uses) -> Held:

@@ -1,15 +1,15 @@
 """Shared filter bases: Kang, Kim 2021 (NeurIPS), arXiv 2006.05066.
 
-The sites of a bank share a basis of filters. A site runs one convolution with its unique filters
-and the shared ones, then a private batch normalisation over these channels, then private
-coefficients, a 1x1 convolution to its out-channels (section 3.2). The kernel is never made: two
-convolutions run, so multiply-accumulates change.
+The sites of a bank share a basis of filters. A site runs one convolution (or linear layer) with its
+unique filters and the shared ones, then a private batch normalisation over these channels, then
+private coefficients, a 1x1 convolution to its out-channels (section 3.2). The kernel is never made:
+two convolutions run, so multiply-accumulates change.
 
 A bank of all sites of a stage is the paper's single basis; two banks, one of the first and one of
 the second convolutions of the blocks, are its double basis. Bases of one shape are kept orthonormal
-together (space/methods/orthogonality.py). Kaiming initialisation by fan-out, ``orthogonal_`` for
-the shared basis; unique filters are scaled to norm one, which the batch normalisation behind them
-does not notice, since few filters of large norm make the orthogonality loss diverge.
+together (space/methods/orthogonality.py), and start so. Kaiming initialisation by fan-out; unique
+filters are scaled to norm one, which the batch normalisation behind them does not notice, since few
+filters of large norm make the orthogonality loss diverge.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
+from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
-from isoshare.space.methods.checks import check_isomorphic, check_plain, check_ungrouped
-from isoshare.space.methods.computed_weight import ComputedWeightConv2d
+from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
+from isoshare.space.methods.computed_weight import become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
+from isoshare.space.methods.filter_layer import FilterBasis, affine
 from isoshare.space.methods.ordinary import Concatenated, become_sequence, layer_by, norm_by
-from isoshare.space.sites import Site, describe_signature
+from isoshare.space.sites import Site, describe, describe_signature
 
 COUNTER_BYTES = 8
 """A batch normalisation counts its batches in one int64."""
@@ -36,58 +39,33 @@ LEAST_RANK = 4
 """The fewest shared filters that are worth trying."""
 
 
-class FilterBasisConv2d(ComputedWeightConv2d):
-    """A convolution by unique and shared filters, normalisation and coefficients.
-
-    basis: (shared rank, in, k, k), one tensor for the bank; unique: (unique rank, in, k, k) or
-    None; coefficients: 1x1, unique + shared rank → out. A bias is added last.
-    """
-
-    basis: nn.Parameter
-    unique: nn.Parameter | None
-    norm: nn.BatchNorm2d
-    coefficients: nn.Conv2d
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, in_channels, height, width)."""
-        self.check_unwritten()
-        y = self.norm(self._conv_forward(x, self.filters, None))
-        z: Tensor = self.coefficients(y)
-        return z if self.own_bias is None else z + self.own_bias[:, None, None]
-
-    @property
-    def filters(self) -> Tensor:
-        """(unique + shared rank, in, k, k): the unique filters come first."""
-        return self.basis if self.unique is None else torch.cat([self.unique, self.basis])
-
-    def dense(self) -> tuple[Tensor, Tensor | None]:
-        """Coefficients times filters, with the running statistics of the normalisation between."""
-        coefficients = at_least_float32(self.coefficients.weight.flatten(1))
-        scale, shift = _affine(self.norm)
-        filters = at_least_float32(self.filters)
-        weight = ((coefficients * scale) @ filters.flatten(1)).view(-1, *filters.shape[1:])
-        bias, own = (coefficients @ shift).to(self.basis.dtype), self.own_bias
-        return weight.to(self.basis.dtype), bias if own is None else bias + own
-
-
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
-    """A filter basis needs isomorphic, ungrouped, plain convolutions."""
+    """A filter basis needs isomorphic, plain layers, and ranks that their groups divide."""
     check_isomorphic("filter_basis", sites)
-    check_ungrouped("filter_basis", sites)
     check_plain("filter_basis", sites)
+    check_not_transposed("filter_basis", sites)
+    for name in ("shared_rank", "unique_rank"):
+        if options[name] % sites[0].groups:
+            raise PlanError(
+                f"the {name} of a filter_basis bank must be a multiple of the groups, got "
+                f"{options[name]}, but {describe(sites[0])}; take {_nearest(options[name], sites)}"
+            )
 
 
 def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
-    """Ranks in proportion to the out-channels, as the paper scales them from stage to stage.
+    """Ranks in proportion to the out-channels, as the paper scales them from stage to stage; none
+    for depthwise convolutions, whose channels have one filter each.
 
     More filters than a kernel has elements for one out-channel would span nothing new. Fewer than
     ``LEAST_RANK`` are left out: the loss divides by the square of the rank, and with its weight of
     10 plain gradient descent at a rate of 0.1 diverges.
     """
-    width = sites[0].out_channels
-    most = sites[0].kernel_parameters // width
-    shared = {round(width * part) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
-    unique = {0, width // 64, width // 16, width // 8}
+    width, groups = sites[0].out_channels, sites[0].groups
+    if groups == sites[0].in_channels > 1:
+        return {"shared_rank": ()}
+    most = groups * counts.filter_size(sites[0])
+    shared = {groups * round(width * part / groups) for part in (0.25, 0.5, 0.75, 1, 1.5, 2)}
+    unique = {0, *(groups * (width // part // groups) for part in (64, 16, 8))}
     return {
         "shared_rank": tuple(sorted(rank for rank in shared if LEAST_RANK <= rank <= most)),
         "unique_rank": tuple(sorted(unique)),
@@ -97,7 +75,7 @@ def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
     """Those of the filters and of the coefficients; normalisation is not counted, as ever."""
     rank = options["shared_rank"] + options["unique_rank"]
-    return [rank * (counts.filter_size(site) + site.out_channels) for site in sites]
+    return [rank * (counts.filter_size(site) + site.out_channels // site.groups) for site in sites]
 
 
 def stored_bytes(sites: Sequence[Site], options: Mapping[str, Any]) -> int:
@@ -114,7 +92,7 @@ def activation_elements(
     bias is added.
     """
     rank = options["shared_rank"] + options["unique_rank"]
-    outputs = [site.out_channels * (1 + (site.bias or site.frozen_bias)) for site in sites]
+    outputs = [site.out_channels * (1 + site.has_bias) for site in sites]
     return [ActivationElements(rank, max(2 * rank, rank + output)) for output in outputs]
 
 
@@ -126,8 +104,8 @@ def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]
     for site, one, normalised in zip(sites, uses, inner, strict=True):
         if unique:
             parts.append(own_kernel(unique * counts.filter_size(site), unique, False, normalised))
-        mixing = site.out_channels * (shared + unique)
-        parts.append(own_kernel(mixing, site.out_channels, site.bias, one))
+        mixing = site.out_channels // site.groups * (shared + unique)
+        parts.append(own_kernel(mixing, site.out_channels, site.has_bias, one))
     return Held().plus(*parts)
 
 
@@ -142,9 +120,6 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
             f"a filter_basis bank needs real kernels, that of {sites[0].name!r} is "
             f"{first.weight.dtype}; share it by method kernel, anchored or slice_generator"
         )
-    fresh = torch.empty(options["shared_rank"], *first.weight.shape[1:], device=first.weight.device)
-    nn.init.orthogonal_(fresh)  # in float32: half precision has no such decomposition
-    basis = nn.Parameter(fresh.to(first.weight))
     asked = orthogonality.Orthogonality(
         method="filter_basis",
         bank=sites[0].name,
@@ -153,10 +128,13 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
         shared="basis",
         unique="unique" if options["orthogonal_unique"] and options["unique_rank"] else None,
     )
+    shape = (options["shared_rank"], *first.weight.shape[1:])
+    others = orthogonality.bases_beside(network, asked) if asked.weight else []
+    fresh = orthogonality.orthonormal(shape, others, first.weight.device)
+    basis = nn.Parameter(fresh.to(first.weight))
     for site in sites:
         conv: Any = network.get_submodule(site.name)
-        _become(conv, basis, options["unique_rank"])
-        conv.site = site.name
+        _become(conv, site, basis, options["unique_rank"])
         if asked.weight:
             conv.orthogonality = asked
 
@@ -173,55 +151,59 @@ def project(
 
     The normalisation between them is expected to be made the identity on the data.
     """
-    rows = [one.flatten(1).double() / one.norm().clamp_min(1e-12) for one in kernels]
-    basis = _principal(torch.cat(rows), options["shared_rank"])
+    groups = sites[0].groups
+    rows = [_by_group(one.double(), groups) / one.norm().clamp_min(1e-12) for one in kernels]
+    basis = _principal(torch.cat(rows, 1), options["shared_rank"] // groups)
     made = []
     for site, own, trained in zip(sites, rows, kernels, strict=True):
         conv: Any = network.get_submodule(site.name)
-        unique = _principal(own - own @ basis.mT @ basis, options["unique_rank"])
-        filters = torch.cat([unique, basis])
-        coefficients = own @ torch.linalg.pinv(filters)
+        unique = _principal(own - own @ basis.mT @ basis, options["unique_rank"] // groups)
+        filters = torch.cat([unique, basis], 1)
+        scaled = own @ torch.linalg.pinv(filters) * trained.norm()
         with torch.no_grad():
-            conv.basis.copy_(basis.view_as(conv.basis))
+            conv.basis.copy_(basis.reshape(conv.basis.shape))
             if conv.unique is not None:
-                conv.unique.copy_(unique.view_as(conv.unique))
-            scaled = coefficients * trained.norm()
-            conv.coefficients.weight.copy_(scaled[:, :, None, None])
+                conv.unique.copy_(unique.reshape(conv.unique.shape))
+            conv.coefficients.weight.copy_(scaled.reshape(conv.coefficients.weight.shape))
         made.append((scaled @ filters).to(trained.dtype).view_as(trained))
     return made
 
 
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """Coefficients times filters, with the running statistics of the normalisation between them."""
-    assert isinstance(conv, FilterBasisConv2d), "made by share"
+    assert isinstance(conv, FilterBasis), "made by share"
     return conv.dense()
 
 
 def deploy(host: nn.Module) -> None:
-    """A convolution and a normalisation for the shared filters, others for the unique ones, then
-    the coefficients.
+    """A layer and a normalisation for the shared filters, others for the unique ones, then the
+    coefficients. In several groups unique filters stand between shared ones, in one kernel.
     """
-    assert isinstance(host, FilterBasisConv2d), "made by share"
-    conv: Any = host
-    kernels = [conv.basis] if conv.unique is None else [conv.unique, conv.basis]
-    sizes = [len(kernel) for kernel in kernels]
-    scale, shift = _affine(conv.norm)
+    assert isinstance(host, FilterBasis), "made by share"
+    groups, mixing = groups_of(host), host.coefficients
+    kernels = [host.basis] if host.unique is None else [host.unique, host.basis]
+    if groups > 1 and len(kernels) > 1:
+        kernels = [nn.Parameter(host.filters)]
+    scale, shift = affine(host.norm)
     signs = torch.where(scale < 0, -1.0, 1.0)  # in the coefficients, so that scales are positive
+    sizes = [len(kernel) for kernel in kernels]
     factors, shifts = (torch.split(one * signs, sizes) for one in (scale, shift))
-    pairs = zip(factors, shifts, strict=True)
+    norm = NORMS[dimensions(host)]
     parts = [
-        nn.Sequential(layer_by(conv, kernel, None), norm_by(*pair))
-        for kernel, pair in zip(kernels, pairs, strict=True)
+        nn.Sequential(layer_by(host, kernel, None, groups), norm_by(factor, move, norm))
+        for kernel, factor, move in zip(kernels, factors, shifts, strict=True)
     ]
-    mixing = conv.coefficients
-    mixing.weight = nn.Parameter(mixing.weight * signs[:, None, None])
-    mixing.bias = conv.own_bias
-    become_sequence(conv, Concatenated(parts) if len(parts) > 1 else parts[0], mixing)
+    by_group = mixing.weight.view(groups, len(mixing.weight) // groups, -1)
+    flipped = by_group * signs.view(groups, 1, -1)
+    mixing.weight = nn.Parameter(flipped.view_as(mixing.weight))
+    mixing.bias = host.own_bias
+    side_by_side = Concatenated(parts, dim=-1 if dimensions(host) == 0 else 1)
+    become_sequence(host, side_by_side if len(parts) > 1 else parts[0], mixing)
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """That between filters and coefficients."""
-    return [part.norm for part in network.modules() if isinstance(part, FilterBasisConv2d)]
+    return [part.norm for part in network.modules() if isinstance(part, FilterBasis)]
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:
@@ -229,43 +211,43 @@ def extra_loss(network: nn.Module) -> Tensor | None:
     return orthogonality.loss(network, "filter_basis")
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a normalisation in evaluation."""
-    assert norm.running_mean is not None, "statistics are tracked"
-    assert norm.running_var is not None, "statistics are tracked"
-    mean, variance = at_least_float32(norm.running_mean), at_least_float32(norm.running_var)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    return scale, norm.bias - scale * mean
-
-
-def _become(conv: Any, basis: nn.Parameter, unique_rank: int) -> None:
-    """Turn a convolution into a ``FilterBasisConv2d``; its place and its hooks stay."""
+def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> None:
+    """Turn a layer into a ``FilterBasis``; its place and its hooks stay."""
     rank = len(basis) + unique_rank
-    del conv.weight
-    conv.__class__ = FilterBasisConv2d
+    become_computed(conv, FilterBasis, site.name)
     conv.basis = basis
     conv.unique = None
     if unique_rank:
         conv.unique = nn.Parameter(basis.new_empty(unique_rank, *basis.shape[1:]))
         _kaiming(conv.unique)
         with torch.no_grad():
-            conv.unique /= conv.unique.flatten(1).norm(dim=1)[:, None, None, None]
-    conv.norm = nn.BatchNorm2d(rank)
-    conv.coefficients = nn.Conv2d(rank, conv.out_channels, 1, bias=False)
+            norms = conv.unique.flatten(1).norm(dim=1)
+            conv.unique /= norms.view(-1, *[1] * (basis.dim() - 1))
+    conv.norm = NORMS[dimensions(conv)](rank)
+    conv.coefficients = pointwise(conv, rank, site.out_channels)
     _kaiming(conv.coefficients.weight)
     for part in (conv.norm, conv.coefficients):
         part.to(basis).train(conv.training)
 
 
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """So that products of half precision are rounded once."""
-    return tensor.float() if tensor.element_size() < FLOAT_BYTES else tensor
+def _by_group(kernel: Tensor, groups: int) -> Tensor:
+    """(groups, out/groups, elements of a filter)."""
+    return kernel.reshape(groups, len(kernel) // groups, -1)
+
+
+def _nearest(rank: int, sites: Sequence[Site]) -> int:
+    """The multiple of the groups that is at least ``rank``."""
+    groups = sites[0].groups
+    return -(-rank // groups) * groups
 
 
 def _principal(rows: Tensor, rank: int) -> Tensor:
-    """(rank, columns): the first right singular vectors; zeros where there are no more."""
-    vectors = torch.linalg.svd(rows, full_matrices=False).Vh[:rank]
-    return torch.cat([vectors, vectors.new_zeros(rank - len(vectors), rows.shape[1])])
+    """(groups, rank, columns): the first right singular vectors of each group's rows; zeros where
+    there are no more.
+    """
+    vectors = torch.linalg.svd(rows, full_matrices=False).Vh[:, :rank]
+    missing = vectors.new_zeros(len(rows), rank - vectors.shape[1], rows.shape[2])
+    return torch.cat([vectors, missing], 1)
 
 
 def _kaiming(weight: Tensor) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from isoshare.space.layers import LAYERS
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
 from isoshare.space.methods.checks import check_isomorphic
 from isoshare.space.methods.device import Held, Uses, one_kernel
@@ -52,7 +54,7 @@ def activation_elements(
 def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]) -> Held:
     """The kernel and bias, and what each use of them has."""
     first = sites[0]
-    has_bias = any(site.bias for site in sites)
+    has_bias = any(site.has_bias for site in sites)
     return one_kernel(first.kernel_parameters, first.out_channels, has_bias, uses)
 
 
@@ -65,14 +67,26 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
     if options.get("orthogonality"):
         for conv in convolutions:
             conv.orthogonality = orthogonality.Orthogonality(
-                "kernel", sites[0].name, sites[0].name, options["orthogonality"], "weight"
+                method="kernel",
+                bank=sites[0].name,
+                together=sites[0].name,
+                weight=options["orthogonality"],
+                shared="weight",
+                average=_kind(sites[0]),
             )
 
 
-def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """What it holds: it is an ordinary convolution."""
-    assert isinstance(conv, nn.Conv2d), "sites are convolutions"
-    return conv.weight, conv.bias
+def _kind(site: Site) -> str:
+    """What the orthogonality of shared kernels is averaged over: kernel size, and whether a kernel
+    widens or narrows.
+    """
+    return f"{site.kernel_size} {site.out_channels > site.in_channels}"
+
+
+def to_dense(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """What it holds: it is an ordinary layer."""
+    assert isinstance(layer, LAYERS), "sites are layers"
+    return layer.weight, layer.bias
 
 
 def extra_loss(network: nn.Module) -> Tensor | None:
@@ -103,7 +117,7 @@ def deploy(host: nn.Module) -> None:
     """Nothing to do: a site is an ordinary convolution."""
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,16 +13,21 @@ KINDS: dict[int, Any] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
 class Concatenated(nn.ModuleList):
-    """Several layers of one input, their channels one after the other."""
+    """Several layers of one input, their channels one after the other.
+
+    dim: the dimension of the channels, the last one of linear layers.
+    """
+
+    def __init__(self, parts: Iterable[nn.Module], dim: int = 1) -> None:
+        super().__init__(parts)
+        self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, ...)."""
-        return torch.cat([part(x) for part in self], 1)
+        """x: (batch, channels, ...), or (..., features)."""
+        return torch.cat([part(x) for part in self], self.dim)
 
 
-def layer_by(
-    host: Any, kernel: nn.Parameter, bias: nn.Parameter | None, groups: int = 1
-) -> nn.Module:
+def layer_by(host: Any, kernel: Any, bias: Tensor | None, groups: int = 1) -> nn.Module:
     """What the convolution or linear layer ``host`` does, by this kernel (out, in/groups, ...)."""
     made: nn.Module
     if kernel.dim() == 2:

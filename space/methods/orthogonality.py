@@ -3,7 +3,8 @@
 With the flattened filters as rows of B and G = B Bᵀ, filters that are orthonormal have G = 1. For
 each set g of filters that are kept apart from one another, S_g sums (G - 1)² over the shared rows
 against all rows, and over the unique rows of each site among themselves; n_g counts these entries.
-The loss is λ (Σ_g S_g) / (Σ_g n_g).
+The loss is λ (Σ_g S_g) / (Σ_g n_g); shared kernels of different kinds, as the 3x3 and the last 1x1
+of a bottleneck, have an average each, and these are added.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Orthogonality:
     together: banks of the same name here are kept apart from one another too.
     weight: λ.
     shared, unique: the names of its parameters that hold the shared filters and its own.
+    average: sets of the same name here are averaged together.
     """
 
     method: str
@@ -32,6 +34,7 @@ class Orthogonality:
     weight: float
     shared: str
     unique: str | None = None
+    average: str = ""
 
 
 def loss(network: nn.Module, method: str) -> Tensor | None:
@@ -43,7 +46,40 @@ def loss(network: nn.Module, method: str) -> Tensor | None:
     ]
     if not hosts:
         return None
-    hosts.sort(key=lambda host: host[0].together)
+    hosts.sort(key=lambda host: (host[0].average, host[0].together))
+    averages = [
+        _average(list(members)) for _, members in groupby(hosts, key=lambda host: host[0].average)
+    ]
+    return torch.stack(averages).sum()
+
+
+def bases_beside(network: nn.Module, asked: Orthogonality) -> list[Tensor]:
+    """The shared filters in ``network`` from which those of another bank shall be kept apart."""
+    found: dict[str, Tensor] = {}
+    for module in network.modules():
+        other = module.__dict__.get("orthogonality")
+        if other is not None and (other.method, other.together) == (asked.method, asked.together):
+            found[other.bank] = getattr(module, other.shared).detach()
+    return list(found.values())
+
+
+def orthonormal(shape: Sequence[int], others: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Filters of this shape with orthonormal rows, in float32: half precision cannot be decomposed.
+
+    They are orthogonal to those of ``others`` too where there is room for all of them.
+    """
+    fresh = torch.empty(*shape, device=device)
+    nn.init.orthogonal_(fresh)
+    rows = fresh.flatten(1).double()
+    if not others or sum(map(len, others)) + len(rows) > rows.shape[1]:
+        return fresh
+    taken = torch.cat([one.flatten(1) for one in others]).double()
+    left = rows - rows @ torch.linalg.pinv(taken) @ taken
+    made: Tensor = torch.linalg.qr(left.mT).Q.mT.to(fresh)
+    return made.reshape(fresh.shape)
+
+
+def _average(hosts: Sequence[tuple[Orthogonality, nn.Module]]) -> Tensor:
     sums, entries = [], 0
     for _, members in groupby(hosts, key=lambda host: host[0].together):
         penalty, count = _penalty(list(members))

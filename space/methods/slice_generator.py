@@ -19,80 +19,62 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, prod, sqrt
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
+from isoshare.space.layers import as_kernel, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
-from isoshare.space.methods.computed_weight import ComputedWeightConv2d
+from isoshare.space.methods.computed_weight import CachedWeight, become_computed
 from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.sites import Site
 
 
-class SliceGeneratedConv2d(ComputedWeightConv2d):
-    """A convolution whose kernel is generated: in training for each forward pass, in evaluation
-    once until the weights change.
+class SliceGenerated(CachedWeight):
+    """A layer whose kernel is generated.
 
-    generator: G (N, c), one tensor for the bank; codes: Z (n, c). A change of the weights is seen
-    by their version counters. Fused optimizers and writing through ``.data`` do not advance these,
-    so a forward pass with gradients, which precedes every step, empties the cache too, and so does
-    ``eval()``.
+    generator: G (N, c), one tensor for the bank; codes: Z (n, c).
     """
 
     generator: nn.Parameter
     codes: nn.Parameter
     slice_size: int
-    _made: tuple[object, Tensor] | None = None
+    shape: tuple[int, ...]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, in_channels, height, width)."""
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
+        """x, rest: as the layer takes them."""
         self.check_unwritten()
-        y: Tensor = self._conv_forward(x, self.kernel(), self.own_bias)
-        return y
+        return run(self, x, self.made_weight(), self.own_bias, *rest)
 
-    def train(self, mode: bool = True) -> Self:
-        """Also empties the cache."""
-        self._made = None
-        return super().train(mode)
+    def sources(self) -> tuple[Tensor, ...]:
+        """Generator and codes."""
+        return self.generator, self.codes
 
     def dense(self) -> tuple[Tensor, Tensor | None]:
-        """The generated kernel; the bias is the convolution's own."""
-        return self.generate(), self.own_bias
-
-    def kernel(self) -> Tensor:
-        """(out, in/groups, k, k), from the cache where that is safe."""
-        if self.training or torch.is_grad_enabled() or not self._is_cacheable():
-            self._made = None
-            return self.generate()
-        state = [(id(t), t._version, t.data_ptr()) for t in (self.generator, self.codes)]
-        if self._made is None or self._made[0] != state:
-            self._made = (state, self.generate())
-        return self._made[1]
+        """The generated kernel; the bias is the layer's own."""
+        return as_kernel(self, self.generate()), self.own_bias
 
     def generate(self) -> Tensor:
-        """Z Gᵀ, viewed flat and cropped."""
-        size, channels = self.slice_size, self.in_channels // self.groups
+        """Z Gᵀ, viewed flat and cropped: (out, in/groups, k, k)."""
+        size, (rows, columns, *sides) = self.slice_size, self.shape
         flat = self.codes @ self.generator.T
-        whole = flat.view(_up(self.out_channels, size), _up(channels, size), *self.kernel_size)
-        return whole[: self.out_channels, :channels]
+        whole = flat.view(_up(rows, size), _up(columns, size), *sides)
+        return whole[:rows, :columns]
 
     def cut(self, kernel: Tensor) -> Tensor:
-        """The slices (n, N) of a kernel of this shape, filled up with zeros."""
+        """The slices (n, N) of a kernel (out, in/groups, k, k), filled up with zeros."""
         rows, columns = (_up(channels, self.slice_size) for channels in kernel.shape[:2])
         whole = kernel.new_zeros(rows, columns, *kernel.shape[2:])
         whole[: kernel.shape[0], : kernel.shape[1]] = kernel
         return whole.view(len(self.codes), -1)
 
-    def _is_cacheable(self) -> bool:
-        """Not while a compiler traces, nor while ``torch.func`` puts other tensors in place."""
-        return isinstance(self.codes, nn.Parameter) and not torch.compiler.is_compiling()
-
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
-    """A generator needs plain convolutions of one kernel size."""
+    """A generator needs plain layers of one kernel size."""
     check_kernel_size("slice_generator", sites)
     check_plain("slice_generator", sites)
 
@@ -107,7 +89,7 @@ def option_values(sites: Sequence[Site]) -> dict[str, tuple[Any, ...]]:
 
 
 def macs(sites: Sequence[Site], options: Mapping[str, Any]) -> list[int]:
-    """Those of the unshared convolutions: in evaluation the kernels are generated once."""
+    """Those of the unshared layers: in evaluation the kernels are generated once."""
     return [site.kernel_parameters for site in sites]
 
 
@@ -160,7 +142,7 @@ def project(
     generator: nn.Parameter = hosts[0].generator
     norms = [kernel.norm().clamp_min(1e-12) for kernel in kernels]
     cut = [
-        host.cut(kernel / norm).double()
+        host.cut(as_kernel(host, kernel / norm)).double()
         for host, kernel, norm in zip(hosts, kernels, norms, strict=True)
     ]
     if generator.requires_grad:
@@ -173,12 +155,12 @@ def project(
     for host, rows, norm in zip(hosts, cut, norms, strict=True):
         with torch.no_grad():
             host.codes.copy_(rows @ inverse * norm)
-    return [host.generate().detach() for host in hosts]
+    return [host.dense()[0].detach() for host in hosts]
 
 
 def to_dense(conv: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The generated kernel."""
-    assert isinstance(conv, SliceGeneratedConv2d), "made by share"
+    assert isinstance(conv, SliceGenerated), "made by share"
     return conv.dense()
 
 
@@ -186,7 +168,7 @@ def deploy(host: nn.Module) -> None:
     """Nothing to do: runtimes generate the kernel once, when they load it."""
 
 
-def norms_to_calibrate(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     """None."""
     return []
 
@@ -214,12 +196,12 @@ def reuse_generators(network: nn.Module, source: nn.Module) -> None:
 
 
 def _generators(network: nn.Module) -> list[Tensor]:
-    hosts = (part for part in network.modules() if isinstance(part, SliceGeneratedConv2d))
+    hosts = (part for part in network.modules() if isinstance(part, SliceGenerated))
     return list({id(host.generator): host.generator for host in hosts}.values())
 
 
 def _become(conv: Any, site: Site, generator: nn.Parameter, size: int, scale: float) -> None:
-    """Turn a convolution into a ``SliceGeneratedConv2d``; its place and its hooks stay.
+    """Turn a layer into a ``SliceGenerated``; its place and its hooks stay.
 
     scale: the standard deviation of a kernel's elements when those of the codes have 1.
     """
@@ -227,11 +209,11 @@ def _become(conv: Any, site: Site, generator: nn.Parameter, size: int, scale: fl
     fan_out = site.kernel_parameters // (site.in_channels // site.groups)
     codes = weight.new_empty(counts.slices(site, size), generator.shape[1])
     nn.init.normal_(codes, std=sqrt(2 / fan_out) / scale)
-    del conv.weight
-    conv.__class__ = SliceGeneratedConv2d
+    shape = tuple(as_kernel(conv, weight).shape)
+    become_computed(conv, SliceGenerated, site.name)
     conv.generator = generator
     conv.codes = nn.Parameter(codes)
-    conv.slice_size, conv.site = size, site.name
+    conv.slice_size, conv.shape = size, shape
 
 
 def _up(channels: int, size: int) -> int:

@@ -1,4 +1,4 @@
-"""Commands about one plan or one network: export, train, reproduce, inspect."""
+"""Commands about one plan or one network: train, solve, reproduce, inspect."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from isoshare.search.cli import options
-from isoshare.search.cli.completion import study_names
+from isoshare.search.cli.completion import backbone_names
 from isoshare.search.cli.option_types import takes
 from isoshare.search.cli.session import train_on_terminal
+from isoshare.search.cli.solving import solve_on_terminal
 from isoshare.search.cli.terminal import (
     DONE,
     FAILED,
     open_console,
-    open_store,
     print_json,
     with_epochs,
     with_spinner,
-    writing,
 )
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS
-from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, OWN
+from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, OWN, WEIGHTS
 
 if TYPE_CHECKING:
     from isoshare.search.workflows.reproduce import Reproduction
@@ -33,80 +32,29 @@ TRAIN_OPTIONS = {
     "backbone": RESUME_OPTIONS["backbone"],
     **{name: OPTIONS[name] for name in (*OWN, *OF_THE_SEARCH)},
 }
+SOLVE_OPTIONS = {
+    name: OPTIONS[name]
+    for name in (
+        *("backbone_arg", *WEIGHTS, "methods", "dataset", "subset", "resolution", "channels"),
+        *("data_folder", "max_parameters", "max_bytes", "max_macs"),
+        *("max_device_bytes", "max_device_bytes_int8"),
+    )
+}
+WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
 TRAIN_DEFAULTS = {**dict.fromkeys(OF_THE_SEARCH, "as in its search"), "epochs": str(EPOCHS)}
-
-
-def export(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="STUDY|model.safetensors",
-            help="A study, or a trained file.",
-            autocompletion=study_names,
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")
-    ],
-    format: options.Format = "json",
-    best: options.Best = None,
-    max_parameters: Annotated[
-        int | None, typer.Option(metavar="N", help="The most accurate plan that is this small.")
-    ] = None,
-    min_accuracy: Annotated[
-        float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
-    ] = None,
-    trial: Annotated[int | None, typer.Option(metavar="N", help="This trial.")] = None,
-    bake: Annotated[
-        bool, typer.Option("--bake", help="onnx: each site with a kernel of its own.")
-    ] = False,
-    image: options.Image = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(metavar="N", show_default="60", help="Of a training that weights need."),
-    ] = None,
-    backbone: options.TrustedBackbone = None,
-    storage: options.Storage = None,
-) -> None:
-    """Write the plan of one trial as a file, or the trained network.
-
-    A study keeps no weights: for safetensors and onnx its plan is trained first, as by train, or a
-    file that train has written is named in place of the study.
-
-    Example: isoshare export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
-    """
-    from isoshare.search.results.choose import Choice
-    from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import FORMATS, ExportOptions, Source, source_of
-    from isoshare.space.errors import IsoshareError
-
-    choice = Choice(best, max_parameters, min_accuracy, trial)
-    source = source_of(target, choice, lambda: load_results(open_store(storage), target))
-    row, asked = FORMATS[format], ExportOptions(bake, image, backbone)
-    row.check(source, asked)
-    kept = ""
-    if row.needs_weights and source.weights is None:
-        weights = output.with_suffix(".safetensors")
-        given = {"epochs": epochs, "backbone": backbone}
-        given = {key: value for key, value in given.items() if value is not None}
-        said = f"a study keeps no weights: training the plan of {source.words} first"
-        open_console(stderr=True).print(said, highlight=False)
-        train_on_terminal(source.plan, weights, "fresh", False, given)
-        source, kept = Source(weights=weights), f"; the trained weights are in {weights}"
-    try:
-        said = writing(output, lambda path: row.write(source, path, asked))
-    except IsoshareError as error:
-        raise IsoshareError(f"{error}{kept}") from error
-    open_console().print(said, highlight=False, soft_wrap=True)
 
 
 @takes(TRAIN_OPTIONS, **TRAIN_DEFAULTS)
 def train(
     given: dict[str, Any],
-    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan with its backbone.")],
+    plan: Annotated[
+        Path, typer.Argument(metavar="plan.json", help="A plan file that names its backbone.")
+    ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="model.safetensors", help="Where to write weights."),
+        typer.Option(
+            "-o", "--output", metavar="model.safetensors", help="Where to write the weights."
+        ),
     ],
     init: Annotated[
         Literal["fresh", "inherit"],
@@ -116,19 +64,47 @@ def train(
     ] = "fresh",
     as_json: options.Json = False,
 ) -> None:
-    """Train the network of a plan fully and write its weights; the same command resumes it.
+    """Train the network of a plan fully and write its weights.
+
+    The same command resumes an interrupted training.
 
     Example: isoshare train plan.json --dataset digits --epochs 60 -o model.safetensors
     """
     raise SystemExit(train_on_terminal(plan, output, init, as_json, given))
 
 
+@takes(SOLVE_OPTIONS)
+def solve(
+    given: dict[str, Any],
+    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", autocompletion=backbone_names)],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="plan.json", help="Where to write the plan."),
+    ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(metavar="F.csv", help="Write the predicted front, and F.png, its picture."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Find the plan for a budget from a trained network, without a search.
+
+    What sharing costs is measured once, in minutes, and kept: another budget is another second.
+
+    Example: isoshare solve resnet18 --weights my.pt --dataset folder:images
+    --max-bytes 20000000 -o plan.json
+    """
+    raise SystemExit(solve_on_terminal(backbone, output, sweep, as_json, given))
+
+
 def reproduce(
-    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="A plan that was exported.")],
+    plan: Annotated[Path, typer.Argument(metavar="plan.json", help="An exported plan file.")],
     backbone: options.TrustedBackbone = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a plan again as its search did, and compare; exit code 1 if it differs beyond noise.
+    """Repeat the measurements of a plan and compare them.
+
+    Exit code 1 if they differ by more than noise.
 
     Example: isoshare reproduce plan.json
     """
@@ -150,7 +126,9 @@ def reproduce(
     raise SystemExit(FAILED if found["verdict"] == "differs" else DONE)
 
 
+@takes(WEIGHT_OPTIONS)
 def inspect(
+    given: dict[str, Any],
     target: Annotated[str | None, typer.Argument(metavar="[BACKBONE|plan.json]")] = None,
     backbone_arg: options.Arguments = None,
     published: Annotated[
@@ -159,26 +137,36 @@ def inspect(
     backbone: options.TrustedBackbone = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a backbone can share, or what a plan makes of its backbone.
+    """Show what a backbone can share, or what a plan does to it.
 
     Example: isoshare inspect torchvision.models:resnet18
     """
     from isoshare.search.options.words import parse_arguments
     from isoshare.search.results.tables import backbone_view, plan_view, published_table
-    from isoshare.search.workflows.inspect import inspect_backbone, inspect_plan, published_plans
+    from isoshare.search.workflows.inspect import (
+        inspect_backbone,
+        inspect_plan,
+        inspect_weights,
+        published_plans,
+    )
     from isoshare.space.errors import IsoshareError
 
     if published == (target is not None):
         raise IsoshareError("inspect takes either a backbone, a plan file, or --published")
+    is_plan = target is not None and (target.endswith(".json") or Path(target).is_file())
+    if given and (published or is_plan):
+        raise IsoshareError("weights are looked at for a backbone: inspect BACKBONE --weights FILE")
     found: Any
     view: Callable[[Any], Any]
     if target is None:
         found, view = published_plans(), published_table
-    elif target.endswith(".json") or Path(target).is_file():
+    elif is_plan:
         found, view = inspect_plan(Path(target), backbone), plan_view
     else:
         arguments = parse_arguments(backbone_arg or [])
         found, view = inspect_backbone(target, arguments), backbone_view
+        if given:
+            found["weights"] = inspect_weights(target, arguments, given)
     if as_json:
         print_json(found)
     else:

@@ -34,7 +34,7 @@ def launch(given: dict[str, Any], config: options.ConfigFile = None) -> None:
 
 @takes({**RESUME_OPTIONS, **RUN_AGAIN})
 def resume(given: dict[str, Any], name: options.Name, storage: options.Storage = None) -> None:
-    """Continue an interrupted search, or give a finished one more trials.
+    """Continue a search, or give a finished one more trials.
 
     Example: isoshare resume digits-resnet_cifar-1 --trials 80
     """

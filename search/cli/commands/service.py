@@ -21,7 +21,9 @@ def serve(
     most: options.Most = None,
     state: options.StateFolder = Path("isoshare-service"),
 ) -> None:
-    """Serve pages and a REST API: launch searches, watch their fronts, take plans home.
+    """Serve web pages and a REST API.
+
+    Launch searches, watch their fronts, and download plans.
 
     Example: isoshare serve --port 8000
     """

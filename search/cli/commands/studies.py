@@ -29,7 +29,7 @@ def studies(
     yes: options.Yes = False,
     storage: options.Storage = None,
 ) -> None:
-    """List the studies of a database; delete one, or carry one to another database in a file.
+    """List, delete, archive or restore studies.
 
     Example: isoshare studies --archive digits-resnet_cifar-1 -o study.gz
     """
@@ -87,11 +87,12 @@ def report(
         Path, typer.Option("-o", "--output", metavar="report.html", help="Where to write it.")
     ],
     trial: Annotated[
-        int | None, typer.Option(metavar="N", show_default="the knee", help="Its plan is shown.")
+        int | None,
+        typer.Option(metavar="N", show_default="the knee", help="The trial whose plan is shown."),
     ] = None,
     storage: options.Storage = None,
 ) -> None:
-    """Write one page about a study, to be sent to a colleague: it needs no other file.
+    """Write a report on a study as one self-contained page.
 
     Example: isoshare report digits-resnet_cifar-1 -o report.html
     """
@@ -107,7 +108,7 @@ def report(
 
 
 def upgrade(storage: options.Storage = None) -> None:
-    """Upgrade the database schema to this version; the studies stay as they are.
+    """Upgrade the database schema; studies stay as they are.
 
     Example: isoshare upgrade --storage sqlite:///isoshare.db
     """

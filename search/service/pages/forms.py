@@ -10,14 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.objectives import OBJECTIVES
-from isoshare.search.config import (
-    ConfigError,
-    SearchConfig,
-    fitting_defaults,
-    is_first_search,
-)
+from isoshare.search.config import ConfigError, SearchConfig
+from isoshare.search.defaults import fitting_defaults, is_first_search
 from isoshare.search.options import OPTIONS, Option
-from isoshare.search.options.definition import in_words
+from isoshare.search.options.definition import as_typed
 from isoshare.search.options.words import read_words
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import CAN_LAUNCH, LaunchOptions, help_of
@@ -41,7 +37,15 @@ MAIN = (
 )
 """Fields that are always shown; the others are behind "more options"."""
 LABELS = {"backbone_arg": "Backbone arguments"}
-DEPENDS_ON = ("backbone", "backbone_arg", "dataset", "evaluator", "objectives", "table")
+DEPENDS_ON = (
+    "backbone",
+    "backbone_arg",
+    "dataset",
+    "evaluator",
+    "objectives",
+    "table",
+    "pretrained",
+)
 """Fields that decide what the defaults of others are."""
 
 
@@ -85,8 +89,8 @@ def form_defaults(values: Mapping[str, list[str]]) -> dict[str, str]:
     except IsoshareError:  # it is told when the form is sent
         return shown
     if not is_first_search(given):
-        shown["backbone"] = in_words(SearchConfig.model_fields["backbone"].default)
-    found = {key: in_words(value) for key, value in fitting.items() if key not in given}
+        shown["backbone"] = as_typed(SearchConfig.model_fields["backbone"].default)
+    found = {key: as_typed(value) for key, value in fitting.items() if key not in given}
     return shown | {key: text for key, text in found.items() if key in shown}
 
 
@@ -132,8 +136,8 @@ def _field(option: Option, choices: tuple[str, ...]) -> FormField:
         help=help_of(option.name),
         kind=kind,
         choices=choices,
-        least=in_words(option.least),
-        most=in_words(option.most),
+        least=as_typed(option.least),
+        most=as_typed(option.most),
         step="1" if option.whole else "any",
         is_main=option.name in MAIN,
     )

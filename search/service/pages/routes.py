@@ -200,7 +200,7 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
     return {
         "name": snapshot.study.name,
         "axes": snapshot.results.front.axes,
-        "unshared": snapshot.study.context["unshared"],
+        "unshared": snapshot.study.context.unshared,
         "wanted": wanted,
         "rows": [trials.row(snapshot, trial, front) for trial in shown],
         "words": {t.number: plan_in_words(t.plan, snapshot.sites) for t in shown},
@@ -212,13 +212,13 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
 
 def _plan(snapshot: Snapshot, number: int) -> dict[str, Any]:
     trial = trials.find(snapshot, number)
-    unshared = snapshot.study.context["unshared"]
+    unshared = snapshot.study.context.unshared
     picture = plan_picture(snapshot.sites, trial.plan, unshared)
     return {
         "name": snapshot.study.name,
         "axes": snapshot.results.front.axes,
         "unshared": unshared,
-        "backbone": snapshot.study.context["backbone"],
+        "backbone": snapshot.study.context.backbone,
         "trial": trials.detail(snapshot, trial),
         "banks": picture.banks,
         "words": plan_in_words(trial.plan, snapshot.sites),

@@ -2,7 +2,7 @@
 // Draws the server's figures with plotly.js in the colours of the theme, and keeps them up to date.
 
 const ROLES = ["paper", "panel", "line", "ink", "muted", "accent", "unshared", "kernel", "anchored",
-  "filter_basis", "slice_generator", "reference", "bank-0", "bank-2"];
+  "filter_basis", "slice_generator", "low_rank", "reference", "bank-0", "bank-2"];
 const plot = document.getElementById("front");
 const past = document.getElementById("history");
 const dark = matchMedia("(prefers-color-scheme: dark)");

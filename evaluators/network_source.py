@@ -1,0 +1,117 @@
+"""Where the networks of a study come from, when the backbone is an object and not a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import nn
+
+from isoshare.evaluators.training.batches import device
+from isoshare.evaluators.weight_projection import inherit
+from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
+from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import BackboneError, IsoshareError, one_of
+from isoshare.space.network_copy import copy_network
+from isoshare.space.plan import SharingPlan
+from isoshare.space.sites import Site, find_sites
+
+Model = nn.Module | Callable[[], nn.Module] | str
+Weights = Literal["fresh", "inherit"]
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """A backbone and where the shared networks made from it start.
+
+    model: a module, which is never changed; a function that makes one; or a name, as
+        ``--backbone`` takes it.
+    weights: fresh: all weights are drawn anew for each seed: a function is called again, of a
+        module every part that has ``reset_parameters`` is reset. inherit: those of the model,
+        projected onto the plan.
+    """
+
+    model: Model
+    weights: Weights = "fresh"
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("fresh", "inherit"):
+            raise IsoshareError(one_of("weights", self.weights, ("fresh", "inherit")))
+
+    @classmethod
+    def of(cls, model: Model, weights: Weights) -> NetworkSource:
+        """A source with a copy of the model. Raises BackboneError if it cannot be copied."""
+        return cls(copy_network(model) if isinstance(model, nn.Module) else model, weights)
+
+    @property
+    def name(self) -> str:
+        """``package.module:name`` of the class or the function, or the name that was given."""
+        if isinstance(self.model, str):
+            return self.model
+        made = type(self.model) if isinstance(self.model, nn.Module) else self.model
+        made = getattr(made, "func", made)  # functools.partial
+        return f"{made.__module__}:{getattr(made, '__qualname__', type(made).__name__)}"
+
+    def backbone(self, seed: int = 0) -> nn.Module:
+        """The unshared network as it starts with this seed. Raises BackboneError."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            if isinstance(self.model, nn.Module):
+                return self._module(self.model)
+            if isinstance(self.model, str):
+                return build_backbone(self.model, {})
+            network = _called(self.model)
+        if not isinstance(network, nn.Module):
+            kind = type(network).__name__
+            raise BackboneError(f"the model has to be a torch.nn.Module, {self.name} made a {kind}")
+        return network
+
+    def network(self, plan: SharingPlan, seed: int) -> nn.Module:
+        """The shared network on the device, as training starts from it. Raises PlanError."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            backbone = self.backbone(seed)
+            torch.manual_seed(seed)
+            inherits = self.weights == "inherit"
+            network = (
+                inherit(backbone, plan)[0]
+                if inherits
+                else apply_plan(backbone, plan, weights="fresh")
+            )
+        expected, counted = self.parameters(plan), count_parameters(network)
+        if counted != expected:
+            raise BackboneError(f"{counted} parameters were built where {expected} were expected")
+        return network.to(device())
+
+    def parameters(self, plan: SharingPlan) -> int:
+        """Trainable parameters of the shared network, in closed form."""
+        return plan_parameters(plan, *self._counted)
+
+    @cached_property
+    def _counted(self) -> tuple[tuple[Site, ...], int]:
+        backbone = self.backbone()
+        return find_sites(backbone), count_parameters(backbone)
+
+    def _module(self, module: nn.Module) -> nn.Module:
+        """Our own copy of the module: whoever applies a plan to it copies it again."""
+        if self.weights == "fresh":
+            module.apply(_reset)
+        return module
+
+
+def _called(make: Callable[[], nn.Module]) -> object:
+    try:
+        return make()
+    except Exception as error:  # whatever the user's function raises
+        raise BackboneError(
+            f"the function that makes the model failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _reset(part: nn.Module) -> None:
+    reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+    if callable(reset):
+        reset()

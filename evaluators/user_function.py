@@ -1,0 +1,153 @@
+"""Measure a plan by a function of the user's own: any task, any training, any metric."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from isoshare.evaluators.by_value import dumps, loads, stubborn_attribute
+from isoshare.evaluators.evaluator import Evaluator, Measured
+from isoshare.evaluators.network_source import NetworkSource
+from isoshare.evaluators.stepwise import HandOver, stepwise
+from isoshare.evaluators.trial import EvaluateError, Report, Trial, TrialStopped, as_values
+from isoshare.space.plan import SharingPlan, Split
+
+Evaluate = Callable[[nn.Module, Trial], Any]
+
+
+@dataclass(frozen=True)
+class UserFunction(Evaluator):
+    """Calls ``evaluate(network, trial)`` once for each seed.
+
+    objectives: the names that it measures. folder: where trials keep their checkpoints.
+    until: seconds of ``time.time`` after which each report is told, as the search may end the
+        trial. number: of the trial that is measured.
+    """
+
+    evaluate: Evaluate
+    source: NetworkSource
+    objectives: tuple[str, ...]
+    folder: Path | None = None
+    until: float | None = None
+    number: int = -1
+
+    def __call__(
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
+    ) -> Iterator[list[Measured]]:
+        """What the function returns, and what it reports at ``rungs``. Raises EvaluateError."""
+        assert split == "validation", "only the user knows of other data"
+        for seed in seeds:
+            yield from self._measure(plan, seed, rungs)
+
+    def check(self) -> None:
+        """The unshared network must be there: on another node its code may be missing."""
+        self.source.backbone()
+
+    def for_trial(self, number: int) -> UserFunction:
+        """The function for this trial."""
+        return replace(self, number=number)
+
+    def trial(self, plan: SharingPlan, seed: int, report: Report) -> Trial:
+        """What the function is told."""
+        return Trial(
+            self.number,
+            plan,
+            seed,
+            objectives=self.objectives,
+            build=self.source.network,
+            folder=trial_folder(self.folder, self.number, seed),
+            report=report,
+        )
+
+    def _measure(
+        self, plan: SharingPlan, seed: int, rungs: Sequence[int]
+    ) -> Iterator[list[Measured]]:
+        started = time.perf_counter()
+
+        def train(hand_over: HandOver[list[Measured]]) -> Any:
+            def report(values: dict[str, float], epoch: int) -> bool:
+                is_late = self.until is not None and time.time() >= self.until
+                if not (is_late or epoch in rungs):
+                    return False
+                return hand_over([Measured(seed, values, time.perf_counter() - started, epoch)])
+
+            trial = self.trial(plan, seed, report)
+            with seeded(seed):
+                return self.evaluate(trial.network(), trial)
+
+        try:
+            values = as_values((yield from stepwise(train)), self.objectives)
+        except (EvaluateError, TrialStopped):
+            raise
+        except Exception as error:  # whatever the user's function raises
+            raise EvaluateError(in_user_words(error, self.evaluate)) from error
+        try:
+            yield [Measured(seed, values, time.perf_counter() - started)]
+        finally:  # it has been taken
+            remove_folder(trial_folder(self.folder, self.number, seed))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels with the code of the user's own that it needs. Raises EvaluateError."""
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        model = self.source.model
+        if isinstance(model, nn.Module) and (stubborn := stubborn_attribute(model)):
+            raise EvaluateError(
+                f"the model cannot be sent to another process because of its attribute "
+                f"{stubborn!r}: leave it out, give a function that makes the model, or take "
+                "n_jobs=1"
+            )
+        code = (self.evaluate, type(model) if isinstance(model, nn.Module) else model)
+        return _read, (dumps(state, "the function or the model", *code),)
+
+
+def _read(data: bytes) -> UserFunction:
+    return UserFunction(**loads(data))
+
+
+def trial_folder(folder: Path | None, number: int, seed: int) -> Path | None:
+    """Where one training keeps what it may go on from."""
+    return None if folder is None else folder / f"{number}-{seed}"
+
+
+def remove_folder(folder: Path | None) -> None:
+    """Remove what a training that has ended has left."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """All usual sources of randomness as this seed sets them; afterwards they are as before."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def in_user_words(error: Exception, function: Callable[..., Any]) -> str:
+    """The last line of an exception, and its place in the user's own file."""
+    lines = str(error).strip().splitlines()
+    said = f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    home = getattr(getattr(function, "__code__", None), "co_filename", None)
+    own = [frame for frame in frames if frame.filename == home] or list(frames)
+    path = Path(own[-1].filename)
+    place = "line" if path.parent.name.startswith("ipykernel") else f"{path.name}, line"
+    return f"{said} ({place} {own[-1].lineno})"

@@ -1,0 +1,101 @@
+"""The command that writes a plan, or the trained network, in the format of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from isoshare.search.cli import options
+from isoshare.search.cli.completion import study_names
+from isoshare.search.cli.option_types import takes
+from isoshare.search.cli.session import train_on_terminal
+from isoshare.search.cli.terminal import (
+    open_console,
+    open_store,
+    writing,
+)
+from isoshare.search.options import OPTIONS
+from isoshare.search.options.full_training import WEIGHTS
+
+WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
+
+
+@takes(WEIGHT_OPTIONS)
+def export(
+    given: dict[str, Any],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY|model.safetensors",
+            help="A study, or a trained file.",
+            autocompletion=study_names,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.")
+    ],
+    format: options.Format = "json",
+    best: options.Best = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(metavar="N", help="The most accurate plan that is this small.")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(metavar="X", help="The smallest plan that is this accurate.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(metavar="N", help="The plan of this trial.")] = None,
+    bake: Annotated[
+        bool, typer.Option("--bake", help="onnx: give each site its own kernel.")
+    ] = False,
+    image: options.Image = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D", help="onnx-int8: the images to fit it to, where the file names none."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", show_default="60", help="The length of the training that weights need."
+        ),
+    ] = None,
+    backbone: options.TrustedBackbone = None,
+    storage: options.Storage = None,
+) -> None:
+    """Write the plan of one trial as a file, or the trained network.
+
+    A study keeps no weights: for safetensors and onnx its plan is trained first, as by train, or a
+    file that train has written is named in place of the study.
+
+    Example: isoshare export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
+    """
+    from isoshare.search.results.choose import Selection
+    from isoshare.search.results.study_results import load_results
+    from isoshare.search.workflows.export import FORMATS, ExportOptions, ExportSource, source_of
+    from isoshare.space.errors import IsoshareError
+
+    choice = Selection(best, max_parameters, min_accuracy, trial)
+    source = source_of(target, choice, lambda: load_results(open_store(storage), target))
+    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
+    row.check(source, asked)
+    if given and not (row.needs_weights and source.weights is None):
+        raise IsoshareError(
+            f"--{next(iter(given)).replace('_', '-')} is where a training starts, and nothing is "
+            "trained here: leave it out, or export a study as safetensors or onnx"
+        )
+    kept = ""
+    if row.needs_weights and source.weights is None:
+        weights = output.with_suffix(".safetensors")
+        more = {"epochs": epochs, "backbone": backbone}
+        given |= {key: value for key, value in more.items() if value is not None}
+        said = f"a study keeps no weights: training the plan of {source.words} first"
+        open_console(stderr=True).print(said, highlight=False)
+        train_on_terminal(source.plan, weights, "fresh", False, given)
+        source, kept = ExportSource(weights=weights), f"; the trained weights are in {weights}"
+    try:
+        said = writing(output, lambda path: row.write(source, path, asked))
+    except IsoshareError as error:
+        raise IsoshareError(f"{error}{kept}") from error
+    open_console().print(said, highlight=False, soft_wrap=True)

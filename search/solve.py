@@ -1,0 +1,82 @@
+"""Solve in Python: a plan for a budget from a trained network, with one's own batches and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from isoshare.evaluators.plan_scores import PlanScores
+from isoshare.search.constraints import exact_limits
+from isoshare.search.plan_solver import ADDITIVE, PlanSolver
+from isoshare.space.errors import IsoshareError
+from isoshare.space.methods import METHODS
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from isoshare.evaluators.site_statistics import Loss
+
+
+class Solver:
+    """Plans for any budget from one trained network, which is measured once.
+
+    model: trained; it stays as it is. batches: pairs of inputs and targets, some hundred inputs in
+    all, in any order. methods: those that plans may use, all by default. loss: of the model's
+    outputs and the targets, a mean; with it scores are the loss that is expected to be added,
+    without it how far the outputs of layers move.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Any, Any]],
+        *,
+        methods: Sequence[str] | None = None,
+        loss: Loss | None = None,
+    ) -> None:
+        from isoshare.evaluators.sensitivity import score_sharing
+        from isoshare.space.apply import count_parameters
+        from isoshare.space.forward_pass import network_costs
+        from isoshare.space.sites import find_sites
+
+        rest = iter(batches)
+        first = next(rest, None)
+        if first is None:
+            raise IsoshareError("there are no batches: give some hundred inputs with their targets")
+        sites = find_sites(model)
+        costs = network_costs(model, sites, first[0][:1])
+        known = tuple(methods or METHODS)
+        self.space = SearchSpace(sites, count_parameters(model), known, costs=costs)
+        self.scores: PlanScores = score_sharing(model, self.space, chain([first], rest), loss=loss)
+        self._solver = PlanSolver(self.space, self.scores)
+
+    def plan(self, **budgets: int) -> SharingPlan:
+        """The plan of the lowest score within ``max_parameters``, ``max_bytes``, ``max_macs``,
+        ``max_device_bytes`` or several of them.
+
+        Raises IsoshareError if none keeps them; the sentence says what the smallest is.
+        """
+        limits = exact_limits(budgets)
+        if not limits or len(limits) < len(budgets):
+            known = ", ".join(f"max_{name}" for name in ADDITIVE)
+            raise IsoshareError(
+                f"budgets are {known}, one at least, got {', '.join(budgets) or 'none'}"
+            )
+        return self._solver.solve(limits).plan
+
+    def front(self) -> list[SharingPlan]:
+        """The plans that are expected to be best for their parameters, the smallest first."""
+        return [one.plan for one in self._solver.front()]
+
+
+def solve(
+    model: nn.Module, batches: Iterable[tuple[Any, Any]], loss: Loss | None = None, **budgets: int
+) -> SharingPlan:
+    """The plan for one budget. The arguments are those of ``Solver`` and ``Solver.plan``.
+
+    Several budgets, or the whole front, come quicker from one ``Solver``.
+    """
+    return Solver(model, batches, loss=loss).plan(**budgets)

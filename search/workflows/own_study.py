@@ -1,0 +1,158 @@
+"""Make a study ready whose backbone and training are the caller's own: objects, not names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from isoshare.evaluators import OWN
+from isoshare.evaluators.by_value import dumps, loads
+from isoshare.evaluators.data.data_cache import cache_folder
+from isoshare.evaluators.network_source import Model, NetworkSource
+from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
+from isoshare.evaluators.training.conditions import device_conditions
+from isoshare.evaluators.user_function import Evaluate, UserFunction
+from isoshare.search.config import SearchConfig, make_config
+from isoshare.search.constraints import check_possible, exact_limits
+from isoshare.search.drivers.versions import versions
+from isoshare.search.samplers import sampler_row
+from isoshare.search.workflows.network import network_space
+from isoshare.search.workflows.prepared import Prepared, check_study, new_study
+from isoshare.space.errors import IsoshareError
+from isoshare.space.files import atomic_write
+from isoshare.space.search_space import SearchSpace
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
+from isoshare.storage.study_values import DatasetRecord, StudyContext
+
+NO_DATA = DatasetRecord(OWN, OWN)
+"""What is recorded in place of a data set: only the function knows what it trains on."""
+
+
+def make_own_study(
+    source: NetworkSource, config: SearchConfig, store: Store, example: torch.Tensor | None
+) -> StudyRecord:
+    """Check a new study and store it. Raises IsoshareError.
+
+    example: an input of the backbone, (1, ...), for objectives that count what it costs.
+    """
+    check_study(config.study, store)
+    sampler_row(config.sampler)
+    space = own_space(source, config, () if example is None else example.shape[1:])
+    check_possible(exact_limits(config.document()), space)
+    study = new_study(config, store, space, NO_DATA)
+    store.create_study(study)
+    return study
+
+
+def prepare_own(
+    study: StudyRecord,
+    source: NetworkSource,
+    evaluate: Evaluate | None,
+    changes: Mapping[str, Any],
+    is_new: bool = False,
+) -> Prepared:
+    """A run of a study, which is stored already unless it is new.
+
+    Raises IsoshareError if the backbone is not the one it had.
+
+    evaluate: None where trials are asked for and told by hand.
+    """
+    config = make_config({**study.config.options, **changes, "study": study.name})
+    space = own_space(source, config, (), study.context)
+    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
+        raise IsoshareError(
+            f"the model is not what study {study.name!r} was made with: its layers have changed; "
+            "create a new study for it"
+        )
+    measure = UserFunction(
+        evaluate or _by_hand, source, measured_names(study), own_folder("trials", study)
+    )
+    conditions = {"evaluator": config.evaluator, **device_conditions(), **versions()}
+    return Prepared(is_new, config, study, space, measure, conditions)
+
+
+def measured_names(study: StudyRecord) -> tuple[str, ...]:
+    """The objectives of a study that its function has to measure."""
+    asked = study.config.objectives
+    return tuple(objective_name(one) for one in asked if not is_exact(one))
+
+
+def check_measured(objectives: Sequence[str]) -> None:
+    """Raise IsoshareError if there would be nothing for a function to measure."""
+    if all(map(is_exact, objectives)):
+        raise IsoshareError(
+            f"objectives {', '.join(objectives)} are all known without a training: add what "
+            "evaluate measures, as in {'miou': 'maximize', 'parameters': 'minimize'}"
+        )
+
+
+def remember_source(study: StudyRecord, source: NetworkSource) -> None:
+    """Keep the backbone in the user's cache, so that ``load_study`` finds it on this machine.
+
+    One that cannot be kept has to be given to ``load_study`` again.
+    """
+    path = own_folder("backbones", study)
+    model = type(source.model) if isinstance(source.model, torch.nn.Module) else source.model
+    with suppress(IsoshareError, OSError):
+        data = dumps(source, "the model", model)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as half:
+                half.write_bytes(data)
+
+
+def recalled_source(study: StudyRecord, model: Model | None) -> NetworkSource:
+    """The backbone of a stored study: the one that is given, or the one that was kept here.
+
+    Raises IsoshareError if there is neither.
+    """
+    weights = study.context.more.get("weights", "fresh")
+    if model is not None:
+        return NetworkSource.of(model, weights)
+    path = own_folder("backbones", study)
+    try:
+        source = loads(path.read_bytes()) if path is not None else None
+    except Exception:  # whatever code it needs that is not here
+        source = None
+    if isinstance(source, NetworkSource):
+        return source
+    raise IsoshareError(
+        f"the model of study {study.name!r} is not kept on this machine: give it again, "
+        f"load_study({study.name!r}, model=...)"
+    )
+
+
+def own_folder(kind: str, study: StudyRecord) -> Path | None:
+    """A place in the user's cache that belongs to one study of one database alone."""
+    key = hashlib.sha256(f"{study.name} {study.created.timestamp()}".encode()).hexdigest()[:16]
+    with suppress(OSError):
+        return cache_folder() / kind / key
+    return None
+
+
+def own_space(
+    source: NetworkSource,
+    config: SearchConfig,
+    shape: Sequence[int],
+    recorded: StudyContext | None = None,
+) -> SearchSpace:
+    """The space of all plans. shape: of an input, without the batch; recorded: known costs."""
+    limits = (limit.objective for limit in exact_limits(config.document()))
+    asked = [*config.objectives, *limits]
+    needy = [name for name in asked if objective_row(name).of_an_image]
+    if needy and not shape and recorded is None:
+        raise IsoshareError(
+            f"{' and '.join(needy)} depend on the input: give one, create_study(..., "
+            "example_input=torch.zeros(1, 3, 32, 32))"
+        )
+    return network_space(source.backbone(), config.space, shape, asked, recorded)
+
+
+def _by_hand(*_: Any) -> float:
+    raise IsoshareError("this study is asked and told by hand: it has no function to call")

@@ -1,0 +1,179 @@
+"""A network in 8 bits whose shared kernels stay one: after training, from images of its own.
+
+Kernels have one scale an out-channel, symmetric; what a site multiplies its output by (its
+normalisation above all) goes into the scale with which it reads the kernel, what it adds into an
+int32 bias. Activations have one scale and zero point a tensor, from the least and greatest values
+on real images (Jacob et al 2018, arXiv 1712.05877, section 3).
+
+Scales have to be positive on most devices. A negative factor goes into the kernel where only one
+convolution uses it; a row of a shared kernel is turned where most of its uses are negative. Where
+uses disagree, ``signs`` puts a depthwise convolution of 1x1 behind the site, by plus and minus one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from isoshare.space.exports.arithmetic import run
+from isoshare.space.exports.small_graph import (
+    CONVOLUTION,
+    Layer,
+    SmallGraph,
+    convolution_options,
+)
+
+LEAST, MOST = -128, 127
+LARGEST_BIAS = 2**30
+"""Sums of products come on top of it in 32 bits."""
+UNCHANGED = ("reshape", "slice", "pad", "transpose", "max_pool", "average_pool", "concat")
+"""Layers whose inputs and output have one scale."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """real = scale x (integer - zero), integers from -128 to 127."""
+
+    scale: float
+    zero: int
+
+    def rounded(self, tensor: Tensor) -> Tensor:
+        """What is left of a tensor of real numbers."""
+        return (self.integers(tensor) - self.zero) * self.scale
+
+    def integers(self, tensor: Tensor) -> Tensor:
+        """In the dtype of the tensor."""
+        return (tensor / self.scale).round().add(self.zero).clamp(LEAST, MOST)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """graph: its kernels are those that the integers stand for. steps: of each tensor. kernels:
+    int8 (out, in/groups, height, width); scales: (out,), of each kernel.
+    """
+
+    graph: SmallGraph
+    steps: Mapping[str, Steps]
+    kernels: Mapping[str, Tensor]
+    scales: Mapping[str, Tensor]
+
+    def weight_scale(self, layer: Layer) -> Tensor:
+        """(out,): with what a convolution reads its kernel; all positive."""
+        assert layer.factor is not None, "of a convolution"
+        assert layer.shift is not None, "of a convolution"
+        scale = self.scales[layer.kernel] * layer.factor
+        least = layer.shift.abs() / (self.steps[layer.inputs[0]].scale * LARGEST_BIAS)
+        return scale.clamp_min(1e-12).maximum(least)
+
+    def bias(self, layer: Layer) -> Tensor:
+        """(out,) integers, of scale input times weight."""
+        assert layer.shift is not None, "of a convolution"
+        step = self.steps[layer.inputs[0]].scale * self.weight_scale(layer)
+        return (layer.shift / step).round()
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """What devices compute, but for ties and the rounding of their multipliers: the reference
+        of every file. images: (batch, channels, height, width).
+        """
+        made: Tensor = run(
+            self._as_integers(),
+            images,
+            lambda name, tensor: self.steps[name].rounded(tensor),
+            torch.float64,
+        )
+        return made
+
+    def _as_integers(self) -> SmallGraph:
+        layers = [
+            replace(layer, factor=self.weight_scale(layer), shift=self._shift(layer))
+            if layer.kind == CONVOLUTION
+            else layer
+            for layer in self.graph.layers
+        ]
+        return replace(self.graph, layers=tuple(layers), kernels=self.kernels)
+
+    def _shift(self, layer: Layer) -> Tensor:
+        step = self.steps[layer.inputs[0]].scale * self.weight_scale(layer)
+        return self.bias(layer) * step
+
+
+def quantised(graph: SmallGraph, batches: Iterable[Tensor]) -> Quantised:
+    """In 8 bits. batches: images as the network takes them, for the ranges of activations."""
+    positive = signs(graph)
+    ranges: dict[str, tuple[float, float]] = {}
+
+    def watch(name: str, tensor: Tensor) -> Tensor:
+        low, high = ranges.get(name, (0.0, 0.0))
+        ranges[name] = (min(low, float(tensor.min())), max(high, float(tensor.max())))
+        return tensor
+
+    with torch.no_grad():
+        for images in batches:
+            run(positive, images, watch)
+    kernels, scales = {}, {}
+    for name, kernel in positive.kernels.items():
+        scales[name] = kernel.flatten(1).abs().amax(1).clamp_min(1e-12) / MOST
+        kernels[name] = (kernel / scales[name][:, None, None, None]).round().clamp(-MOST, MOST)
+    return Quantised(positive, _steps(positive, ranges), kernels, scales)
+
+
+def signs(graph: SmallGraph) -> SmallGraph:
+    """The same graph without negative factors."""
+    kernels, turned = dict(graph.kernels), {}
+    for name, kernel in graph.kernels.items():
+        uses = [layer.factor for layer in graph.layers if layer.kernel == name]
+        negative = torch.stack([torch.sign(one) for one in uses if one is not None]).sum(0) < 0
+        turned[name] = torch.where(negative, -1.0, 1.0).double()
+        kernels[name] = kernel * turned[name][:, None, None, None]
+    layers: list[Layer] = []
+    shapes = dict(graph.shapes)
+    for layer in graph.layers:
+        if layer.kind != CONVOLUTION:
+            layers.append(layer)
+            continue
+        assert layer.factor is not None, "of a convolution"
+        factor = layer.factor * turned[layer.kernel]
+        made = replace(layer, factor=factor)
+        layers += [made] if (factor >= 0).all() else _two(made, factor, kernels, shapes)
+    return replace(graph, layers=tuple(layers), kernels=kernels, shapes=shapes)
+
+
+def _two(
+    layer: Layer, factor: Tensor, kernels: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
+) -> list[Layer]:
+    """A convolution with positive factors, and one that turns the signs of channels."""
+    assert layer.shift is not None, "of a convolution"
+    sign = torch.where(factor < 0, -1.0, 1.0).double()
+    name, between = f"{layer.output}.signs", f"{layer.output}.unsigned"
+    kernels[name] = sign[:, None, None, None]
+    shapes[between] = shapes[layer.output]
+    open_ended = replace(layer, low=float("-inf"), high=float("inf"), output=between)
+    first = replace(open_ended, factor=factor.abs(), shift=layer.shift * sign)
+    second = replace(
+        layer,
+        inputs=(between,),
+        kernel=name,
+        options=convolution_options(groups=len(sign)),
+        factor=torch.ones_like(factor),
+        shift=torch.zeros_like(factor),
+    )
+    return [first, second]
+
+
+def _steps(graph: SmallGraph, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Steps]:
+    """One for all tensors between which numbers only move."""
+    together: dict[str, set[str]] = {name: {name} for name in ranges}
+    for layer in graph.layers:
+        if layer.kind in UNCHANGED:
+            union = set().union(*(together[name] for name in (*layer.inputs, layer.output)))
+            together |= dict.fromkeys(union, union)
+    found = {}
+    for name, group in together.items():
+        low = min(ranges[one][0] for one in group)
+        high = max(ranges[one][1] for one in group)
+        scale = max(high - low, 1e-8) / (MOST - LEAST)
+        found[name] = Steps(scale, LEAST - round(low / scale))
+    return found

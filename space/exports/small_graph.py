@@ -1,0 +1,144 @@
+"""A network as a list of few kinds of layers: what is quantised and written for small devices.
+
+Convolutions and linear layers name their kernel, so that several can have one. A normalisation
+right behind one becomes a factor and a shift of each out-channel, one elsewhere a depthwise
+convolution of 1x1; ReLU and ReLU6 become bounds of the layer before them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CONVOLUTION = "convolution"
+NORMALISATION = "normalisation"
+BOUNDS = {"relu": (0.0, inf), "relu6": (0.0, 6.0)}
+BOUNDED = (CONVOLUTION, "add")
+"""What can bound its own output."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer.
+
+    where: the module that it came from. options: what the kind needs beside tensors. kernel: its
+    name, of a convolution. factor, shift: (channels,), what its output is multiplied by and what is
+    added then. low, high: bounds of the output.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    where: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    kernel: str = ""
+    factor: Tensor | None = None
+    shift: Tensor | None = None
+    low: float = -inf
+    high: float = inf
+
+
+@dataclass(frozen=True)
+class SmallGraph:
+    """layers: in the order of computation. kernels: (out, in/groups, height, width), by name.
+    shapes: of each tensor, of a batch of one.
+    """
+
+    layers: tuple[Layer, ...]
+    kernels: Mapping[str, Tensor]
+    shapes: Mapping[str, tuple[int, ...]]
+    input: str
+    output: str
+
+    @property
+    def shared(self) -> set[str]:
+        """The kernels that several convolutions use."""
+        uses = Counter(layer.kernel for layer in self.layers if layer.kernel)
+        return {name for name, count in uses.items() if count > 1}
+
+
+def simplified(graph: SmallGraph) -> SmallGraph:
+    """With normalisations and bounds in the layers before them, where nobody else sees these."""
+    graph = _merge(_merge(_without_copies(graph), _normalised), _bounded)
+    return _alone(graph)
+
+
+def _without_copies(graph: SmallGraph) -> SmallGraph:
+    """Without layers that do nothing in evaluation, such as dropout."""
+    stands_for: dict[str, str] = {}
+    layers = []
+    for layer in graph.layers:
+        inputs = tuple(stands_for.get(name, name) for name in layer.inputs)
+        if layer.kind == "identity":
+            stands_for[layer.output] = inputs[0]
+        else:
+            layers.append(replace(layer, inputs=inputs))
+    output = stands_for.get(graph.output, graph.output)
+    return replace(graph, layers=tuple(layers), output=output)
+
+
+def _merge(graph: SmallGraph, joined: Any) -> SmallGraph:
+    """joined: one layer that does what two do, or None."""
+    uses = Counter(name for layer in graph.layers for name in layer.inputs)
+    uses[graph.output] += 1
+    layers: dict[str, Layer] = {}
+    for layer in graph.layers:
+        before = layers.get(layer.inputs[0])
+        both = joined(before, layer) if before and uses[before.output] == 1 else None
+        if both is None:
+            layers[layer.output] = layer
+        else:
+            assert before is not None, "joined with a layer"
+            del layers[before.output]
+            layers[layer.output] = replace(both, output=layer.output)
+    return replace(graph, layers=tuple(layers.values()))
+
+
+def _normalised(before: Layer, layer: Layer) -> Layer | None:
+    if layer.kind != NORMALISATION or before.kind != CONVOLUTION:
+        return None
+    assert before.factor is not None, "of a convolution"
+    assert before.shift is not None, "of a convolution"
+    factor, shift = layer.factor, layer.shift
+    assert factor is not None, "of a normalisation"
+    assert shift is not None, "of a normalisation"
+    return replace(before, factor=before.factor * factor, shift=before.shift * factor + shift)
+
+
+def _bounded(before: Layer, layer: Layer) -> Layer | None:
+    if layer.kind not in BOUNDS or before.kind not in BOUNDED:
+        return None
+    low, high = BOUNDS[layer.kind]
+    return replace(before, low=max(before.low, low), high=min(before.high, high))
+
+
+def _alone(graph: SmallGraph) -> SmallGraph:
+    """Normalisations that stand alone as depthwise convolutions of 1x1."""
+    kernels = dict(graph.kernels)
+    layers = []
+    for layer in graph.layers:
+        if layer.kind == NORMALISATION:
+            assert layer.factor is not None, "of a normalisation"
+            name = f"{layer.output}.factor"
+            kernels[name] = layer.factor[:, None, None, None]
+            options = convolution_options(groups=len(layer.factor))
+            made = replace(layer, kind=CONVOLUTION, kernel=name, options=options)
+            layer = replace(made, factor=torch.ones_like(layer.factor))  # noqa: PLW2901
+        layers.append(layer)
+    return replace(graph, layers=tuple(layers), kernels=kernels)
+
+
+def convolution_options(
+    stride: tuple[int, ...] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, ...] = (1, 1),
+    groups: int = 1,
+) -> dict[str, Any]:
+    """Of a two-dimensional convolution."""
+    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}

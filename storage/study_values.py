@@ -1,0 +1,154 @@
+"""What a study has recorded about its request and its space, as frozen values with types.
+
+In the database and in archives they are JSON; what an earlier version has not recorded has the
+value that it stood for then, and what a later one has recorded besides is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+from isoshare.space.sites import Site
+
+LISTS = ("methods", "objectives", "rungs")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The options of a search that readers of its study need; what each means stands in
+    search/options.
+
+    options: all of them, as JSON values, to go on with the search or to start it again.
+    """
+
+    backbone: str = ""
+    backbone_arg: Mapping[str, Any] = field(default_factory=dict)
+    dataset: str = ""
+    validation: float = 0.2
+    methods: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    sampler: str = ""
+    evaluator: str = "train"
+    trials: int = 0
+    epochs: int = 0
+    replicates: int = 1
+    batch_size: int = 0
+    optimizer: str = "sgd"
+    learning_rate: float = 0.0
+    augment: str = "none"
+    precision: str = "float32"
+    repeats: float = 0.0
+    stop_at: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        names = {one.name for one in fields(cls)} - {"options"}
+        known = {name: value for name, value in document.items() if name in names}
+        known |= {name: tuple(known[name]) for name in LISTS if name in known}
+        return cls(**known, options=dict(document))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return dict(self.options)
+
+
+@dataclass(frozen=True)
+class BackboneRecord:
+    """How the backbone is built: its name and the arguments of its function."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ObjectiveRecord:
+    """What one objective is: its direction, the reference of the hypervolume, and its unit.
+
+    reference: None of an objective of the user's own, until a first value has told.
+    """
+
+    direction: Literal["maximize", "minimize"]
+    reference: float | None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """Which images were used. image: (channels, height, width), if that was recorded."""
+
+    name: str = ""
+    fingerprint: str = ""
+    image: tuple[int, ...] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        shape = {} if self.image is None else {"image": list(self.image)}
+        return {"name": self.name, "fingerprint": self.fingerprint, **shape}
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """What readers of a study need without building its backbone.
+
+    sites: in module order. unshared: parameters of the unshared network. plans: how many the space
+    has. costs: what one image costs the unshared network, if that was asked for. more: what a later
+    version has recorded besides.
+    """
+
+    backbone: BackboneRecord
+    sites: tuple[Site, ...]
+    unshared: int
+    plans: int
+    objectives: Mapping[str, ObjectiveRecord]
+    dataset: DatasetRecord
+    versions: Mapping[str, str]
+    costs: Mapping[str, Any] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From JSON. Raises TypeError for a site of a later version, with more to it."""
+        rest = dict(document)
+        data = rest.pop("dataset")
+        return cls(
+            backbone=BackboneRecord(**rest.pop("backbone")),
+            sites=tuple(
+                Site(**{**row, "kernel_size": tuple(row["kernel_size"])})
+                for row in rest.pop("sites")
+            ),
+            unshared=rest.pop("unshared"),
+            plans=int(rest.pop("plans")),
+            objectives={
+                name: ObjectiveRecord(**row) for name, row in rest.pop("objectives").items()
+            },
+            dataset=DatasetRecord(
+                data.get("name", ""), data.get("fingerprint", ""), _shape(data.get("image"))
+            ),
+            versions=rest.pop("versions"),
+            costs=rest.pop("costs", None),
+            more=rest,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "backbone": asdict(self.backbone),
+            "sites": [
+                {**asdict(site), "kernel_size": list(site.kernel_size)} for site in self.sites
+            ],
+            "unshared": self.unshared,
+            "plans": str(self.plans),  # may be beyond what JSON readers hold in a number
+            "objectives": {name: asdict(row) for name, row in self.objectives.items()},
+            "dataset": self.dataset.document(),
+            "versions": dict(self.versions),
+            **({} if self.costs is None else {"costs": dict(self.costs)}),
+            **self.more,
+        }
+
+
+def _shape(image: list[int] | None) -> tuple[int, ...] | None:
+    return None if image is None else tuple(image)

@@ -1,0 +1,252 @@
+"""Plans for any budget: scores that are measured once, and a solver that is exact within them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import isoshare
+from isoshare import IsoshareError, SearchSpace, SharingPlan, apply_plan, count_parameters
+from isoshare.evaluators.objectives import exact_values
+from isoshare.evaluators.plan_scores import GroupScores, PlanScores
+from isoshare.evaluators.sensitivity import score_sharing
+from isoshare.evaluators.site_statistics import patches, site_statistics
+from isoshare.search.constraints import exact_limits
+from isoshare.search.group_options import nested_clusterings
+from isoshare.search.plan_solver import PlanSolver
+from isoshare.space.backbones import build_backbone
+from isoshare.space.forward_pass import network_costs
+from isoshare.space.methods import METHODS
+from isoshare.space.sites import find_sites
+from tests.test_weight_projection import images, trained
+
+Batch = tuple[Tensor, Tensor]
+
+
+def batches(size: int = 8) -> list[Batch]:
+    x, y = images(), torch.arange(32) % 3
+    return [(x[start : start + size], y[start : start + size]) for start in range(0, 32, size)]
+
+
+def space_of(network: Any, methods: Sequence[str] = tuple(METHODS)) -> SearchSpace:
+    sites = find_sites(network)
+    costs = network_costs(network, sites, images()[:1])
+    return SearchSpace(sites, count_parameters(network), tuple(methods), costs=costs)
+
+
+def drawn(space: SearchSpace, seed: int = 0) -> PlanScores:
+    """Scores by chance, of all that the space offers."""
+    rng = random.Random(seed)
+    groups = []
+    for group in space.group_spaces:
+        for offer in group.offers:
+            count = len(group.names)
+            pairs = {pair: rng.random() for pair in combinations(range(count), 2)}
+            levels = {2: sum(pairs.values()) / len(pairs)}
+            for size in range(3, count + 1):
+                levels[size] = levels[2] * (size - 1) * (1 + rng.random())
+            options = dict(offer.options)
+            groups.append(GroupScores(offer.method, options, group.names, pairs, levels))
+    wide = {
+        (offer.method, offer.options): {
+            name: rng.random() for names in space.wide.joining(offer) for name in names
+        }
+        for offer in space.wide.offers
+    }
+    return PlanScores(tuple(groups), wide)
+
+
+def small() -> tuple[SearchSpace, PlanScores]:
+    network = build_backbone("resnet_cifar", {"depth": 14, "width": 4})
+    sites = find_sites(network)
+    costs = network_costs(network, sites, torch.zeros(1, 3, 16, 16))
+    methods = ("kernel", "anchored", "slice_generator")
+    space = SearchSpace(sites, count_parameters(network), methods, costs=costs)
+    return space, drawn(space)
+
+
+BUDGETS: list[dict[str, int]] = [
+    {"max_parameters": 9_000},
+    {"max_parameters": 6_500},
+    {"max_bytes": 30_000},
+    {"max_macs": 560_000},
+    {"max_device_bytes": 33_000},
+    {"max_parameters": 8_000, "max_macs": 560_000},
+    {"max_parameters": 6_500, "max_bytes": 27_000, "max_macs": 700_000},
+]
+
+
+COSTS = ("parameters", "bytes", "macs", "device_bytes")
+
+
+def costs_of(space: SearchSpace, plan: SharingPlan) -> list[float]:
+    return list(exact_values(COSTS, space, plan).values())
+
+
+@pytest.fixture(scope="module")
+def every() -> tuple[SearchSpace, PlanScores, list[tuple[float, ...]]]:
+    """Every plan with its score and costs, of one method: few enough to try them all."""
+    network = build_backbone("resnet_cifar", {"depth": 14, "width": 4})
+    sites = find_sites(network)
+    costs = network_costs(network, sites, torch.zeros(1, 3, 16, 16))
+    methods = ("anchored",)
+    space = SearchSpace(sites, count_parameters(network), methods, costs=costs)
+    scores = drawn(space)
+    rows = [(scores.plan(p), *costs_of(space, p)) for p in space.plans()]
+    return space, scores, rows
+
+
+@pytest.mark.parametrize("budgets", BUDGETS)
+def test_no_plan_within_the_budget_has_a_lower_score(every: Any, budgets: dict[str, int]) -> None:
+    space, scores, rows = every
+    most = [budgets.get(f"max_{name}", 1e12) for name in COSTS]
+    best = min(
+        score for score, *costs in rows if all(c <= m for c, m in zip(costs, most, strict=True))
+    )
+    solver = PlanSolver(space, scores)
+    solved = solver.solve(exact_limits(budgets))
+    assert solved.score == pytest.approx(best)
+    assert scores.plan(solved.plan) == pytest.approx(best)
+    values = costs_of(space, solved.plan)
+    assert all(value <= limit for value, limit in zip(values, most, strict=True))
+    assert PlanSolver(space, scores).solve(exact_limits(budgets)).plan == solved.plan
+
+
+def test_a_solved_plan_counts_when_built_what_the_budget_says() -> None:
+    space, scores = small()
+    network = build_backbone("resnet_cifar", {"depth": 14, "width": 4})
+    for one in PlanSolver(space, scores).front()[::5]:
+        assert count_parameters(apply_plan(network, one.plan)) == one.cost
+        found = PlanSolver(space, scores).solve(exact_limits({"max_parameters": int(one.cost)}))
+        assert found.score == one.score
+
+
+def test_network_wide_banks_pay_their_fixed_part_once() -> None:
+    space, scores = small()
+    front = PlanSolver(space, scores).front()
+    sizes = [one.cost for one in front]
+    assert sizes == sorted(sizes)
+    assert [one.score for one in front] == sorted((one.score for one in front), reverse=True)
+    assert front[-1].plan == SharingPlan()
+    assert front[-1].score == 0
+    wide = [one for one in front if any(b.method == "slice_generator" for b in one.plan.banks)]
+    assert wide, "the front has some"
+    for one in wide:
+        assert space.trainable_parameters(one.plan) == one.cost
+        assert one.plan in space
+
+
+def test_a_budget_that_cannot_be_met_names_the_smallest_that_can() -> None:
+    space, scores = small()
+    solver = PlanSolver(space, scores)
+    least = int(solver.front()[0].cost)
+    with pytest.raises(IsoshareError, match=f"smallest that can be has {least:,} parameters"):
+        solver.solve(exact_limits({"max_parameters": least - 1}))
+    assert solver.solve(exact_limits({"max_parameters": least})).cost == least
+    with pytest.raises(IsoshareError, match="no plan keeps --max-parameters 1 and --max-macs 1"):
+        solver.solve(exact_limits({"max_parameters": 1, "max_macs": 1}))
+    with pytest.raises(IsoshareError, match="not --min-accuracy"):
+        solver.solve(isoshare.search.constraints.limits_of({"min_accuracy": 0.5}))
+
+
+def test_nested_clusterings_join_what_costs_least() -> None:
+    near = {(0, 1): 0.1, (2, 3): 0.2}
+    pairs = {pair: near.get(pair, 1.0) for pair in combinations(range(4), 2)}
+    mean = sum(pairs.values()) / 6
+    scores = GroupScores("kernel", {}, tuple("abcd"), pairs, {2: mean, 3: 2 * mean, 4: 3 * mean})
+    steps = list(nested_clusterings("abcd", scores))
+    assert steps == [(("a", "b"),), (("a", "b"), ("c", "d")), (("a", "b", "c", "d"),)]
+    assert scores.bank([0, 1]) == pytest.approx(0.1)
+    assert scores.bank([0, 1, 2, 3]) == pytest.approx(3 * mean)
+    assert scores.bank([3]) == 0
+
+
+def test_scores_do_not_depend_on_the_order_of_batches_nor_on_their_size() -> None:
+    network = trained()
+    space = space_of(network)
+    expected = score_sharing(network, space, batches()).document()
+    assert score_sharing(network, space, batches()[::-1]).document() == expected
+    assert PlanScores.of(expected).document() == expected
+    other = PlanScores.of(score_sharing(network, space, batches(16)).document())
+    for plan in (space.fully_shared_plan(), *space.warm_starts().values()):
+        assert other.plan(plan) == pytest.approx(PlanScores.of(expected).plan(plan), rel=1e-3)
+
+
+def test_nothing_is_lost_where_kernels_are_equal_and_more_options_lose_less() -> None:
+    network = trained()
+    convs: list[Any] = [network.body[place] for place in (0, 3, 6, 9)]
+    for conv in convs[1:]:
+        conv.weight.data.copy_(convs[0].weight)
+    space = space_of(network)
+    scores = score_sharing(network, space, batches())
+    whole = [site.name for site in find_sites(network) if site.name.startswith("body")]
+    assert scores.plan(space.fully_shared_plan()) == pytest.approx(0, abs=1e-6)
+    network = trained()
+    scores = score_sharing(network, space, batches())
+    kernel, anchored = (
+        scores.plan(isoshare.SharingPlan((isoshare.Bank(name, {}, tuple(whole)),)))
+        for name in ("kernel", "anchored")
+    )
+    assert 0 < anchored < kernel
+
+
+def test_ones_own_loss_gives_the_loss_that_is_expected_to_be_added() -> None:
+    network = trained()
+    plain = score_sharing(network, space_of(network), batches())
+    own = score_sharing(network, space_of(network), batches(), loss=functional.cross_entropy)
+    double = score_sharing(
+        network, space_of(network), batches(), loss=lambda x, y: 2 * functional.cross_entropy(x, y)
+    )
+    plan = space_of(network).fully_shared_plan()
+    assert own.plan(plan) != pytest.approx(plain.plan(plan))
+    assert double.plan(plan) == pytest.approx(4 * own.plan(plan), rel=1e-4)
+    assert all(tensor.grad is None for tensor in network.parameters())
+
+
+@pytest.mark.parametrize("place", ["stem", "body.0", "body.3", "body.6", "body.9"])
+def test_patches_are_what_an_output_is_computed_from(place: str) -> None:
+    network = trained()
+    conv: Any = network.get_submodule(place)
+    seen: list[tuple[Tensor, Tensor]] = []
+    conv.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    with torch.no_grad():
+        network(images(2))
+    (inputs, output) = seen[0]
+    rows = patches(conv, inputs)[:, 0] @ conv.weight.flatten(1).T
+    if conv.bias is not None:
+        rows = rows + conv.bias
+    found = rows.view(2, -1, len(conv.weight)).transpose(1, 2)
+    flat = output.flatten(2)
+    chosen = torch.linspace(0, flat.shape[2] - 1, found.shape[2]).round().long()
+    assert torch.allclose(found, flat[:, :, chosen], atol=1e-4)
+
+
+def test_the_error_is_that_of_outputs_after_mean_and_scale_are_taken_away() -> None:
+    network = trained()
+    known = site_statistics(network, find_sites(network), batches())["body.0"]
+    conv: Any = network.body[0]
+    wanted, other = conv.weight.detach(), torch.randn_like(conv.weight)
+    assert known.error(wanted, 3 * wanted) == pytest.approx(0, abs=1e-9)
+    assert known.error(wanted, -wanted) == pytest.approx(4, abs=1e-9)
+    assert 0 < known.error(wanted, wanted + 0.1 * other) < known.error(wanted, other)
+
+
+def test_ten_lines_of_python() -> None:
+    network = trained()
+    plan = isoshare.solve(network, batches(), max_parameters=500)
+    assert count_parameters(apply_plan(network, plan)) <= 500
+    solver = isoshare.Solver(network, batches(), methods=("kernel",))
+    assert {bank.method for one in solver.front() for bank in one.banks} == {"kernel"}
+    with pytest.raises(IsoshareError, match="budgets are max_parameters, max_bytes, max_macs"):
+        solver.plan()
+    with pytest.raises(IsoshareError, match="got max_layers"):
+        solver.plan(max_layers=3)
+    with pytest.raises(IsoshareError, match="there are no batches"):
+        isoshare.solve(network, [], max_parameters=500)

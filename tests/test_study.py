@@ -1,0 +1,360 @@
+"""The Python API: studies of one's own network, measured by one's own function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import isoshare
+from isoshare.evaluators.trial import Trial
+from isoshare.search.jobs import DriverError
+from isoshare.search.study import Study
+from isoshare.space.errors import IsoshareError
+from isoshare.storage.records import TrialRecord
+from tests.fakes import Command, ThreeSites
+
+ROOT = Path(__file__).parent.parent
+OBJECTIVES = {"miou": "maximize", "parameters": "minimize"}
+KERNEL: dict[str, Any] = {"methods": ["kernel"], "objectives": OBJECTIVES}
+
+
+def less_is_worse(network: nn.Module, trial: Trial) -> float:
+    """A value that the plan decides, and the seed a little."""
+    assert isinstance(network, nn.Module)
+    return 0.9 - 0.03 * sum(len(bank.sites) - 1 for bank in trial.plan.banks) + 0.001 * trial.seed
+
+
+def reporting(network: nn.Module, trial: Trial) -> float:
+    value = less_is_worse(network, trial)
+    for epoch in range(1, 5):
+        trial.report(value * epoch / 4, epoch)
+        if trial.should_stop():
+            return 0.0
+    return value
+
+
+def rows(study: Study) -> list[Any]:
+    """What a database holds of the trials, but for times."""
+    return [
+        (
+            *(t.number, t.plan.fingerprint, t.origin, t.state, t.exact, t.error),
+            *((m.seed, m.split, m.fidelity["epochs"], m.values) for m in t.measurements),
+        )
+        for t in study.trials
+    ]
+
+
+def by_hand(study: Study, evaluate: Callable[[nn.Module, Trial], float], trials: int) -> None:
+    for _ in range(trials):
+        trial = study.ask()
+        study.tell(trial, evaluate(trial.network(), trial))
+
+
+@pytest.mark.parametrize(
+    ("way", "rungs"),
+    # By hand a stopped trial that goes on after all is one more that is asked for.
+    [("again", (1, 3)), ("interrupted", (1, 3)), ("interrupted", ()), ("ask and tell", ())],
+)
+def test_all_ways_leave_the_same_rows(way: str, rungs: tuple[int, ...], url: str) -> None:
+    expected = isoshare.create_study(ThreeSites(4), rungs=rungs, **KERNEL)  # in memory
+    expected.optimize(reporting, n_trials=9)
+    study = isoshare.create_study(ThreeSites(4), "s", storage=url, rungs=rungs, **KERNEL)
+    if way == "again":
+        study.optimize(reporting, n_trials=4)
+        study.optimize(reporting, n_trials=5)
+    elif way == "ask and tell":
+        by_hand(study, reporting, 9)
+    else:
+        calls = iter(range(100))
+
+        def clumsy(network: nn.Module, trial: Trial) -> float:
+            if next(calls) in (2, 5):
+                raise KeyboardInterrupt
+            return reporting(network, trial)
+
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                study.optimize(clumsy, n_trials=9)
+            study = isoshare.load_study("s", url)
+        study.optimize(clumsy, n_trials=9)
+    assert rows(study) == rows(expected)
+    assert study.results.front.hypervolume == expected.results.front.hypervolume > 0
+
+
+def test_ray_measures_the_same_plans_as_this_process(url: str) -> None:
+    """A lambda and a local function travel; with two workers the order is not the same."""
+    factor = 1.0
+    study = isoshare.create_study(ThreeSites(3), "s", storage=url, **KERNEL)
+    study.optimize(lambda net, trial: factor * less_is_worse(net, trial), n_trials=5, n_jobs=2)
+    alone = isoshare.create_study(ThreeSites(3), **KERNEL)
+    alone.optimize(less_is_worse, n_trials=5)
+    assert {t.plan: t.value("miou") for t in study.trials} == {
+        t.plan: t.value("miou") for t in alone.trials
+    }
+
+
+def test_everything_that_is_shown(tmp_path: Path) -> None:
+    study = isoshare.create_study(ThreeSites(4), "mine", **KERNEL)
+    assert "no trial has finished" in study._repr_html_()
+    study.optimize(less_is_worse, n_trials=6, replicates=2)
+    table = study.trials_dataframe()
+    assert list(table["number"]) == list(range(6))
+    assert {"miou", "miou_error", "parameters", "on_front", "sharing"} <= set(table)
+    assert study.plot_front().layout.xaxis.title.text == "parameters (less is better)"
+    plan = study.best("smallest").plan
+    drawn = study.plot_plan(study.best("smallest"))
+    assert sum(len(bars.x) for bars in drawn.data) == 4
+    study.export(tmp_path / "plan.json", study.best("smallest"))
+    assert isoshare.SharingPlan.load(tmp_path / "plan.json") == plan
+    assert study.best("miou").number == 0
+    assert study.best(max_parameters=10**6) == study.best("miou")
+    assert "<table>" in study._repr_html_()
+    assert "data:image/png" in study._repr_html_()
+
+
+def test_the_model_stays_as_it_was_and_networks_start_seeded() -> None:
+    model = ThreeSites(3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    study = isoshare.create_study(model, **KERNEL)
+    trial = study.ask()
+    one, other = trial.network(), trial.network()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+        assert torch.equal(one.state_dict()[name], other.state_dict()[name])
+        assert not torch.equal(one.state_dict()[name], tensor)
+    inheriting = isoshare.create_study(model, weights="inherit", **KERNEL)
+    kept = inheriting.ask().network().state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())
+
+
+def test_an_objective_that_has_no_known_worst_value() -> None:
+    study = isoshare.create_study(
+        lambda: ThreeSites(3), objectives={"rmse": "minimize", "parameters": "minimize"}
+    )
+    study.optimize(lambda net, trial: 2.0 + len(trial.plan.banks), n_trials=6)
+    assert study.results.front.reference_point["rmse"] == 4.0
+    assert study.results.front.hypervolume > 0
+    assert study.best("rmse").number == 0
+
+
+def test_what_ehvi_cannot_serve_goes_to_another_sampler() -> None:
+    two = {"a": "maximize", "b": "minimize", "parameters": "minimize"}
+    with pytest.warns(UserWarning, match="tpe takes its place"):
+        study = isoshare.create_study(ThreeSites(3), objectives=two)
+    study.optimize(lambda net, trial: {"a": 1, "b": len(trial.plan.banks)}, n_trials=4)
+    assert all(trial.state == "finished" for trial in study.trials)
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        (None, "gave None as miou"),
+        (float("nan"), "gave nan as miou: has the training diverged"),
+        ({"iou": 0.5}, "unknown objective 'iou': choose one of miou"),
+        ({}, "gave no miou"),
+        ("0.9", "gave '0.9' as miou"),
+        (torch.ones(3), "gave a Tensor as miou"),
+        (torch.ones(1, requires_grad=True) * 2, "tensor with its graph as miou"),
+    ],
+)
+def test_what_is_no_value_fails_its_trial_with_a_sentence(result: Any, sentence: str) -> None:
+    study = isoshare.create_study(ThreeSites(3), **KERNEL)
+    study.optimize(lambda net, trial: result, n_trials=1)
+    (trial,) = study.trials
+    assert trial.state == "failed"
+    assert sentence in trial.error
+
+
+def test_failures_all_alike_stop_the_search_and_say_where() -> None:
+    study = isoshare.create_study(ThreeSites(4), **KERNEL)
+
+    def broken(network: nn.Module, trial: Trial) -> float:
+        raise ValueError(f"first line\nno file for trial {trial.number}")
+
+    with pytest.raises(DriverError, match=r"5 trials in a row .* no file for trial 4 \(test_study"):
+        study.optimize(broken, n_trials=20)
+    assert [trial.state for trial in study.trials] == ["failed"] * 5
+
+
+def test_wrong_requests_are_sentences(url: str) -> None:
+    class Locked(ThreeSites):
+        def __init__(self) -> None:
+            super().__init__()
+            self.handle = sys.stdout
+
+    with pytest.raises(IsoshareError, match="cannot be copied"):
+        isoshare.create_study(Locked())
+    study = isoshare.create_study(Locked, "s", storage=url, **KERNEL)
+    with pytest.raises(IsoshareError, match="exists already"):
+        isoshare.create_study(ThreeSites(), "s", storage=url)
+    with pytest.raises(IsoshareError, match="NAME:max"):
+        isoshare.create_study(ThreeSites(), objectives={"miou": "up", "parameters": "minimize"})
+    with pytest.raises(IsoshareError, match="'accuracy' is one to maximize"):
+        isoshare.create_study(ThreeSites(), objectives=("accuracy:min", "parameters"))
+    with pytest.raises(IsoshareError, match="known without a training"):
+        isoshare.create_study(
+            ThreeSites(), objectives=("parameters", "macs"), example_input=torch.zeros(1, 2, 8, 8)
+        )
+    with pytest.raises(IsoshareError, match="example_input"):
+        isoshare.create_study(ThreeSites(), objectives=("accuracy", "macs"))
+    with pytest.raises(IsoshareError, match="n_trials has to be at least 1"):
+        study.optimize(less_is_worse, n_trials=0)
+    with pytest.raises(IsoshareError, match="unknown study 'none'"):
+        isoshare.load_study("none", url)
+    with pytest.raises(IsoshareError, match="layers have changed"):
+        isoshare.load_study("s", url, model=ThreeSites(5)).optimize(less_is_worse, n_trials=1)
+
+
+def test_exact_objectives_beside_own_ones() -> None:
+    study = isoshare.create_study(
+        ThreeSites(3),
+        objectives={"miou": "maximize", "macs": "minimize"},
+        example_input=torch.zeros(1, 2, 8, 8),
+        max_bytes=100_000,
+    )
+    study.optimize(less_is_worse, n_trials=3)
+    assert all(trial.value("macs") for trial in study.trials)
+
+
+def test_the_time_ends_a_search() -> None:
+    study = isoshare.create_study(ThreeSites(4), **KERNEL)
+
+    def slow(network: nn.Module, trial: Trial) -> float:
+        for epoch in range(1, 100):
+            time.sleep(0.05)
+            trial.report(0.5, epoch)
+            if trial.should_stop():
+                break
+        return 0.5
+
+    started = time.monotonic()
+    study.optimize(slow, timeout=0.3)
+    assert time.monotonic() - started < 2
+    (trial,) = study.trials
+    assert trial.state == "stopped"
+    assert 1 <= trial.measurements[0].fidelity["epochs"] < 50
+    study.optimize(less_is_worse, timeout=60)  # as many as fit: all there are
+    assert len(study.trials) == 15
+
+
+def test_a_callback_can_stop() -> None:
+    study, seen = isoshare.create_study(ThreeSites(4), **KERNEL), []
+
+    def watch(study: Study, trial: TrialRecord) -> None:
+        seen.append((trial.number, trial.value("miou")))
+        if trial.number == 2:
+            study.stop()
+
+    study.optimize(less_is_worse, n_trials=10, callbacks=[watch])
+    assert [number for number, _ in seen] == [0, 1, 2]
+
+
+def test_the_folder_of_a_trial_outlives_a_killed_worker_and_not_the_trial(url: str) -> None:
+    study = isoshare.create_study(ThreeSites(3), "s", storage=url, **KERNEL)
+    seen: list[Path] = []
+
+    def evaluate(network: nn.Module, trial: Trial) -> float:
+        there = trial.directory / "there"
+        if not there.exists():
+            there.touch()
+            seen.append(there)
+            raise KeyboardInterrupt
+        return 0.5
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(evaluate, n_trials=1)
+    assert seen[0].exists()
+    isoshare.load_study("s", url).optimize(evaluate, n_trials=1)
+    assert [trial.state for trial in study.trials] == ["finished"]
+    assert not seen[0].exists()
+
+
+KILLED = """
+import os, sys
+import isoshare
+from tests.fakes import Command, ThreeSites
+from tests.test_study import KERNEL, less_is_worse
+
+def work(url, calls):
+    def called():
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            os.kill(os.getpid(), 9)
+
+    try:
+        study = isoshare.load_study("s", url)
+    except isoshare.IsoshareError:
+        study = isoshare.create_study(ThreeSites(3), "s", storage=url, **KERNEL)
+    called()
+    while len(study.trials) < 4 or study.trials[-1].state == "running":
+        trial = study.ask()
+        called()
+        study.tell(trial, less_is_worse(trial.network(), trial))
+        called()
+
+for calls in (0, 1, 2, 1, 100):
+    child = os.fork()
+    if child == 0:
+        work(sys.argv[1], calls)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_asking_survives_a_kill_between_any_two_calls(url: str) -> None:
+    command = [sys.executable, "-c", KILLED, url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*["-9"] * 4, "0"]
+    expected = isoshare.create_study(ThreeSites(3), **KERNEL)
+    by_hand(expected, less_is_worse, 4)
+    assert rows(isoshare.load_study("s", url)) == rows(expected)
+
+
+def test_importing_is_light() -> None:
+    script = textwrap.dedent("""
+        import sys, time
+        before = time.process_time()
+        import isoshare
+        assert time.process_time() - before < 0.1
+        print(sorted({"torch", "ray", "optuna"} & set(sys.modules)))
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_command_line_measures_by_the_same_function(url: str, command: Command) -> None:
+    """A function that is named is imported, and only where it is named."""
+    own = ("--evaluator", "tests.test_study:less_is_worse", "--backbone", "tests.fakes:ThreeSites")
+    code, said, error = command(
+        *("launch", "--study", "s", "--storage", url, "--trials", 4, "--workers", 2, *own),
+        *("--objectives", "miou:max,parameters", "--methods", "kernel"),
+    )
+    assert code == 0, said + error
+    expected = isoshare.create_study(ThreeSites(3), **KERNEL)
+    expected.optimize(less_is_worse, n_trials=4)
+    study = isoshare.load_study("s", url, model=ThreeSites(3))
+    assert {t.plan: t.value("miou") for t in study.trials} == {
+        t.plan: t.value("miou") for t in expected.trials
+    }
+    code, _, error = command("resume", "s", "--storage", url, "--trials", 5, *own[2:])
+    assert (code, "if you trust it, name it too" in error) == (2, True)
+    code, _, error = command("launch", *own, "--epochs", 3)
+    assert (code, "does not use --epochs" in error) == (2, True)
+
+
+def test_the_command_line_says_how_a_study_of_python_goes_on(url: str, command: Command) -> None:
+    isoshare.create_study(ThreeSites(3), "s", storage=url, **KERNEL)
+    code, _, error = command("resume", "s", "--storage", url, "--trials", 50)
+    assert (code, "isoshare.load_study('s'" in error) == (2, True)
