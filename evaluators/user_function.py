@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoshare.evaluators.by_value import dumps, loads, stubborn_attribute
 from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.network_source import NetworkSource
-from isoshare.evaluators.stepwise import HandOver, stepwise
-from isoshare.evaluators.trial import EvaluateError, Report, Trial, TrialStopped, as_values
+from isoshare.evaluators.own_code.by_value import dumps, loads, stubborn_attribute
+from isoshare.evaluators.own_code.stepwise import HandOver, stepwise
+from isoshare.evaluators.own_code.trial import EvaluateError, Report, Trial, TrialStopped, as_values
 from isoshare.space.plan import SharingPlan, Split
 
 Evaluate = Callable[[nn.Module, Trial], Any]

@@ -25,9 +25,8 @@ from isoshare.search.options.policy import PolicyConfig
 from isoshare.search.options.running import RunConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.options.training import TrainingConfig
-from isoshare.space.errors import IsoshareError, one_of
+from isoshare.space.errors import IsoshareError, first_problem, one_of
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import first_problem
 
 __all__ = [
     "ConfigError",

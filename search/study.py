@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.evaluators import OWN
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
-from isoshare.evaluators.trial import Trial
+from isoshare.evaluators.own_code.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
 from isoshare.search.config import make_config
 from isoshare.search.defaults import trades_exact
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
 from isoshare.search.results.study_view import StudyView
-from isoshare.search.workflows.asking import Asking
-from isoshare.search.workflows.optimize import RunOptions, begin_call, run_study
-from isoshare.search.workflows.own_study import (
+from isoshare.search.workflows.own_code.asking import Asking
+from isoshare.search.workflows.own_code.optimize import RunOptions, begin_call, run_study
+from isoshare.search.workflows.own_code.own_study import (
     check_measured,
     make_own_study,
     prepare_own,

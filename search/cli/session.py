@@ -81,7 +81,8 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
     _warm_up(prepared)
     if config.driver != "ray":
         return run_simulated
-    from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+    from isoshare.search.drivers.ray_cluster import ray_cluster
+    from isoshare.search.drivers.ray_driver import run_on_ray
     from isoshare.search.drivers.runtime_env import code_for
 
     share = (config.cpus_per_trial, config.gpus_per_trial)

@@ -7,8 +7,8 @@ from pathlib import Path
 from isoshare.evaluators import is_own_evaluator
 from isoshare.search.pareto import knee
 from isoshare.search.results.choose import plan_file
-from isoshare.search.results.drawing import write_html
-from isoshare.search.results.figures import front_figure
+from isoshare.search.results.pictures.drawing import write_html
+from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.backbones import is_own
 

@@ -19,7 +19,10 @@ from isoshare.search.workflows.evaluator import (
     probed,
 )
 from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
-from isoshare.search.workflows.own_function import prepare_function, prepare_function_resume
+from isoshare.search.workflows.own_code.own_function import (
+    prepare_function,
+    prepare_function_resume,
+)
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
 from isoshare.search.workflows.weights import check_weights

@@ -12,7 +12,12 @@ from isoshare.evaluators.network_source import NetworkSource
 from isoshare.evaluators.user_function import Evaluate
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import check_possible, exact_limits
-from isoshare.search.workflows.own_study import NO_DATA, check_measured, own_space, prepare_own
+from isoshare.search.workflows.own_code.own_study import (
+    NO_DATA,
+    check_measured,
+    own_space,
+    prepare_own,
+)
 from isoshare.search.workflows.prepared import Prepared, new_study
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError

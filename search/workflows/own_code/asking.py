@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from isoshare.evaluators.evaluator import Measured
-from isoshare.evaluators.trial import Trial, as_values
+from isoshare.evaluators.own_code.trial import Trial, as_values
 from isoshare.evaluators.user_function import UserFunction, remove_folder, trial_folder
 from isoshare.search.jobs import Job
-from isoshare.search.workflows.optimize import opened
+from isoshare.search.workflows.own_code.optimize import opened
 from isoshare.search.workflows.prepared import Prepared
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
