@@ -86,6 +86,18 @@ class WatchedStore(Store):
             return Overview()
         return self._database.read(lambda session: _overview(session, before, self._holder))
 
+    @property
+    def lost(self) -> str:
+        """The sentence for a database that was there, and was not when it was last asked."""
+        return self._database.lost
+
+    def check(self) -> None:
+        """Raise StoreError if the database does not answer, or was there and is gone.
+
+        One that nothing was written to yet is all right.
+        """
+        self._database.check()
+
     def changes(self, name: str, seen: Cursor) -> Delta:
         """What has happened in a study since ``seen``. Raises StoreError.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from isoshare.space.errors import IsoshareError
+from isoshare.storage.read_only import is_read_only, open_read_only
 
 DEFAULT_URL = "sqlite:///isoshare.db"
 BUSY_SECONDS = 30
@@ -82,6 +82,10 @@ def make_engine(url: URL) -> Engine:
     if is_in_memory(url):  # one connection, as each new one would be an empty database
         options["connect_args"] = {**options["connect_args"], "check_same_thread": False}
         options["poolclass"] = StaticPool
+    file = sqlite_file(url)
+    read_only = is_read_only(file)
+    if read_only:
+        options["poolclass"] = NullPool
     try:
         engine = create_engine(url, pool_pre_ping=backend != "sqlite", **options)
     except (ImportError, NoSuchModuleError) as error:
@@ -92,6 +96,8 @@ def make_engine(url: URL) -> Engine:
     if backend == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    if read_only and file is not None:
+        open_read_only(engine, file)
     return engine
 
 
@@ -178,31 +184,6 @@ def is_missing_file(url: URL) -> bool:
     return file is not None and file.parent.exists() and not file.exists()
 
 
-def no_database(url: URL) -> str:
-    """The sentence for a reader whose database is not there."""
-    return f"no studies in {url!r}: launch a search first, or name another database with --storage"
-
-
-def cannot_open(url: URL, error: DBAPIError) -> str:
-    """The sentence for a database that answers with an error; a password is not shown."""
-    return (
-        f"cannot use the database {url!r}: {_reason(error)}; check --storage (or ISOSHARE_STORAGE)"
-    )
-
-
-def cannot_write(url: URL, error: DBAPIError, whole: bool | None) -> str:
-    """The sentence for a database that was there and takes nothing any more.
-
-    whole: what a check of the file has found; None if it could not be checked.
-    """
-    found = {
-        True: "; what it holds is whole",
-        False: "; it is damaged: restore a copy of the file, or an archive of the study",
-        None: "",
-    }
-    return f"the database {url!r} failed: {_reason(error)}{found[whole]}"
-
-
 def is_whole(engine: Engine) -> bool | None:
     """What SQLite's quick check says of the file; None where that cannot be asked."""
     if engine.dialect.name != "sqlite":
@@ -213,35 +194,3 @@ def is_whole(engine: Engine) -> bool | None:
     except DBAPIError as error:
         name = str(getattr(error.orig, "sqlite_errorname", ""))
         return False if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) else None
-
-
-def file_changed(url: URL, saved: Path | None) -> str:
-    """The sentence for a SQLite file that was deleted or replaced while it was being written.
-
-    saved: a copy of all that had been written, if one could be made.
-    """
-    kept = (
-        f"what was finished is in {saved}: put it in its place"
-        if saved
-        else "what was finished could not be saved from it: put the file back"
-    )
-    return f"the database {url!r} was deleted or replaced by another file; {kept}"
-
-
-def taken(name: str) -> str:
-    """The sentence for a name that another study has."""
-    return (
-        f"study {name!r} exists already: resume it with 'isoshare resume {name}', "
-        "or choose another --study"
-    )
-
-
-def unknown_study(name: str, known: Sequence[str]) -> str:
-    """The sentence for a name that no study has."""
-    shown = ", ".join(known[-6:]) if known else "none yet; 'isoshare launch' makes one"
-    return f"unknown study {name!r}: the database has {shown}"
-
-
-def _reason(error: DBAPIError) -> str:
-    lines = str(error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__

@@ -13,7 +13,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import StoreError, is_in_memory, taken
+from isoshare.storage.database import StoreError, is_in_memory
+from isoshare.storage.messages import taken
 from isoshare.storage.reading import outcomes_of, records_of, study_id, study_record, summaries
 from isoshare.storage.records import (
     MeasurementRecord,

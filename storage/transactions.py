@@ -25,20 +25,23 @@ from isoshare.storage.database import (
     FileIdentity,
     StoreError,
     WriteError,
-    cannot_open,
-    cannot_write,
-    file_changed,
     file_identity,
     is_missing_file,
     is_passing,
     is_whole,
     let_readers_in,
     make_engine,
-    no_database,
     parse_url,
     reading,
     sqlite_file,
     writing,
+)
+from isoshare.storage.messages import (
+    cannot_open,
+    cannot_write,
+    file_changed,
+    no_database,
+    vanished,
 )
 from isoshare.storage.schema import check_revision, create_tables, revision_of, upgrade_tables
 
@@ -66,7 +69,8 @@ class Database:
         self.engine: Engine = make_engine(self.url)
         weakref.finalize(self, self.engine.dispose)
         self._patience = patience
-        self._usable = False  # whether our tables have been seen: they do not go away again
+        self._usable = False  # whether our tables have been seen in this file
+        self._was_seen = False  # or in one that was at its place before
         self._follows_file = follows_file
         self._file: FileIdentity | None = None
         self._lost_file = ""  # the sentence, once the file is another one
@@ -104,7 +108,20 @@ class Database:
                 check_revision(revision, self.url)
             self._usable = revision is not None
             self._file = file_identity(self.url) if self._usable else None
+            self._was_seen |= self._usable
         return self._usable
+
+    def check(self) -> None:
+        """Ask the database for something. Raises StoreError if it does not answer, or is gone."""
+        if self.exists():
+            self._repeated(lambda: _connected(self.engine, revision_of), 0)
+        elif self.lost:
+            raise StoreError(self.lost)
+
+    @property
+    def lost(self) -> str:
+        """The sentence for a database that was there, and was not when it was last asked."""
+        return vanished(self.url) if self._was_seen and not self._usable else ""
 
     def create(self) -> None:
         """Make the tables if there are none. Raises StoreError if they are of another version."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isoshare.search.service.processes import Driver, Drivers, is_alive
+from isoshare.search.service.driver_files import Driver
+from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.studies import Studies
 from tests.service_fakes import client_of, half_searched, settings_of
 
@@ -95,6 +96,6 @@ def test_a_process_number_that_is_used_again_is_another_process(tmp_path: Path) 
 @pytest.mark.parametrize("study", ["a", "../a", "ä" * 100])
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, study: str) -> None:
     drivers = Drivers(tmp_path / "state", "sqlite:///x.db", 1)
-    assert drivers._log(study).resolve().is_relative_to(tmp_path / "state")
+    assert drivers.files.log(study).resolve().is_relative_to(tmp_path / "state")
     drivers.forget(study)
-    assert drivers.complaint(study) == ""
+    assert drivers.files.complaint(study) == ""

@@ -129,6 +129,13 @@ Most = Annotated[
         help="The largest value of an option that clients may launch with; may be repeated.",
     ),
 ]
+ReadOnly = Annotated[
+    bool,
+    typer.Option(
+        "--read-only",
+        help="Only show studies; --storage may then be an archive that 'studies' wrote.",
+    ),
+]
 StateFolder = Annotated[
     Path, typer.Option(metavar="DIR", help="The folder for what it keeps about its searches.")
 ]

@@ -104,6 +104,14 @@ def _from_source() -> bool:
     return Path(sys.argv[0]).name == "run_search.py"
 
 
+def open_to_read(url: str | None) -> Store:
+    """The same for who changes nothing: ``url`` may be an archive. Raises IsoshareError."""
+    from isoshare.search.workflows.open_archive import readable
+    from isoshare.storage.database import default_url
+
+    return open_store(readable(url or default_url()))
+
+
 def open_store(url: str | None) -> Store:
     """The database at ``url``, or the default one. Raises StoreError."""
     from isoshare.storage.database import default_url

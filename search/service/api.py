@@ -29,13 +29,14 @@ from isoshare.storage.records import TrialState
 ALWAYS = documented(
     "wrong_request", "not_logged_in", "too_many_requests", "database_unavailable", "invalid"
 )
-CHANGES = documented("not_allowed", "conflict", "too_large")
+CHANGES = documented("not_allowed", "conflict", "too_large", "no_room")
 Name = Annotated[str, Path(min_length=1, max_length=100, examples=["digits-resnet_cifar-1"])]
 Number = Annotated[int, Path(ge=0, le=2**31, description="Counts the trials from 0.")]
 Offset = Annotated[int, Query(ge=0, le=2**31, description="So many are skipped.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
 
-public = APIRouter(prefix="/api/v1", tags=["service"], responses=documented("too_many_requests"))
+OPEN = documented("too_many_requests", "database_unavailable")
+public = APIRouter(prefix="/api/v1", tags=["service"], responses=OPEN)
 reads = APIRouter(prefix="/api/v1", tags=["read"], dependencies=[Depends(reader)], responses=ALWAYS)
 launches = APIRouter(
     prefix="/api/v1",
@@ -74,8 +75,8 @@ Stream = Annotated[None, Depends(a_stream)]
 
 @public.get("/health")
 def health(studies: All) -> models.Health:
-    """Whether the service answers and reaches its database; needs no token."""
-    studies.names()
+    """Whether the service answers and reaches its database now; needs no token."""
+    studies.check()
     return models.Health()
 
 

@@ -22,9 +22,10 @@ Code = Literal[
     "too_many_requests",
     "database_unavailable",
     "internal_error",
+    "no_room",
 ]
 STATUS: dict[Code, int] = dict(
-    zip(get_args(Code), (400, 401, 403, 404, 405, 409, 413, 422, 429, 503, 500), strict=True)
+    zip(get_args(Code), (400, 401, 403, 404, 405, 409, 413, 422, 429, 503, 500, 507), strict=True)
 )
 CODES: dict[int, Code] = {status: code for code, status in STATUS.items()}
 

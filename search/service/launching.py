@@ -85,7 +85,7 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     given = {key: value for key, value in asked.items() if value is not None}
     if given.get("table", TABLES_HERE[0]) not in TABLES_HERE:
         raise Problem("not_allowed", one_of("table", given["table"], TABLES_HERE))
-    _check_bounds(settings, given)
+    check_bounds(settings, given)
     try:
         config = requested(given)
         check_name(given.get("study", "unnamed"))
@@ -101,7 +101,7 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
     return config.model_copy(update={"study": name})
 
 
-def _check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:
+def check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise Problem for more of something than the operator of this server lets clients ask for."""
     for name, most in settings.most.items():
         if isinstance(given.get(name), int | float) and given[name] > most:

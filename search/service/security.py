@@ -105,7 +105,14 @@ class RateLimiter:
 
 
 def role_of(request: Request, bearer: HTTPAuthorizationCredentials | None = None) -> Role | None:
-    """What the sender of a request may do: all without tokens, else what token or login says."""
+    """What the sender of a request may do: all without tokens, else what token or login says; on a
+    service that only shows, to read.
+    """
+    role = _known_role(request, bearer)
+    return "read" if role and request.app.state.settings.read_only else role
+
+
+def _known_role(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Role | None:
     tokens: Tokens = request.app.state.settings.tokens
     if not tokens.digests:
         return "launch"
@@ -132,8 +139,10 @@ def reader(request: Request, bearer: Credentials = None) -> Role:
     return role
 
 
-def launcher(role: Annotated[Role, Depends(reader)]) -> Role:
+def launcher(request: Request, role: Annotated[Role, Depends(reader)]) -> Role:
     """Let in who may change something. Raises Problem."""
+    if request.app.state.settings.read_only:
+        raise Problem("not_allowed", "this server only shows studies: it was started --read-only")
     if role != "launch":
         raise Problem("not_allowed", "this token may only read: take one of role 'launch'")
     return role

@@ -29,6 +29,8 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Listen and answer. Raises IsoshareError if the port cannot be had."""
     app = make_app(settings)
+    for note in app.state.studies.set_aside:
+        say(f"warning: a note about a search could not be read and was set aside as {note}")
     listening = _listen(settings)
     port = listening.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

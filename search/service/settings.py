@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
 from isoshare.search.options import OPTIONS
+from isoshare.search.workflows.open_archive import readable
 from isoshare.space.backbones import BACKBONES
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.storage.database import default_url
@@ -47,8 +48,9 @@ class Settings:
         makes it known. backbones, datasets: what may be launched. searches: how many may run at
         once. rate: requests a second from one address, on average. max_age: seconds for which
         what was read from the database counts as new. body_seconds: how long a request may take to
-        arrive. streams: of events, that may be open at once, in all and for one address. most: the
-        largest values of options that clients may launch with.
+        arrive. streams: of events, that may be open at once, in all and for one address.
+        read_only: whether nobody may change anything. most: the largest values of options that
+        clients may launch with.
     """
 
     storage: str
@@ -66,6 +68,7 @@ class Settings:
     body_seconds: float = 20.0
     streams: int = 256
     streams_per_client: int = 64
+    read_only: bool = False
     most: Mapping[str, float] = field(default_factory=lambda: dict(MOST))
 
     def __post_init__(self) -> None:
@@ -93,8 +96,10 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
     for name in datasets:
         if row_name(name) not in DATASETS:
             raise IsoshareError(one_of("data set", name, DATASETS))
+    storage, read_only = given.get("storage") or default_url(), given.get("read_only", False)
     return Settings(
-        storage=given.get("storage") or default_url(),
+        storage=readable(storage) if read_only else storage,
+        read_only=read_only,
         host=given["host"],
         port=given["port"],
         folder=given["state"],

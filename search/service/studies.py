@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from isoshare.search.pareto import knee
+from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import check_allowed, checked
+from isoshare.search.service.launching import check_allowed, check_bounds, checked
 from isoshare.search.service.models import BestPlan, State, StudyDetail, StudyView
-from isoshare.search.service.processes import Driver, Drivers, is_alive
+from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.study_cache import Mirror, Snapshot
 from isoshare.storage.change_feed import Overview, StudyVersion, WatchedStore
@@ -37,6 +39,20 @@ class Studies:
     def close(self) -> None:
         """Give the database back; searches go on."""
         self._store.close()
+
+    @property
+    def set_aside(self) -> list[Path]:
+        """Notes about searches that could not be read, under the names they have now."""
+        return self._drivers.files.set_aside
+
+    def check(self) -> None:
+        """Raise StoreError if the database does not answer, or was there and is gone."""
+        self._store.check()
+
+    @property
+    def lost(self) -> str:
+        """The sentence for a database that was there and is gone; empty if it is there."""
+        return self._store.lost
 
     def names(self) -> list[str]:
         """All studies, the newest first; also those that are only being prepared."""
@@ -98,6 +114,7 @@ class Studies:
             raise Problem("conflict", f"study {name!r} is running already: {detail.message}")
         config = snapshot.study.config
         check_allowed(self._settings, config.backbone, config.dataset)
+        check_bounds(self._settings, changes)
         there, asked = len(snapshot.results.trials), changes.get("trials")
         if asked is not None and asked < there:
             raise Problem(
@@ -141,12 +158,12 @@ class Studies:
     def _unstored(self, driver: Driver) -> tuple[State, str]:
         if is_alive(driver):
             return "starting", ""
-        return "failed", self._drivers.complaint(driver.study) or LOST
+        return "failed", self._drivers.files.complaint(driver.study) or LOST
 
     def _state(self, snapshot: Snapshot, driver: Driver | None) -> tuple[State, str]:
         if driver is not None and is_alive(driver):
             return "running", ""
-        complaint = self._drivers.complaint(snapshot.study.name) if driver else ""
+        complaint = self._drivers.files.complaint(snapshot.study.name) if driver else ""
         if snapshot.complete or (driver is not None and driver.exit_code == 0):
             failed = not snapshot.results.finished
             return ("failed", complaint or "all trials failed") if failed else ("finished", "")

@@ -13,7 +13,7 @@ from isoshare.search.cli.option_types import takes
 from isoshare.search.cli.session import train_on_terminal
 from isoshare.search.cli.terminal import (
     open_console,
-    open_store,
+    open_to_read,
     writing,
 )
 from isoshare.search.options import OPTIONS
@@ -77,7 +77,7 @@ def export(
     from isoshare.space.errors import IsoshareError
 
     choice = Selection(best, max_parameters, min_accuracy, trial)
-    source = source_of(target, choice, lambda: load_results(open_store(storage), target))
+    source = source_of(target, choice, lambda: load_results(open_to_read(storage), target))
     row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):

@@ -19,6 +19,7 @@ def serve(
     allow_dataset: options.AllowedDatasets = None,
     searches: options.Searches = 2,
     most: options.Most = None,
+    read_only: options.ReadOnly = False,
     state: options.StateFolder = Path("isoshare-service"),
 ) -> None:
     """Serve web pages and a REST API.

@@ -12,6 +12,7 @@ from isoshare.search.cli import options
 from isoshare.search.cli.terminal import (
     open_console,
     open_store,
+    open_to_read,
     print_json,
     program,
     with_spinner,
@@ -35,9 +36,10 @@ def studies(
     """
     from isoshare.search.results.listing import studies_json, studies_table
 
-    store, console = open_store(storage), open_console()
     asked = (delete, archive, output, restore, name)
-    if any(part is not None for part in asked):
+    changes = any(part is not None for part in asked)
+    store, console = (open_store if changes else open_to_read)(storage), open_console()
+    if changes:
         from isoshare.search.workflows.manage import Request, carry_out, in_short
 
         request = Request(*asked)
@@ -70,7 +72,7 @@ def pareto(
     from isoshare.search.results.study_results import load_results
     from isoshare.search.results.tables import front_json, front_table
 
-    results = load_results(open_store(storage), name)
+    results = load_results(open_to_read(storage), name)
     if html is not None:
         writing(html, partial(write_html, front_figure(results)))
     if png is not None:
@@ -100,7 +102,7 @@ def report(
     from isoshare.search.results.report import write_report
     from isoshare.search.results.study_results import load_results
 
-    results = load_results(open_store(storage), name)
+    results = load_results(open_to_read(storage), name)
     shown = None if trial is None else trial_by_number(results, trial)
     writing(output, lambda path: write_report(results, path, shown))
     size = output.stat().st_size / 1e6

@@ -4,12 +4,14 @@ up to date and draw the plots.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
+from isoshare.search.options.definition import LARGEST
 from isoshare.search.results.choose import Best
 from isoshare.search.results.describe import plan_in_words
 from isoshare.search.results.plan_picture import draw_svg, plan_picture
@@ -189,6 +191,7 @@ def _studies(studies: Studies, page: int) -> dict[str, Any]:
         "page": page,
         "pages": max(1, -(-len(names) // A_PAGE)),
         "total": len(names),
+        "lost": studies.lost,
     }
 
 
@@ -227,10 +230,15 @@ def _plan(snapshot: Snapshot, number: int) -> dict[str, Any]:
 
 
 def _number(text: str, label: str) -> float | None:
+    if not text.strip():
+        return None
     try:
-        return float(text) if text.strip() else None
-    except ValueError as error:
-        raise Problem("invalid", f"{label!r} takes a number, got {text!r}") from error
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= LARGEST:
+        raise Problem("invalid", f"{label!r} takes a number, got {text[:40]!r}")
+    return number
 
 
 def _resumed(given: dict[str, str]) -> dict[str, Any]:
