@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoshare.evaluators.own_code.own_training import Training
     from isoshare.evaluators.own_code.trial import Trial
     from isoshare.search.solver.solve import Solver, solve
     from isoshare.search.study import Study, create_study, load_study
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from isoshare.space.weights.saving import load_weights, save_weights
 
 _HOMES = {
+    "Training": "evaluators.own_training",
     "Trial": "evaluators.trial",
     "Study": "search.study",
     "create_study": "search.study",
@@ -50,6 +52,7 @@ __all__ = [
     "Site",
     "Solver",
     "Study",
+    "Training",
     "Trial",
     "apply_plan",
     "count_parameters",

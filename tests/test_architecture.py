@@ -25,7 +25,12 @@ MAY_IMPORT = {
     "storage": {"storage", "space/plan", "space/sites", "space/errors"},
     "evaluators/data": {"evaluators/data", "space"},
     "evaluators/training": {"evaluators/data", "evaluators/training", "space"},
-    "evaluators/own_code": {"evaluators/own_code", "evaluators/training", "space"},
+    "evaluators/own_code": {
+        "evaluators/data",
+        "evaluators/own_code",
+        "evaluators/training",
+        "space",
+    },
     "evaluators/sensitivities": {"evaluators/sensitivities", "space"},
     "evaluators": {"evaluators", *ROOMS_OF_EVALUATORS, "space"},
     "search/options": {"search/options", "evaluators", "evaluators/data", "space", "storage"},

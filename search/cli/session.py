@@ -41,7 +41,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from isoshare.storage.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
-    resume = f"{program()} resume {name}{trust(config.backbone, config.evaluator)}"
+    resume = f"{program()} resume {name}{trust(config.backbone, config.document())}"
     for warning in prepared.warnings:
         warn(warning)
     with ExitStack() as stack:

@@ -36,7 +36,12 @@ class Asking:
             raise IsoshareError(f"study {self._name!r} has no more plans: all have been asked for")
         self._asked_at[job.number] = time.perf_counter()
         measure = self._measure.for_trial(job.number)
-        return measure.trial(job.plan, job.seeds[0], lambda *said: self._report(job, *said))
+        return measure.trial(
+            job.plan,
+            job.seeds[0],
+            report=lambda *said: self._report(job, *said),
+            wants=lambda epoch: epoch in job.rungs,
+        )
 
     def tell(self, trial: Trial, values: Any) -> None:
         """What a trial gave. Raises IsoshareError; then it is still to be told."""
