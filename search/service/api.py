@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from isoshare.search.results.choose import Best
-from isoshare.search.results.figures import front_figure
-from isoshare.search.results.plan_picture import plan_picture
-from isoshare.search.results.plotly_figure import compare_plot
+from isoshare.search.results.pictures.figures import front_figure
+from isoshare.search.results.pictures.plan_picture import plan_picture
+from isoshare.search.results.pictures.plotly_figure import compare_plot
 from isoshare.search.service import inspect_process as heavy
 from isoshare.search.service import models, trials
 from isoshare.search.service.errors import Problem, documented

@@ -22,7 +22,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isoshare.search.results.plan_picture import STYLE
+from isoshare.search.results.pictures.plan_picture import STYLE
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.settings import LOOPBACK, Role, Settings, Tokens
 
