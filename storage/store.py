@@ -149,6 +149,8 @@ class Store:
             lease.release(session, study_id(session, name), self._holder)
 
         self._leased.discard(name)
+        if not self._leased:
+            lease.GIVEN_UP.add(self._holder.owner)  # should the database not take it
         self._database.write(work, patience=0)
 
     def studies(self) -> list[StudySummary]:
