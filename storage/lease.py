@@ -28,6 +28,10 @@ EXPIRES = timedelta(seconds=60)
 not lost while its owner still waits."""
 
 
+GIVEN_UP: set[str] = set()
+"""Owners in this process that are over, though the database could not take it: on a full disk."""
+
+
 def this_machine() -> str:
     """Where process numbers mean the same: host, boot, and container."""
     parts = [platform.node()]
@@ -50,6 +54,7 @@ class Holder:
 def take(session: Session, study_id: int, name: str, holder: Holder) -> None:
     """Give ``holder`` the lease of a study. Raises BusyStudyError if another driver has it."""
     check_free(session, study_id, name, holder)
+    GIVEN_UP.discard(holder.owner)
     now, row = _now(session), session.scalar(_row(study_id))
     if row is None:
         row = LeaseRow(study_id=study_id, owner="")
@@ -113,7 +118,7 @@ def release(session: Session, study_id: int, holder: Holder) -> None:
 def _is_live(row: LeaseRow, now: datetime, holder: Holder) -> bool:
     """Whether the driver of a lease runs, as far as ``holder`` can tell."""
     dead = row.machine == holder.machine and not _alive(row.process)
-    return now - row.heartbeat < EXPIRES and not dead
+    return now - row.heartbeat < EXPIRES and not dead and row.owner not in GIVEN_UP
 
 
 def _row(study_id: int) -> Select[LeaseRow]:

@@ -1,7 +1,6 @@
 """All studies of one database. Records in, records out, one transaction a call.
 
-Every write leaves the same rows when it is made twice, so that one whose answer was lost can be
-made again.
+Every write leaves the same rows when it is made twice: one whose answer was lost is made again.
 """
 
 from __future__ import annotations
@@ -149,6 +148,7 @@ class Store:
             lease.release(session, study_id(session, name), self._holder)
 
         self._leased.discard(name)
+        lease.GIVEN_UP.update({self._holder.owner} if not self._leased else ())  # whatever fails
         self._database.write(work, patience=0)
 
     def studies(self) -> list[StudySummary]:
