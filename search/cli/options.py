@@ -93,7 +93,8 @@ Port = Annotated[
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="A file of lines 'read TOKEN' or 'launch TOKEN': who may do what."
+        metavar="FILE",
+        help="A file of lines 'NAME read TOKEN' or 'NAME launch TOKEN': who may do what.",
     ),
 ]
 PublicHosts = Annotated[

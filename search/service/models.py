@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isoshare.search.results.hypervolume_history import FrontAt
+from isoshare.search.service.audit import Deed
 from isoshare.space.plan import Split
 from isoshare.storage.records import TrialState
 
@@ -40,6 +41,7 @@ class StudyView(BaseModel):
     state: State
     message: str = ""
     stopping: bool = False
+    stopped_by: str | None = Field(default=None, description="Who stopped it, if somebody did.")
     outside: bool = Field(
         default=False, description="It runs, but this service has not started it, nor can stop it."
     )
@@ -90,6 +92,16 @@ class StudyDetail(StudyView):
     unshared: int | None = Field(default=None, description="Parameters of the unshared network.")
     plans: str | None = Field(default=None, description="Distinct plans of the space.")
     reference_point: dict[str, float] = {}
+    launched_by: str = Field(default="", description="The name of the token that was used.")
+    option: str | None = Field(default=None, description="The option that the message is about.")
+
+
+class StudyLog(BaseModel):
+    """What the last driver of a study printed, if this service has started it."""
+
+    study: str
+    lines: list[str]
+    option: str | None = Field(description="The option that made it fail, where it names one.")
 
 
 class StudyPage(BaseModel):
@@ -213,6 +225,15 @@ class BackboneView(BaseModel):
     backbone: str
     parameters: int
     groups: list[dict[str, Any]]
+
+
+class AuditPage(BaseModel):
+    """Who did what, the newest first."""
+
+    items: list[Deed]
+    total: int
+    offset: int
+    limit: int
 
 
 class Allowed(BaseModel):

@@ -13,6 +13,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from isoshare.search.results.plan_picture import STYLE
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.settings import LOOPBACK, Role, Settings, Tokens
+from isoshare.search.service.settings import LOOPBACK, Caller, Settings, Tokens
 
 COOKIE = "isoshare"
 SESSION_SECONDS = 12 * 3600
@@ -64,20 +65,20 @@ class Sessions:
     """Logins of pages, in memory: a restart logs everybody out."""
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[Role, float]] = {}
+        self._open: dict[str, tuple[Caller, float]] = {}
 
-    def begin(self, role: Role) -> str:
+    def begin(self, caller: Caller) -> str:
         """A new session's secret name."""
         now = time.monotonic()
         self._open = {key: row for key, row in self._open.items() if row[1] > now}
         key = secrets.token_urlsafe(32)
-        self._open[key] = (role, now + SESSION_SECONDS)
+        self._open[key] = (caller, now + SESSION_SECONDS)
         return key
 
-    def role(self, key: str) -> Role | None:
-        """The role of a session; None if there is none of this name."""
-        role, until = self._open.get(key, (None, 0.0))
-        return role if until > time.monotonic() else None
+    def caller(self, key: str) -> Caller | None:
+        """Who has a session; None if there is none of this name."""
+        caller, until = self._open.get(key, (None, 0.0))
+        return caller if until > time.monotonic() else None
 
     def end(self, key: str) -> None:
         """Log out."""
@@ -104,48 +105,51 @@ class RateLimiter:
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
 
-def role_of(request: Request, bearer: HTTPAuthorizationCredentials | None = None) -> Role | None:
-    """What the sender of a request may do: all without tokens, else what token or login says; on a
+def caller_of(
+    request: Request, bearer: HTTPAuthorizationCredentials | None = None
+) -> Caller | None:
+    """Who sends a request, and may do: all without tokens, else what token or login says; on a
     service that only shows, to read.
     """
-    role = _known_role(request, bearer)
-    return "read" if role and request.app.state.settings.read_only else role
+    caller = _known_caller(request, bearer)
+    shows = request.app.state.settings.read_only
+    return replace(caller, role="read") if caller and shows else caller
 
 
-def _known_role(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Role | None:
+def _known_caller(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller | None:
     tokens: Tokens = request.app.state.settings.tokens
     if not tokens.digests:
-        return "launch"
+        return Caller("launch")
     if bearer is not None:
-        return tokens.role(bearer.credentials)
+        return tokens.caller(bearer.credentials)
     sessions: Sessions = request.app.state.sessions
-    return sessions.role(request.cookies.get(COOKIE, ""))
+    return sessions.caller(request.cookies.get(COOKIE, ""))
 
 
 SCHEME = HTTPBearer(auto_error=False, description="A token of the server's --token-file.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(SCHEME)]
 
 
-def reader(request: Request, bearer: Credentials = None) -> Role:
+def reader(request: Request, bearer: Credentials = None) -> Caller:
     """Let in who may read. Raises Problem."""
-    role = role_of(request, bearer)
-    if role is None:
+    caller = caller_of(request, bearer)
+    if caller is None:
         raise Problem(
             "not_logged_in",
             "this server wants a token: send 'Authorization: Bearer TOKEN', or log in at /login",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    request.state.role = role
-    return role
+    request.state.caller = caller
+    return caller
 
 
-def launcher(request: Request, role: Annotated[Role, Depends(reader)]) -> Role:
+def launcher(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Caller:
     """Let in who may change something. Raises Problem."""
     if request.app.state.settings.read_only:
         raise Problem("not_allowed", "this server only shows studies: it was started --read-only")
-    if role != "launch":
+    if caller.role != "launch":
         raise Problem("not_allowed", "this token may only read: take one of role 'launch'")
-    return role
+    return caller
 
 
 class Guard:

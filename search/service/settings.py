@@ -22,22 +22,30 @@ ROLES: tuple[Role, ...] = ("read", "launch")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKBONE_NAMES = tuple(BACKBONES)
 DATASET_NAMES = tuple(name for name in DATASETS if ":" not in name)
-SHORTEST_TOKEN = 16
+SHORTEST_TOKEN, MOST_NAME = 16, 60
 MOST = {"trials": 100_000, "workers": 256, "replicates": 1_000, "cpus_per_trial": 256}
 """What a client may ask for, where the operator says nothing else (``serve --most``)."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request: what they may do, and the name of their token, if it has one."""
+
+    role: Role
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """Who may do what. Without any, everybody who reaches the service may do everything."""
 
-    digests: tuple[tuple[Role, bytes], ...] = ()
+    digests: tuple[tuple[Caller, bytes], ...] = ()
 
-    def role(self, token: str) -> Role | None:
-        """The role of a token; every known one is compared, in the same time."""
+    def caller(self, token: str) -> Caller | None:
+        """Who has a token; every known one is compared, in the same time."""
         given = _digest(token)
-        found = [role for role, known in self.digests if hmac.compare_digest(known, given)]
-        return max(found, key=ROLES.index, default=None)
+        found = [caller for caller, known in self.digests if hmac.compare_digest(known, given)]
+        return max(found, key=lambda caller: ROLES.index(caller.role), default=None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Settings:
         if self.hosts and not self.tokens.digests:
             raise IsoshareError(
                 f"--public-host {self.hosts[0]} lets others in, so they must show who they are: "
-                "name a --token-file with lines like 'read TOKEN' and 'launch TOKEN'"
+                "name a --token-file with lines like 'ada launch TOKEN' and 'bob read TOKEN'"
             )
 
     @property
@@ -140,13 +148,14 @@ def read_tokens(file: Path) -> Tokens:
     return Tokens(digests)
 
 
-def _row(file: Path, place: int, words: list[str]) -> tuple[Role, bytes]:
+def _row(file: Path, place: int, words: list[str]) -> tuple[Caller, bytes]:
     where = f"{file}, line {place}"
-    if len(words) != 2:
+    if len(words) not in (2, 3):
         raise IsoshareError(
-            f"{file}, line {place}: a line is a role and a token, like 'read TOKEN'"
+            f"{where}: a line is a name, a role and a token, like 'ada launch TOKEN', or a role "
+            "and a token"
         )
-    role, token = words
+    name, role, token = words if len(words) == 3 else ("", *words)
     if role not in ROLES:
         raise IsoshareError(f"{where}: {one_of('role', role, ROLES)}")
     if len(token) < SHORTEST_TOKEN:
@@ -154,7 +163,7 @@ def _row(file: Path, place: int, words: list[str]) -> tuple[Role, bytes]:
             f"{where}: a token has {SHORTEST_TOKEN} characters or more, this one has {len(token)}; "
             'make one with: python -c "import secrets; print(secrets.token_urlsafe())"'
         )
-    return role, _digest(token)
+    return Caller(role, name[:MOST_NAME]), _digest(token)
 
 
 def _digest(token: str) -> bytes:

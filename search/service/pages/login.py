@@ -33,14 +33,14 @@ def login(
     """Take a token and hand out a session."""
     place = _local(values.get("next", ["/"])[0])
     tokens: Tokens = request.app.state.settings.tokens
-    role = tokens.role(values.get("token", [""])[0].strip())
-    if role is None:
+    caller = tokens.caller(values.get("token", [""])[0].strip())
+    if caller is None:
         return render(request, "login.html", 401, next=place, wrong=True)
     sessions: Sessions = request.app.state.sessions
     answer = see(place)
     answer.set_cookie(
         COOKIE,
-        sessions.begin(role),
+        sessions.begin(caller),
         max_age=SESSION_SECONDS,
         httponly=True,
         samesite="strict",
