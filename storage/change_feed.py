@@ -20,6 +20,7 @@ MANY = 500
 
 
 RARE: tuple[TrialState, ...] = ("running", "failed", "stopped")
+"""States that are counted one by one; the others of all trials have finished."""
 Key = tuple[int, datetime]
 """Which study it is: SQLite gives the number of one that was deleted to the next one."""
 

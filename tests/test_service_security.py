@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.search.service.security import HEADERS, RateLimiter
+from isoshare.search.service.guard import HEADERS, RateLimiter
 from isoshare.search.service.server import serve
 from isoshare.search.service.settings import Caller, Settings, Tokens, make_settings, read_tokens
 from isoshare.space.errors import IsoshareError
@@ -222,7 +222,7 @@ def test_settings_that_let_too_much_in_are_refused(given: dict[str, object], sai
     ("text", "said"),
     [
         ("", "no tokens"),
-        ("read", "line 1: a line is a role and a token"),
+        ("read", "line 1: a line is a name, a role and a token"),
         ("\nadmin abcdefghijklmnop", "line 2: unknown role 'admin'"),
         ("read short-secret", "16 characters or more"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.search.drivers import interrupt
 from isoshare.search.service import audit
 from isoshare.search.service.driver_files import Driver, DriverFiles, option_of
 from isoshare.search.service.settings import Settings, read_tokens
 from isoshare.space.errors import IsoshareError
+from isoshare.storage.store import Store
+from tests.fakes import Command
 from tests.service_fakes import TOKENS, client_of, half_searched, searched, settings_of
 
 V1 = "/api/v1"
@@ -101,13 +108,13 @@ def test_a_search_that_is_stopped_while_it_is_prepared_begins_again(tmp_path: Pa
     with client_of(settings) as client:
         assert client.post(f"{V1}/studies", json=asked).status_code == 201
         assert client.post(f"{V1}/studies/early/stop").status_code == 202
-        wait_until(lambda: client.get(f"{V1}/studies/early").json()["state"] != "starting")
+        wait_until(lambda: client.get(f"{V1}/studies/early").json()["state"] == "interrupted")
         found = client.get(f"{V1}/studies/early").json()
-        assert (found["state"], found["stopped_by"]) == ("interrupted", "you")
+        assert found["stopped_by"] == "you"
         assert "Resume" in client.get("/studies/early").text
         assert 'value="3"' in client.get("/launch?like=early").text
         again = client.post(f"{V1}/studies/early/resume", json={}).json()
-        assert again["state"] == "starting"
+        assert again["state"] in ("starting", "running")
         client.post(f"{V1}/studies/early/stop")
         wait_until(lambda: client.get(f"{V1}/studies/early").json()["state"] == "interrupted")
         deeds = [deed["did"] for deed in client.get(f"{V1}/audit").json()["items"]]
@@ -119,6 +126,26 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_ctrl_c_in_pretraining_leaves_a_study_that_can_go_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    storage = f"sqlite:///{tmp_path / 'i.db'}"
+    small = ["--backbone", "resnet_cifar", "--backbone-arg", "depth=8", "--backbone-arg", "width=2"]
+    line = [*small, "--evaluator", "inherit", "--epochs", 0, "--trials", 2, "--study", "early"]
+    monkeypatch.setattr(InheritingEvaluator, "prepare", interrupted)
+    code, _, said = command("launch", *line, "--storage", storage)
+    assert (code, said.count("\n")) == (130, 1)
+    assert "interrupted before the first trial; go on with: " in said
+    assert "resume early" in said
+    code, _, said = command("resume", "early", "--storage", storage)  # it is found, and trained
+    assert (code, "before the first trial" in said) == (130, True)
+    with Store(storage) as store:
+        assert store.trials("early") == []
 
 
 def test_tokens_have_names_and_deeds_are_noted_under_them(tmp_path: Path) -> None:
@@ -155,3 +182,18 @@ def test_the_audit_outlives_lines_that_were_cut_off_and_grows_no_further(
     assert deeds[0].study == "s39"
     assert 5 < len(deeds) < 40
     assert sum(one.stat().st_size for one in (tmp_path / "state").iterdir()) < 3000
+
+
+def test_ctrl_c_is_not_lost_where_its_exception_is_swallowed() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        interrupt.listen()
+        interrupt.check_heard()
+        with contextlib.suppress(KeyboardInterrupt):  # as a destructor would
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check_heard()
+    finally:
+        interrupt.listen()
+        signal.signal(signal.SIGINT, before)

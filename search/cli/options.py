@@ -137,6 +137,18 @@ ReadOnly = Annotated[
         help="Only show studies; --storage may then be an archive that 'studies' wrote.",
     ),
 ]
+RootPath = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH",
+        show_default="none",
+        help="The path under which a reverse proxy serves it, such as /isoshare.",
+    ),
+]
+AccessLog = Annotated[
+    Literal["off", "text", "json"],
+    typer.Option(help="What is written to stderr of each request: text, or a JSON line."),
+]
 StateFolder = Annotated[
     Path, typer.Option(metavar="DIR", help="The folder for what it keeps about its searches.")
 ]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 def search_on_terminal(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
     from isoshare.search.cli.progress import headline, open_view
+    from isoshare.search.drivers.interrupt import check_heard
     from isoshare.search.jobs import DriverError
     from isoshare.search.results.study_results import load_results
     from isoshare.search.results.summary import trust
@@ -49,6 +50,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
         engine = None if prepared.is_new else _begin(prepared, store, stack)
         try:
             run = None if engine is not None and engine.done else _driver(prepared, stack)
+            check_heard()
         except KeyboardInterrupt:  # what the unshared network has learnt so far is kept
             if engine is None:
                 store.create_study(prepared.study)

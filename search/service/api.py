@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from isoshare.search.service import models
 from isoshare.search.service.asking import (
@@ -33,12 +33,13 @@ def launch(
     options: LaunchOptions,  # type: ignore[valid-type]
     studies: All,
     who: Who,
+    request: Request,
     response: Response,
 ) -> models.StudyDetail:
     """Start a search in a process of its own, which goes on when this service ends."""
     given = options.model_dump(exclude_none=True)  # type: ignore[attr-defined]
     launched = studies.launch(given, who.name)
-    response.headers["Location"] = f"/api/v1/studies/{launched.name}"
+    response.headers["Location"] = f"{request.scope['root_path']}/api/v1/studies/{launched.name}"
     return launched
 
 

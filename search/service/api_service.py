@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from fastapi import Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from isoshare.search.service import inspect_process as heavy
@@ -22,7 +22,11 @@ from isoshare.search.service.asking import (
 )
 from isoshare.search.service.events import Hub
 from isoshare.search.service.launching import check_allowed
+from isoshare.search.service.metrics import KIND, Metrics
+from isoshare.search.service.security import reader
 from isoshare.search.service.settings import Settings
+
+metrics_router = APIRouter(include_in_schema=False, dependencies=[Depends(reader)])
 
 
 @public.get("/health")
@@ -30,6 +34,13 @@ def health(studies: All) -> models.Health:
     """Whether the service answers and reaches its database now; needs no token."""
     studies.check()
     return models.Health()
+
+
+@metrics_router.get("/metrics")
+def metrics(request: Request) -> Response:
+    """What Prometheus collects."""
+    found: Metrics = request.app.state.metrics
+    return Response(found.text(), media_type=KIND)
 
 
 @reads.get("/allowed")

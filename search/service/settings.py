@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Settings:
         once. rate: requests a second from one address, on average. max_age: seconds for which
         what was read from the database counts as new. body_seconds: how long a request may take to
         arrive. streams: of events, that may be open at once, in all and for one address.
+        root_path: under which a proxy serves it. access_log: what is written of each request.
         read_only: whether nobody may change anything. most: the largest values of options that
         clients may launch with.
     """
@@ -77,6 +79,8 @@ class Settings:
     streams: int = 256
     streams_per_client: int = 64
     read_only: bool = False
+    root_path: str = ""
+    access_log: Literal["off", "text", "json"] = "off"
     most: Mapping[str, float] = field(default_factory=lambda: dict(MOST))
 
     def __post_init__(self) -> None:
@@ -108,6 +112,8 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
     return Settings(
         storage=readable(storage) if read_only else storage,
         read_only=read_only,
+        root_path=_root(given.get("root_path", "")),
+        access_log=given.get("access_log", "off"),
         host=given["host"],
         port=given["port"],
         folder=given["state"],
@@ -118,6 +124,14 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
         searches=given["searches"],
         most={**MOST, **dict(map(_most, given.get("most", ())))},
     )
+
+
+def _root(path: str) -> str:
+    """A path as ``/isoshare``; empty for ``/``. Raises IsoshareError."""
+    parts = [part for part in path.split("/") if part]
+    if not all(re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*", part) for part in parts):
+        raise IsoshareError(f"--root-path must look like /isoshare, got {path!r}")
+    return "".join(f"/{part}" for part in parts)
 
 
 def _most(text: str) -> tuple[str, float]:

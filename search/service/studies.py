@@ -19,7 +19,7 @@ from isoshare.search.service.settings import Settings
 from isoshare.search.service.study_cache import Mirror, Snapshot
 from isoshare.search.service.study_detail import stored_detail, unstored_detail
 from isoshare.search.service.study_state import running_elsewhere, standing, standing_unstored
-from isoshare.storage.change_feed import Overview, StudyVersion, WatchedStore
+from isoshare.storage.change_feed import RARE, Overview, StudyVersion, WatchedStore
 from isoshare.storage.records import RunningDriver
 
 
@@ -76,6 +76,23 @@ class Studies:
         """A number that counts up whenever something has changed in any study."""
         self.stored()
         return self._changes
+
+    def tally(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many searches, and trials of all, are in which state, without reading any trial.
+
+        Whether a search that has ended is finished or was interrupted only its trials tell.
+        """
+        stored, drivers = self.stored(), self._drivers.all()
+        alive = {one.study for one in drivers if is_alive(one)}
+        running = {name for name, glance in stored.items() if glance.driver or name in alive}
+        unstored = [one for one in drivers if one.study not in stored]
+        starting = sum(one.study in alive for one in unstored)
+        searches = {"starting": starting, "running": len(running)}
+        searches |= {"ended": len(stored) - len(running), "failed": len(unstored) - starting}
+        states = zip(*(glance.trials for glance in stored.values()), strict=True)
+        total, *rare = [sum(column) for column in states] or [0, 0, 0, 0]
+        trials = dict(zip(RARE, rare, strict=True))
+        return searches, {"finished": total - sum(rare), **trials}
 
     def snapshot(self, name: str) -> Snapshot:
         """A study as it is now. Raises Problem if there is none."""

@@ -16,6 +16,7 @@ from fastapi.templating import Jinja2Templates
 
 from isoshare.search.options.definition import LARGEST
 from isoshare.search.results.describe import brief
+from isoshare.search.service.addresses import under
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.security import caller_of
 
@@ -78,6 +79,8 @@ def render(request: Request, template: str, status: int = 200, /, **values: Any)
     settings = request.app.state.settings
     caller = getattr(request.state, "caller", None) or caller_of(request)
     known = {
+        "root": request.scope.get("root_path", ""),
+        "here_path": under(request.scope),
         "role": caller.role if caller else None,
         "caller": caller.name if caller else "",
         "has_tokens": bool(settings.tokens.digests),
@@ -88,7 +91,7 @@ def render(request: Request, template: str, status: int = 200, /, **values: Any)
 def problem_page(request: Request, problem: Problem) -> Response:
     """An error as a page; who is not logged in is asked to."""
     if problem.answer.error.code == "not_logged_in":
-        return see("/login?" + urlencode({"next": request.url.path}))
+        return see(request, "/login?" + urlencode({"next": under(request.scope)}))
     answer = render(
         request,
         "problem.html",
@@ -100,9 +103,9 @@ def problem_page(request: Request, problem: Problem) -> Response:
     return answer
 
 
-def see(place: str) -> Response:
-    """Send the browser to another page."""
-    return RedirectResponse(place, status_code=303)
+def see(request: Request, place: str) -> Response:
+    """Send the browser to another page of this service."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}{place}", status_code=303)
 
 
 async def form_values(request: Request) -> dict[str, list[str]]:

@@ -61,7 +61,7 @@ def launch(request: Request, studies: All, who: Who, values: Form) -> Response:
     except Problem as problem:
         said = {**_form(request, values), "error": problem.answer.error}
         return render(request, "launch.html", problem.status, **said)
-    return see(f"/studies/{quote(launched.name, safe='')}")
+    return see(request, f"/studies/{quote(launched.name, safe='')}")
 
 
 @router.get("/compare")

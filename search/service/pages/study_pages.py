@@ -75,36 +75,40 @@ def table(
 
 
 @router.post("/studies/{name}/stop")
-def stop(name: Name, studies: All, who: Who) -> Response:
+def stop(request: Request, name: Name, studies: All, who: Who) -> Response:
     """Interrupt a search."""
     studies.stop(name, who.name)
-    return see(f"/studies/{quote(name, safe='')}")
+    return see(request, f"/studies/{quote(name, safe='')}")
 
 
 @router.post("/studies/{name}/resume")
-def resume(name: Name, studies: All, who: Who, values: Form) -> Response:
+def resume(request: Request, name: Name, studies: All, who: Who, values: Form) -> Response:
     """Let a search go on."""
     given = {key: values[key][0] for key in ("trials", "workers") if values.get(key)}
     studies.resume(name, _resumed(given), who.name)
-    return see(f"/studies/{quote(name, safe='')}")
+    return see(request, f"/studies/{quote(name, safe='')}")
 
 
 @router.post("/studies/{name}/delete")
-def delete(name: Name, studies: All, who: Who) -> Response:
+def delete(request: Request, name: Name, studies: All, who: Who) -> Response:
     """Remove a study."""
     studies.delete(name, who.name)
-    return see("/")
+    return see(request, "/")
 
 
 @router.get("/studies/{name}/pick")
 def pick(
-    snapshot: One, best: Best | None = None, max_parameters: str = "", min_accuracy: str = ""
+    request: Request,
+    snapshot: One,
+    best: Best | None = None,
+    max_parameters: str = "",
+    min_accuracy: str = "",
 ) -> Response:
     """The page of the plan that is meant: within a limit, above an accuracy, or the knee."""
     most = read_number(max_parameters, "at most … parameters")
     least = read_number(min_accuracy, "at least … accuracy")
     trial = trials.best_trial(snapshot, best, None if most is None else int(most), least)
-    return see(f"/studies/{quote(snapshot.study.name, safe='')}/trials/{trial.number}")
+    return see(request, f"/studies/{quote(snapshot.study.name, safe='')}/trials/{trial.number}")
 
 
 @router.get("/studies/{name}/trials/{number}")
