@@ -6,26 +6,36 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from isoshare.search.service import models
+from isoshare.search.service import bodies, models, trials
 from isoshare.search.service.asking import (
     MISSING,
     All,
     Limit,
     Name,
+    Number,
     Offset,
     Who,
     launches,
     reads,
 )
 from isoshare.search.service.launching import LaunchOptions, ResumeOptions
+from isoshare.search.service.study_query import KEYS, StudyQuery, found
 
 
 @reads.get("/studies")
-def list_studies(studies: All, offset: Offset = 0, limit: Limit = 50) -> models.StudyPage:
-    """The studies, the newest first."""
-    names = studies.names()
-    items = [studies.summary(name) for name in names[offset : offset + limit]]
-    return models.StudyPage(items=items, total=len(names), offset=offset, limit=limit)
+def list_studies(
+    studies: All,
+    offset: Offset = 0,
+    limit: Limit = 50,
+    search: Annotated[str, Query(max_length=200, description="Words that all must occur.")] = "",
+    state: models.State | None = None,
+    tag: Annotated[str, Query(max_length=40)] = "",
+    sort: Annotated[str, Query(description=f"{', '.join(KEYS)}; -: down.")] = "-created",
+) -> models.StudyPage:
+    """The studies, the newest first unless they are sorted otherwise."""
+    items, total = found(studies, StudyQuery(search, state, tag, sort), offset, limit)
+    views = [models.StudyView.model_validate(one, from_attributes=True) for one in items]
+    return models.StudyPage(items=views, total=total, offset=offset, limit=limit)
 
 
 @launches.post("/studies", status_code=201)
@@ -73,6 +83,29 @@ def resume(
     """
     changes = options.model_dump(exclude_none=True) if options else {}  # type: ignore[attr-defined]
     return studies.resume(name, changes, who.name)
+
+
+@launches.put("/studies/{name}/note", responses=MISSING)
+def put_note(name: Name, asked: bodies.NoteRequest, studies: All, who: Who) -> models.StudyDetail:
+    """Write a note and tags on a study, in the place of those that are there."""
+    studies.note(name, None, asked, who.name)
+    return studies.detail(name)
+
+
+@launches.put("/studies/{name}/trials/{number}/note", responses=MISSING)
+def put_trial_note(
+    name: Name, number: Number, asked: bodies.NoteRequest, studies: All, who: Who
+) -> models.TrialDetail:
+    """Write a note and tags on a trial, in the place of those that are there."""
+    studies.note(name, number, asked, who.name)
+    snapshot = studies.snapshot(name)
+    return trials.detail(snapshot, trials.find(snapshot, number))
+
+
+@launches.post("/studies/{name}/rename", responses=MISSING)
+def rename(name: Name, asked: bodies.RenameRequest, studies: All, who: Who) -> models.StudyDetail:
+    """Give a study another name; it must not be running."""
+    return studies.rename(name, asked.name, who.name)
 
 
 @reads.get("/studies/{name}/log", responses=MISSING)

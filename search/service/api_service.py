@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from isoshare.search.service import bodies, models
 from isoshare.search.service import inspect_process as heavy
-from isoshare.search.service import models
 from isoshare.search.service.asking import (
     MISSING,
     All,
@@ -63,7 +63,7 @@ def get_audit(studies: All, offset: Offset = 0, limit: Limit = 50) -> models.Aud
 
 
 @launches.post("/inspect")
-def inspect(asked: models.InspectRequest, request: Request) -> models.BackboneView:
+def inspect(asked: bodies.InspectRequest, request: Request) -> models.BackboneView:
     """What can be shared in a backbone of the server's list; it takes some seconds."""
     settings: Settings = request.app.state.settings
     if asked.backbone not in settings.backbones:

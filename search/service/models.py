@@ -58,6 +58,8 @@ class StudyView(BaseModel):
     front_size: int = 0
     hypervolume: float = 0.0
     best: BestPlan | None = None
+    note: str = Field(default="", description="What people say about it.")
+    tags: list[str] = []
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -139,6 +141,8 @@ class TrialView(BaseModel):
     repeats: int = Field(description="How often it was measured again, with new seeds.")
     seconds: float
     error: str = ""
+    note: str = ""
+    tags: list[str] = []
 
 
 class TrialDetail(TrialView):
@@ -203,18 +207,6 @@ class Counts(BaseModel):
     """What each bank of a plan saves, in the order of the trial's banks."""
 
     banks: list[BankView]
-
-
-class InspectRequest(BaseModel):
-    """Which backbone to look at."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"backbone": "resnet_cifar", "arguments": {"depth": 20}}},
-    )
-
-    backbone: str
-    arguments: dict[str, bool | int | float | str] = {}
 
 
 class BackboneView(BaseModel):

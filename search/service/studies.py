@@ -10,17 +10,20 @@ from threading import Lock
 from typing import Any
 
 from isoshare.search.service.audit import Audit
+from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import as_asked, check_allowed, check_bounds, checked
-from isoshare.search.service.models import StudyDetail, StudyLog, StudyView
+from isoshare.search.service.models import StudyDetail, StudyLog
 from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.study_cache import Mirror, Snapshot
 from isoshare.search.service.study_detail import stored_detail, unstored_detail
 from isoshare.search.service.study_state import running_elsewhere, standing, standing_unstored
+from isoshare.search.service.trials import find
+from isoshare.search.study_names import check_name
 from isoshare.storage.change_feed import RARE, Overview, StudyVersion, WatchedStore
-from isoshare.storage.records import RunningDriver
+from isoshare.storage.records import NoteRecord, RunningDriver
 
 
 class Studies:
@@ -113,10 +116,6 @@ class Studies:
         where = running_elsewhere(other) if other else standing(snapshot, driver, complaint)
         return stored_detail(snapshot, where, driver, outside=other is not None)
 
-    def summary(self, name: str) -> StudyView:
-        """The same in one line."""
-        return StudyView.model_validate(self.detail(name).model_dump(exclude=_ONLY_DETAIL))
-
     def log(self, name: str, lines: int) -> StudyLog:
         """The end of what the driver of a study printed. Raises Problem if there is no study."""
         option = self.detail(name).option
@@ -174,6 +173,30 @@ class Studies:
         self._drivers.forget(name)
         self.audit.note(by, "deleted", name, f"{ended} trials")
 
+    def note(self, name: str, trial: int | None, asked: NoteRequest, by: str = "") -> None:
+        """Write a note on a study, or on one of its trials. Raises Problem, StoreError."""
+        snapshot = self.snapshot(name)
+        if trial is not None:
+            find(snapshot, trial)
+        tags = tuple(dict.fromkeys(asked.tags))
+        self._store.write_note(name, NoteRecord(trial, asked.text.strip(), tags, by))
+        self._looked_at = float("-inf")
+
+    def rename(self, name: str, new: str, by: str = "") -> StudyDetail:
+        """Give a study another name. Raises Problem, BusyStudyError."""
+        driver = self._drivers.find(name)
+        if driver is not None and is_alive(driver):
+            raise Problem("conflict", f"study {name!r} is being searched: stop it first")
+        self.snapshot(name)
+        check_name(new)
+        if new != name and new in self.names():
+            raise Problem("conflict", f"study {new!r} exists already: choose another name")
+        self._store.rename_study(name, new)
+        self._forget(name)
+        self._drivers.rename(name, new)
+        self.audit.note(by, "renamed", name, f"now {new}")
+        return self.detail(new)
+
     def _resumed(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a search that goes on. Raises Problem."""
         snapshot = self.snapshot(name)
@@ -200,9 +223,6 @@ class Studies:
             self._changes += 1
         self._overview, self._alive = overview, alive
         self._looked_at = time.monotonic()
-
-
-_ONLY_DETAIL = set(StudyDetail.model_fields) - set(StudyView.model_fields)
 
 
 def _has_ended(driver: Driver | None) -> bool:

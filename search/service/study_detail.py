@@ -9,6 +9,7 @@ from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.models import BestPlan, StudyDetail
 from isoshare.search.service.study_cache import Snapshot
 from isoshare.search.service.study_state import Standing
+from isoshare.storage.records import NoteRecord
 
 
 def unstored_detail(driver: Driver, standing: Standing) -> StudyDetail:
@@ -31,6 +32,7 @@ def stored_detail(
     """A study; outside: whether a driver runs it that this service has not started."""
     study, front, counts = snapshot.study, snapshot.results.front, snapshot.counts
     running = standing.state == "running"
+    note = snapshot.notes.get(None, NoteRecord(None))
     return StudyDetail(
         name=study.name,
         state=standing.state,
@@ -58,6 +60,8 @@ def stored_detail(
         reference_point=front.reference_point,
         launched_by=driver.by if driver else "",
         option=standing.option,
+        note=note.text,
+        tags=list(note.tags),
     )
 
 

@@ -4,39 +4,53 @@ up to date and draw the plots.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-from urllib.parse import quote
+from dataclasses import asdict
+from typing import Annotated, Any, cast, get_args
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from isoshare.search.service.asking import All
 from isoshare.search.service.errors import Problem
+from isoshare.search.service.models import State
 from isoshare.search.service.pages.forms import filled_in, form_defaults, form_fields, read_form
 from isoshare.search.service.pages.rendering import form_values, read_number, render, see
 from isoshare.search.service.pages.study_pages import plan_values
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
 from isoshare.search.service.studies import Studies
+from isoshare.search.service.study_query import StudyQuery, found
+from isoshare.space.errors import one_of
 
 A_PAGE = 50
 router = APIRouter(include_in_schema=False, dependencies=[Depends(reader)])
 Form = Annotated[dict[str, list[str]], Depends(form_values)]
 MayLaunch = Depends(launcher)
 Who = Annotated[Caller, Depends(launcher)]
-LOG_LINES = 30
 Place = Annotated[int, Query(ge=1, le=10**6)]
 
 
+def asked_for(search: str = "", state: str = "", tag: str = "", sort: str = "") -> StudyQuery:
+    """Which studies a page shows. Raises Problem."""
+    if state and state not in get_args(State):
+        raise Problem("invalid", one_of("state", state, get_args(State)))
+    known = cast("State | None", state or None)
+    return StudyQuery(search[:200], known, tag[:40], sort or StudyQuery.sort)
+
+
+Asked = Annotated[StudyQuery, Depends(asked_for)]
+
+
 @router.get("/")
-def list_studies(request: Request, studies: All, page: Place = 1) -> Response:
-    """All studies."""
-    return render(request, "studies.html", **_studies(studies, page))
+def list_studies(request: Request, studies: All, asked: Asked, page: Place = 1) -> Response:
+    """All studies, or those that are asked for."""
+    return render(request, "studies.html", **_studies(studies, asked, page))
 
 
 @router.get("/fragments/studies")
-def studies_fragment(request: Request, studies: All, page: Place = 1) -> Response:
+def studies_fragment(request: Request, studies: All, asked: Asked, page: Place = 1) -> Response:
     """Their table alone, to replace the one of the page."""
-    return render(request, "_studies.html", **_studies(studies, page))
+    return render(request, "_studies.html", **_studies(studies, asked, page))
 
 
 @router.get("/launch", dependencies=[MayLaunch])
@@ -108,13 +122,19 @@ def _form(request: Request, values: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
-def _studies(studies: Studies, page: int) -> dict[str, Any]:
-    names = studies.names()
-    start = (page - 1) * A_PAGE
+def _studies(studies: Studies, asked: StudyQuery, page: int) -> dict[str, Any]:
+    shown, total = found(studies, asked, (page - 1) * A_PAGE, A_PAGE)
+    pages = max(1, -(-total // A_PAGE))
+    if page > pages:  # studies have been deleted since, or the address was typed
+        page = pages
+        shown, total = found(studies, asked, (page - 1) * A_PAGE, A_PAGE)
+    given = {key: value for key, value in asdict(asked).items() if value}
     return {
-        "studies": [studies.detail(name) for name in names[start : start + A_PAGE]],
+        "studies": shown,
+        "asked": asked,
+        "query": urlencode(given),
         "page": page,
-        "pages": max(1, -(-len(names) // A_PAGE)),
-        "total": len(names),
+        "pages": pages,
+        "total": total,
         "lost": studies.lost,
     }

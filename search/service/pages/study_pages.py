@@ -14,6 +14,7 @@ from isoshare.search.results.plan_picture import draw_svg, plan_picture
 from isoshare.search.results.plotly_figure import KINDS
 from isoshare.search.service import trials
 from isoshare.search.service.asking import All, Name, Number, One
+from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import ResumeOptions
 from isoshare.search.service.models import StudyDetail
@@ -96,6 +97,30 @@ def delete(request: Request, name: Name, studies: All, who: Who) -> Response:
     return see(request, "/")
 
 
+@router.post("/studies/{name}/note")
+def note(request: Request, name: Name, studies: All, who: Who, values: Form) -> Response:
+    """Note something on the study."""
+    studies.note(name, None, _noted(values), who.name)
+    return see(request, f"/studies/{quote(name, safe='')}")
+
+
+@router.post("/studies/{name}/trials/{number}/note")
+def trial_note(
+    request: Request, name: Name, number: Number, studies: All, who: Who, values: Form
+) -> Response:
+    """Note something on a trial."""
+    studies.note(name, number, _noted(values), who.name)
+    return see(request, f"/studies/{quote(name, safe='')}/trials/{number}")
+
+
+@router.post("/studies/{name}/rename")
+def rename(request: Request, name: Name, studies: All, who: Who, values: Form) -> Response:
+    """Give the study another name."""
+    new = values.get("name", [""])[0].strip()
+    studies.rename(name, new, who.name)
+    return see(request, f"/studies/{quote(new, safe='')}")
+
+
 @router.get("/studies/{name}/pick")
 def pick(
     request: Request,
@@ -126,6 +151,7 @@ def _log(studies: Studies, detail: StudyDetail) -> list[str]:
 def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, Any]:
     found = trials.chosen(snapshot, wanted)
     front = trials.on_front(snapshot)
+    page = min(page, max(1, -(-len(found) // A_PAGE)))
     start = (page - 1) * A_PAGE
     shown = found[start : start + A_PAGE]
     return {
@@ -156,6 +182,14 @@ def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
         "words": plan_in_words(trial.plan, snapshot.sites),
         "picture": draw_svg(picture),
     }
+
+
+def _noted(values: dict[str, list[str]]) -> NoteRequest:
+    tags = values.get("tags", [""])[0].replace(",", " ").split()
+    try:
+        return NoteRequest(text=values.get("text", [""])[0], tags=tags)
+    except ValidationError as error:
+        raise Problem("invalid", first_problem(error)) from error
 
 
 def _resumed(given: dict[str, str]) -> dict[str, Any]:
