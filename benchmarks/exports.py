@@ -32,7 +32,7 @@ from isoshare.space.exports.onnx_file import save_onnx
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.weights import load_weights, save_weights
+from isoshare.space.weights.saving import load_weights, save_weights
 
 BACKBONES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnet_cifar": ({"depth": 20}, (3, 32, 32)),

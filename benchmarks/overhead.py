@@ -41,7 +41,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.config import make_config
-from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+from isoshare.search.drivers.ray_cluster import ray_cluster
+from isoshare.search.drivers.ray_driver import run_on_ray
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
 from isoshare.search.samplers.optuna_sampler import OPTUNA_SAMPLERS, make_optuna_sampler

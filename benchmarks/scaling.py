@@ -40,7 +40,8 @@ import numpy as np
 
 from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.config import make_config
-from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+from isoshare.search.drivers.ray_cluster import ray_cluster
+from isoshare.search.drivers.ray_driver import run_on_ray
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row

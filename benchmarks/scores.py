@@ -22,9 +22,9 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.zero_cost import SCORES, Known, score
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.training.batches import Batches, normalised, use_threads
-from isoshare.evaluators.zero_cost import SCORES, Known, score
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS

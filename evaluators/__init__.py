@@ -29,7 +29,8 @@ class EvaluatorRow:
     instead: of its own options, one that takes the place of another: {"file": "epochs"}.
     defaults: options of the search whose defaults are others with this evaluator.
     least_epochs: how many epochs it must be given.
-    tests: whether it can measure on test images too.
+    tests: whether it can measure on test images too. any_data: whether it trains on data of the
+        user's own, of any kind, too.
     """
 
     constructor: str
@@ -41,6 +42,7 @@ class EvaluatorRow:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     least_epochs: int = 1
     tests: bool = True
+    any_data: bool = False
 
     @property
     def make(self) -> Callable[..., Evaluator]:
@@ -51,7 +53,9 @@ class EvaluatorRow:
 
 EVALUATORS: dict[str, EvaluatorRow] = {
     "train": EvaluatorRow(
-        "isoshare.evaluators.evaluator:TrainingEvaluator", "short training from scratch"
+        "isoshare.evaluators.evaluator:TrainingEvaluator",
+        "short training from scratch",
+        any_data=True,
     ),
     "inherit": EvaluatorRow(
         "isoshare.evaluators.inheriting_evaluator:InheritingEvaluator",
@@ -60,6 +64,7 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         instead={"weights": "pretrain_epochs", "pretrained": "pretrain_epochs"},
         defaults={"epochs": 1},
         least_epochs=0,
+        any_data=True,
     ),
     "spiking": EvaluatorRow(
         "isoshare.evaluators.spiking:SpikingEvaluator",
@@ -85,7 +90,7 @@ OWN_ROW = EvaluatorRow(
     unused=(
         *("epochs", "dataset", "subset", "resolution", "channels", "data_folder", "validation"),
         *("batch_size", "optimizer", "learning_rate", "label_smoothing", "augment"),
-        *("precision", "compile"),
+        *("precision", "compile", "loss", "metric"),
     ),
     defaults={"dataset": OWN, "replicates": 1, "epochs": WHOLE},
     tests=False,
@@ -93,9 +98,34 @@ OWN_ROW = EvaluatorRow(
 """The row of every evaluator of the user's own: it measures whatever it returns."""
 
 
+USUAL = ("accuracy", "loss")
+"""What is measured on data of the user's own where they give no metric."""
+CODE = ("evaluator", "dataset", "loss", "metric")
+"""Options that may name code of the user's own, package.module:function, beside the backbone."""
+NOT_FOR_OWN_DATA = ("resolution", "channels", "data_folder", "augment", "compile")
+"""Options that mean nothing for a data set of the user's own."""
+
+
 def is_own_evaluator(name: str) -> bool:
     """Whether an evaluator is a function of the user's own, which naming it would import."""
     return name == OWN or ":" in name
+
+
+def is_own_dataset(name: str) -> bool:
+    """Whether a data set is made by a function of the user's own: neither a name nor a folder."""
+    module, colon, function = name.partition(":")
+    named = all(part.isidentifier() for part in (*module.split("."), function))
+    return bool(colon) and named and module != "folder"
+
+
+def own_code(options: Mapping[str, Any]) -> dict[str, str]:
+    """Those of a search's options that name code of the user's own, beside the backbone."""
+    given = {name: str(options[name]) for name in CODE if options.get(name)}
+    return {
+        name: value
+        for name, value in given.items()
+        if (is_own_dataset(value) if name == "dataset" else ":" in value)
+    }
 
 
 def evaluator_row(name: str) -> EvaluatorRow:

@@ -23,8 +23,8 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.trainer import Report, TrainingSettings, train
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.plan import SharingPlan, Split
-from isoshare.space.trained_weights import GivenWeights
-from isoshare.space.weight_files import file_digest
+from isoshare.space.weights.trained_weights import GivenWeights
+from isoshare.space.weights.weight_files import file_digest
 
 FINE_TUNING_RATE = 0.2
 """The peak of the learning rate in fine-tuning, as a part of that in training from scratch."""

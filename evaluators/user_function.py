@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from isoshare.evaluators.by_value import dumps, loads, stubborn_attribute
+from isoshare.evaluators.data.randomness import seeded
 from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.network_source import NetworkSource
-from isoshare.evaluators.stepwise import HandOver, stepwise
-from isoshare.evaluators.trial import EvaluateError, Report, Trial, TrialStopped, as_values
+from isoshare.evaluators.own_code.by_value import dumps, loads, stubborn_attribute
+from isoshare.evaluators.own_code.own_training import Training
+from isoshare.evaluators.own_code.stepwise import HandOver, stepwise
+from isoshare.evaluators.own_code.trial import EvaluateError, Report, Trial, TrialStopped, as_values
 from isoshare.space.plan import SharingPlan, Split
 
 Evaluate = Callable[[nn.Module, Trial], Any]
@@ -46,19 +44,27 @@ class UserFunction(Evaluator):
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """What the function returns, and what it reports at ``rungs``. Raises EvaluateError."""
-        assert split == "validation", "only the user knows of other data"
+        if isinstance(self.evaluate, Training):
+            measure = replace(self, evaluate=self.evaluate.on(split))
+        else:
+            assert split == "validation", "only the user knows of other data"
+            measure = self
         for seed in seeds:
-            yield from self._measure(plan, seed, rungs)
+            yield from measure._measure(plan, seed, rungs)
 
     def check(self) -> None:
-        """The unshared network must be there: on another node its code may be missing."""
+        """The unshared network must be there, and the same data: on another node they may not."""
         self.source.backbone()
+        if isinstance(self.evaluate, Training):
+            self.evaluate.check()
 
     def for_trial(self, number: int) -> UserFunction:
         """The function for this trial."""
         return replace(self, number=number)
 
-    def trial(self, plan: SharingPlan, seed: int, report: Report) -> Trial:
+    def trial(
+        self, plan: SharingPlan, seed: int, report: Report, wants: Callable[[int], bool]
+    ) -> Trial:
         """What the function is told."""
         return Trial(
             self.number,
@@ -68,6 +74,7 @@ class UserFunction(Evaluator):
             build=self.source.network,
             folder=trial_folder(self.folder, self.number, seed),
             report=report,
+            wants=wants,
         )
 
     def _measure(
@@ -75,14 +82,16 @@ class UserFunction(Evaluator):
     ) -> Iterator[list[Measured]]:
         started = time.perf_counter()
 
+        def wants(epoch: int) -> bool:
+            return epoch in rungs or (self.until is not None and time.time() >= self.until)
+
         def train(hand_over: HandOver[list[Measured]]) -> Any:
             def report(values: dict[str, float], epoch: int) -> bool:
-                is_late = self.until is not None and time.time() >= self.until
-                if not (is_late or epoch in rungs):
+                if not wants(epoch):
                     return False
                 return hand_over([Measured(seed, values, time.perf_counter() - started, epoch)])
 
-            trial = self.trial(plan, seed, report)
+            trial = self.trial(plan, seed, report, wants)
             with seeded(seed):
                 return self.evaluate(trial.network(), trial)
 
@@ -107,7 +116,8 @@ class UserFunction(Evaluator):
                 f"{stubborn!r}: leave it out, give a function that makes the model, or take "
                 "n_jobs=1"
             )
-        code = (self.evaluate, type(model) if isinstance(model, nn.Module) else model)
+        made_by = type(model) if isinstance(model, nn.Module) else model
+        code = (*getattr(self.evaluate, "code", (self.evaluate,)), made_by)
         return _read, (dumps(state, "the function or the model", *code),)
 
 
@@ -124,21 +134,6 @@ def remove_folder(folder: Path | None) -> None:
     """Remove what a training that has ended has left."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """All usual sources of randomness as this seed sets them; afterwards they are as before."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
 
 def in_user_words(error: Exception, function: Callable[..., Any]) -> str:

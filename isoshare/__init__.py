@@ -9,17 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isoshare.evaluators.trial import Trial
-    from isoshare.search.solve import Solver, solve
+    from isoshare.evaluators.own_code.own_training import Training
+    from isoshare.evaluators.own_code.trial import Trial
+    from isoshare.search.solver.solve import Solver, solve
     from isoshare.search.study import Study, create_study, load_study
     from isoshare.space.apply import apply_plan, count_parameters, extra_loss
     from isoshare.space.errors import IsoshareError, PlanError
     from isoshare.space.plan import Bank, SharingPlan
     from isoshare.space.search_space import SearchSpace
     from isoshare.space.sites import Site, find_sites, isomorphic_groups
-    from isoshare.space.weights import load_weights, save_weights
+    from isoshare.space.weights.saving import load_weights, save_weights
 
 _HOMES = {
+    "Training": "evaluators.own_training",
     "Trial": "evaluators.trial",
     "Study": "search.study",
     "create_study": "search.study",
@@ -50,6 +52,7 @@ __all__ = [
     "Site",
     "Solver",
     "Study",
+    "Training",
     "Trial",
     "apply_plan",
     "count_parameters",

@@ -13,9 +13,16 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from isoshare.evaluators import EVALUATORS, OWN, evaluator_row, is_own_evaluator, users, uses
+from isoshare.evaluators import (
+    EVALUATORS,
+    OWN,
+    evaluator_row,
+    is_own_dataset,
+    is_own_evaluator,
+)
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
-from isoshare.evaluators.objectives import OBJECTIVES, objective_name, objective_row, written
+from isoshare.evaluators.objectives import OBJECTIVES, objective_name, written
+from isoshare.search.checks import check_data, check_measured, check_used
 from isoshare.search.defaults import fitting_defaults
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
@@ -25,9 +32,8 @@ from isoshare.search.options.policy import PolicyConfig
 from isoshare.search.options.running import RunConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.options.training import TrainingConfig
-from isoshare.space.errors import IsoshareError, one_of
+from isoshare.space.errors import IsoshareError, first_problem, one_of
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import first_problem
 
 __all__ = [
     "ConfigError",
@@ -70,7 +76,11 @@ class SearchConfig(
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         tables: tuple[tuple[str, tuple[str, ...], Collection[str]], ...] = (
-            ("data set", (row_name(self.dataset),), (*DATASETS, OWN)),
+            (
+                "data set",
+                () if is_own_dataset(self.dataset) else (row_name(self.dataset),),
+                (*DATASETS, OWN),
+            ),
             ("method", self.methods, METHODS),
             (
                 "evaluator",
@@ -95,11 +105,8 @@ class SearchConfig(
                 f"epochs must be at least {least} with evaluator {self.evaluator!r}, "
                 f"got {self.epochs}"
             )
-        for asked in self.objectives:
-            wanted = objective_row(asked)
-            measured = wanted.exact is None and not wanted.of_an_image
-            if measured and row.measures and asked not in row.measures:
-                raise ConfigError(_not_measured(objective_name(asked), self.evaluator))
+        check_measured(self)
+        check_data(self)
         return self
 
     @model_validator(mode="after")
@@ -149,14 +156,6 @@ class SearchConfig(
         return self.model_dump(mode="json", exclude={"storage", "study"})
 
 
-def _not_measured(objective: str, evaluator: str) -> str:
-    able = [name for name, row in EVALUATORS.items() if objective in row.measures]
-    return (
-        f"evaluator {evaluator!r} does not measure objective {objective!r}: leave it out, or take "
-        f"--evaluator {' or '.join(able)}"
-    )
-
-
 def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
     """The options of ``file``, but for those that ``options`` gives. As ``requested``."""
     merged = {**(read_options_file(file) if file else {}), **options}
@@ -166,25 +165,8 @@ def load_config(file: Path | None, options: Mapping[str, Any]) -> SearchConfig:
 def requested(given: Mapping[str, Any]) -> SearchConfig:
     """The options that somebody asks for. Raises ConfigError; also for one without effect."""
     config = make_config(given)
-    _check_used(given, config.evaluator)
+    check_used(given, config.evaluator, config.dataset)
     return config
-
-
-def _check_used(given: Mapping[str, Any], evaluator: str) -> None:
-    """What a user has asked for must not be ignored silently."""
-    for name, value in given.items():
-        flag = f"--{name.replace('_', '-')}"
-        if not uses(evaluator, name):
-            raise ConfigError(
-                f"evaluator {evaluator!r} does not use {flag}, got {value!r}: leave it out, or "
-                f"take --evaluator {' or '.join(users(name))}"
-            )
-        for taken, idle in evaluator_row(evaluator).instead.items():
-            if name == idle and given.get(taken) and not given.get("new_head"):
-                raise ConfigError(
-                    f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
-                    "of them out"
-                )
 
 
 def make_config(options: Mapping[str, Any]) -> SearchConfig:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isoshare.evaluators import is_own_evaluator
+from isoshare.evaluators import is_own_dataset, is_own_evaluator
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import Job, Progress, job_for, measurement_records
@@ -61,7 +61,8 @@ class Engine:
         self.on_end: Callable[[TrialRecord], None] = lambda _: None
         self._make_sampler = make_sampler
         self.trials = config.trials
-        self.stopping = Stopping(counts_failures=is_own_evaluator(config.evaluator))
+        own = is_own_evaluator(config.evaluator) or is_own_dataset(config.dataset)
+        self.stopping = Stopping(counts_failures=own)
         self._is_over = False
         self._take_up()
         self._waiting = deque(self.search_state.numbers("running"))

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.evaluators import OWN
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
-from isoshare.evaluators.trial import Trial
+from isoshare.evaluators.own_code.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
 from isoshare.search.config import make_config
 from isoshare.search.defaults import trades_exact
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
 from isoshare.search.results.study_view import StudyView
-from isoshare.search.workflows.asking import Asking
-from isoshare.search.workflows.optimize import RunOptions, begin_call, run_study
-from isoshare.search.workflows.own_study import (
+from isoshare.search.workflows.own_code.asking import Asking
+from isoshare.search.workflows.own_code.optimize import RunOptions, begin_call, run_study
+from isoshare.search.workflows.own_code.own_dataset import with_known_data
+from isoshare.search.workflows.own_code.own_study import (
     check_measured,
     make_own_study,
     prepare_own,
@@ -150,7 +151,8 @@ class Study(StudyView):
 
         Args:
             evaluate: trains ``network``, a ``torch.nn.Module`` on ``trial.device``, as it likes,
-                and returns a number, or several by the names of the objectives.
+                and returns a number, or several by the names of the objectives. ``Training`` makes
+                one from data, a loss and a metric.
             n_trials: so many more plans; None: 40, or as many as fit into ``timeout``.
             timeout: seconds after which no trial is started, and one that runs is stopped at its
                 next report.
@@ -170,7 +172,9 @@ class Study(StudyView):
             self._asking = None
         goal = begin_call(self._record, self._store, n_trials, timeout)
         changes = {"trials": goal, "replicates": replicates, "workers": n_jobs}
-        prepared = prepare_own(self._record, self._known_source, evaluate, changes)
+        source = self._known_source
+        evaluate = with_known_data(self._record, self._store, source, evaluate)
+        prepared = prepare_own(self._record, source, evaluate, changes)
         line = ProgressLine(show_progress_bar, timeout)
 
         def ended(trial: TrialRecord, engine: Engine) -> None:

@@ -4,6 +4,13 @@
 The command line prints it as one sentence and exits with 2.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class IsoshareError(Exception):
     """A request that cannot be carried out as it stands."""
@@ -40,3 +47,11 @@ def short(value: object) -> str:
     """A value as it stands in a message: its beginning, if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first complaint of pydantic as a sentence with field, rule and value."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part)[:40] for part in problem["loc"]) or "the document"
+    value = "" if problem["type"] == "missing" else f", got {short(problem['input'])}"
+    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}{value}"

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -26,9 +25,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from isoshare.space.errors import PlanError, one_of, short
+from isoshare.space.errors import PlanError, first_problem, one_of, short
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
+from isoshare.space.natural_order import natural_order
 
 SCHEMA = "isoshare.plan/1"
 
@@ -73,15 +73,13 @@ class SharingPlan:
     banks: tuple[Bank, ...] = ()
 
     def __post_init__(self) -> None:
-        banks = [bank for bank in self.banks if not _changes_nothing(bank)]
-        owner: dict[str, Bank] = {}
-        for bank in banks:
-            for name in bank.sites:
-                if name in owner:
-                    raise PlanError(
-                        f"a site can be in one bank only: {short(name)} is in two; remove one"
-                    )
-                owner[name] = bank
+        banks = [b for b in self.banks if len(b.sites) > 1 or not METHODS[b.method].trivial_alone]
+        seen: set[str] = set()
+        for name in (name for bank in banks for name in bank.sites):
+            if name in seen:
+                rule = "a site can be in one bank only"
+                raise PlanError(f"{rule}: {short(name)} is in two; remove one")
+            seen.add(name)
         banks.sort(key=lambda bank: natural_order(bank.sites[0]))
         object.__setattr__(self, "banks", tuple(banks))
 
@@ -115,9 +113,8 @@ class SharingPlan:
     @classmethod
     def from_documents(cls, documents: Iterable[Mapping[str, Any]]) -> SharingPlan:
         """The plan of the ``banks`` of a plan file. Raises PlanError."""
-        return cls(
-            tuple(Bank(doc["method"], doc["options"], tuple(doc["sites"])) for doc in documents)
-        )
+        banks = (Bank(doc["method"], doc["options"], tuple(doc["sites"])) for doc in documents)
+        return cls(tuple(banks))
 
     @classmethod
     def load(cls, path: str | Path) -> SharingPlan:
@@ -225,27 +222,6 @@ class PlanFile(_Document):
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-@lru_cache(10_000)  # a study has thousands of plans of the same few sites
-def natural_order(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
-    """A sort key under which ``stages.2`` comes before ``stages.10``; total over all names."""
-    parts = re.split(r"([0-9]+)", name)
-    key = tuple(_size(part) if place % 2 else part for place, part in enumerate(parts))
-    return key, name
-
-
-def _size(digits: str) -> tuple[int, str]:  # Python makes no number of thousands of digits
-    significant = digits.lstrip("0")
-    return len(significant), significant
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first complaint of pydantic as a sentence with field, rule and value."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part)[:40] for part in problem["loc"]) or "the document"
-    value = "" if problem["type"] == "missing" else f", got {short(problem['input'])}"
-    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}{value}"
-
-
 def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         known = METHODS[method].options.model_validate(dict(options))
@@ -268,10 +244,6 @@ def _sorted_sites(sites: Iterable[str]) -> tuple[str, ...]:
         if name == following:
             raise PlanError(f"a site can be in a bank once: {short(name)} is there twice")
     return ordered
-
-
-def _changes_nothing(bank: Bank) -> bool:
-    return len(bank.sites) == 1 and METHODS[bank.method].trivial_alone
 
 
 def _refuse_constant(name: str) -> float:

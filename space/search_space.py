@@ -20,15 +20,12 @@ from functools import cached_property
 from itertools import product
 from math import prod
 
-from isoshare.space import costs as counted
-from isoshare.space.apply import plan_parameters
 from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
 from isoshare.space.choices.method_choices import MethodConfig, Trial
 from isoshare.space.choices.network_choices import WideSpace
 from isoshare.space.costs import NetworkCosts
-from isoshare.space.errors import IsoshareError
+from isoshare.space.counted_space import CountedSpace
 from isoshare.space.methods import METHODS
-from isoshare.space.methods.device import Target
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes
 
@@ -36,7 +33,7 @@ PRIVATE = "private"
 """What a group chooses that does not share, where there are methods to choose from."""
 
 
-class SearchSpace:
+class SearchSpace(CountedSpace):
     """What each isomorphic group of a backbone may choose.
 
     sites: all sites of the backbone in module order, of which ``searched_sites`` can be chosen;
@@ -52,11 +49,8 @@ class SearchSpace:
         references: Mapping[str, SharingPlan] | None = None,
         costs: NetworkCosts | None = None,
     ) -> None:
-        self.sites = tuple(sites)
-        self.unshared = unshared
+        super().__init__(sites, unshared, costs)
         self.methods = tuple(methods)
-        self._costs = costs
-        self._sizes: dict[SharingPlan, int] = {}
         searched = searched_sites(sites, unshared)
         self.groups = isomorphic_groups(searched)
         named = references or {}
@@ -85,43 +79,6 @@ class SearchSpace:
         """Every method with every set of options that some plan has."""
         own = (offer for space in self.group_spaces for offer in space.offers)
         return tuple(dict.fromkeys((*own, *self.wide.offers)))
-
-    def trainable_parameters(self, plan: SharingPlan) -> int:
-        """Trainable parameters of the network that ``plan`` builds, without building it."""
-        if plan not in self._sizes:
-            self._sizes[plan] = plan_parameters(plan, self.sites, self.unshared)
-        return self._sizes[plan]
-
-    @property
-    def has_costs(self) -> bool:
-        """Whether more than parameters is known."""
-        return self._costs is not None
-
-    @property
-    def costs(self) -> NetworkCosts:
-        """What one image costs the backbone. Raises IsoshareError if nobody has told."""
-        if self._costs is None:
-            raise IsoshareError(
-                "this space knows only parameters: for macs, bytes, activations and latency give "
-                "it the costs of its backbone, SearchSpace(..., costs=network_costs(...))"
-            )
-        return self._costs
-
-    def macs(self, plan: SharingPlan) -> int:
-        """Multiply-accumulates of the shared network for one image."""
-        return counted.total_macs(plan, self.sites, self.costs)
-
-    def stored_bytes(self, plan: SharingPlan) -> int:
-        """Bytes of a file that holds each tensor of the shared network once."""
-        return counted.stored_bytes(plan, self.sites, self.costs)
-
-    def activation_bytes(self, plan: SharingPlan) -> int:
-        """Bytes of the activations of one image that are alive at once, at most."""
-        return counted.activation_bytes(plan, self.sites, self.costs)
-
-    def device_bytes(self, plan: SharingPlan, target: Target) -> int:
-        """Bytes that a device holds of the shared network beside activations."""
-        return counted.device_bytes(plan, self.sites, self.costs, target)
 
     def unshared_plan(self) -> SharingPlan:
         """The plan without banks: the backbone itself."""

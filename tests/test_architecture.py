@@ -14,27 +14,31 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = ("space", "evaluators", "storage", "search")
 
-ROOMS = ("search/samplers", "search/drivers", "search/results", "search/workflows")
-CORE = {
-    "search",
-    "search/options",
-    "evaluators",
-    "evaluators/data",
+ROOMS = ("search/samplers", "search/drivers", "search/results", "search/solver", "search/workflows")
+ROOMS_OF_EVALUATORS = (
+    *("evaluators/data", "evaluators/own_code", "evaluators/sensitivities"),
     "evaluators/training",
-    "storage",
-    "space",
-}
+)
+CORE = {"search", "search/options", "evaluators", *ROOMS_OF_EVALUATORS, "storage", "space"}
 MAY_IMPORT = {
     "space": {"space"},
     "storage": {"storage", "space/plan", "space/sites", "space/errors"},
     "evaluators/data": {"evaluators/data", "space"},
     "evaluators/training": {"evaluators/data", "evaluators/training", "space"},
-    "evaluators": {"evaluators", "evaluators/data", "evaluators/training", "space"},
+    "evaluators/own_code": {
+        "evaluators/data",
+        "evaluators/own_code",
+        "evaluators/training",
+        "space",
+    },
+    "evaluators/sensitivities": {"evaluators/sensitivities", "space"},
+    "evaluators": {"evaluators", *ROOMS_OF_EVALUATORS, "space"},
     "search/options": {"search/options", "evaluators", "evaluators/data", "space", "storage"},
     "search": CORE,
     "search/samplers": {*CORE, "search/samplers"},
     "search/drivers": {*CORE, "search/drivers"},
     "search/results": {*CORE, "search/results"},
+    "search/solver": {*CORE, "search/solver"},
     "search/workflows": {*CORE, *ROOMS},
     "search/study": {*CORE, *ROOMS},
     "search/service": {*CORE, *ROOMS, "search/service"},
@@ -45,7 +49,7 @@ MAY_IMPORT = {
 search/ and evaluators/ are folders of their own. The service and the command line use whatever
 workflows return, but never each other's way round."""
 HOMES = {
-    "ray": {"search/drivers/ray_driver.py", "search/drivers/ray_worker.py"},
+    "ray": {f"search/drivers/ray_{name}.py" for name in ("cluster", "driver", "worker")},
     "optuna": {
         "search/samplers/optuna_sampler.py",
         "search/samplers/for_optuna.py",
@@ -53,12 +57,12 @@ HOMES = {
     },
     "sqlalchemy": {"storage"},
     "alembic": {"storage/schema.py", "storage/migrations"},
-    "plotly": {"search/results/drawing.py", "search/results/plan_figure.py"},
+    "plotly": {"search/results/pictures/drawing.py", "search/results/pictures/plan_figure.py"},
     "pandas": {"search/results/dataframe.py"},
     "IPython": {"search/results/progress_line.py"},
-    "greenlet": {"evaluators/stepwise.py"},
-    "cloudpickle": {"evaluators/by_value.py"},
-    "matplotlib": {"search/results/drawing.py"},
+    "greenlet": {"evaluators/own_code/stepwise.py"},
+    "cloudpickle": {"evaluators/own_code/by_value.py"},
+    "matplotlib": {"search/results/pictures/drawing.py"},
     "jinja2": {"search/results/report.py"},
     "moocore": {"search/pareto.py"},
     "sklearn": {
@@ -66,11 +70,11 @@ HOMES = {
         "evaluators/data/splits.py",
         "search/samplers/surrogate.py",
     },
-    "scipy": {"search/samplers/ehvi.py", "search/plan_program.py"},
+    "scipy": {"search/samplers/ehvi.py", "search/solver/plan_program.py"},
     "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/data/decoding.py", "evaluators/data/pixels.py"},
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},
-    "safetensors": {"space/weights.py", "space/weight_files.py"},
+    "safetensors": {"space/weights/saving.py", "space/weights/weight_files.py"},
     "typer": {"search/cli"},
     "onnx_ir": {"space/exports/onnx_file.py", "space/exports/onnx_norms.py"},
     "onnxscript": {"space/exports/onnx_file.py"},
@@ -263,9 +267,9 @@ LIGHT = [
             "search.results.optuna_file",
             "search.pareto",
             "search.results.study_results",
-            "search.results.figures",
+            "search.results.pictures.figures",
             "search.results.choose",
-            "search.results.plan_picture",
+            "search.results.pictures.plan_picture",
             "search.results.report",
             "search.results.tables",
             "search.service.server",

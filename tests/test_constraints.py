@@ -24,8 +24,8 @@ from isoshare.search.constraints import (
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
 from isoshare.search.results.choose import choose
-from isoshare.search.results.drawing import write_html, write_png
-from isoshare.search.results.figures import front_figure
+from isoshare.search.results.pictures.drawing import write_html, write_png
+from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.study_results import excluded_in_words, load_results
 from isoshare.search.results.summary import why_empty
 from isoshare.search.results.tables import front_json, front_table

@@ -17,8 +17,8 @@ from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.trainer import TrainingSettings, accuracy, train
 from isoshare.evaluators.weight_projection import calibrate, inherit
 from isoshare.space.plan import PlanFile, SharingPlan
-from isoshare.space.trained_weights import read_trained
-from isoshare.space.weights import load_network
+from isoshare.space.weights.saving import load_network
+from isoshare.space.weights.trained_weights import read_trained
 from tests.fakes import Command
 
 ARGUMENTS = ("--backbone-arg", "depth=14", "--backbone-arg", "width=4")

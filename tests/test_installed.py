@@ -56,7 +56,8 @@ def program(wheel: Path) -> Path:
     venv.create(place, symlinks=True)
     python = place / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps"]
-    subprocess.run([*pip, "--no-index", str(wheel)], check=True, capture_output=True)
+    install = [*pip, "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, env=environment())
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
     return place / "bin" / "isoshare"

@@ -22,7 +22,8 @@ from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.evaluator import Measured, TrainingEvaluator
 from isoshare.evaluators.training import checkpoints
 from isoshare.search.config import make_config
-from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+from isoshare.search.drivers.ray_cluster import ray_cluster
+from isoshare.search.drivers.ray_driver import run_on_ray
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.storage.store import Store
 
@@ -78,7 +79,7 @@ def search_with_a_death(store: Store, folder: Path) -> TrainingEvaluator:
     prepared = prepare(config, store)
     calm = prepared.evaluator
     assert isinstance(calm, TrainingEvaluator)
-    parts = {field.name: getattr(calm, field.name) for field in fields(calm)}
+    parts = {one.name: getattr(calm, one.name) for one in fields(calm) if one.init}
     deadly = EveryEpoch(
         **{**parts, "dataset": replace(calm.dataset, augmentation=Deadly(folder=str(folder)))}
     )

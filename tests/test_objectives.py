@@ -14,8 +14,8 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.pareto import knee, minimised
 from isoshare.search.results.choose import choose, plan_file
-from isoshare.search.results.drawing import write_html, write_png
-from isoshare.search.results.figures import axis_title, front_figure
+from isoshare.search.results.pictures.drawing import write_html, write_png
+from isoshare.search.results.pictures.figures import axis_title, front_figure
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.summary import next_commands
 from isoshare.search.results.tables import front_json, front_table

@@ -25,7 +25,7 @@ from isoshare.space.exports.onnx_file import OnnxError, check_packages, save_onn
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import PLAN_KEY
+from isoshare.space.weights.saving import PLAN_KEY
 from tests.test_methods import OPTIONS, VARIANTS, Net, images, plan_of, shared_net
 
 BACKBONES: dict[str, dict[str, Any]] = {

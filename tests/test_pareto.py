@@ -18,7 +18,7 @@ from isoshare.search.pareto import (
     pareto_front,
     with_all_values,
 )
-from isoshare.search.results.figures import staircase
+from isoshare.search.results.pictures.figures import staircase
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.storage.records import MeasurementRecord, TrialRecord, TrialState

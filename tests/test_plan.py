@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from isoshare.space.choices.partitions import count_partitions
 from isoshare.space.errors import PlanError
-from isoshare.space.plan import Bank, PlanFile, SharingPlan, natural_order
+from isoshare.space.natural_order import natural_order
+from isoshare.space.plan import Bank, PlanFile, SharingPlan
 
 SCHEMA_FILE = Path(__file__).parent.parent / "space" / "plan.schema.json"
 

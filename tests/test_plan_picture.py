@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from isoshare import Bank, SharingPlan, apply_plan, count_parameters, find_sites, isomorphic_groups
-from isoshare.search.results.plan_picture import PALETTE, draw_svg, in_words, plan_picture
+from isoshare.search.results.pictures.plan_picture import PALETTE, draw_svg, in_words, plan_picture
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS
 from tests.test_methods import OPTIONS

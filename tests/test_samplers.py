@@ -15,7 +15,7 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.jobs import Job
 from isoshare.search.pareto import axes_of, hypervolume
 from isoshare.search.results.hypervolume_history import history_of
-from isoshare.search.results.plotly_figure import history_plot
+from isoshare.search.results.pictures.plotly_figure import history_plot
 from isoshare.search.samplers import candidates
 from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
 from isoshare.search.samplers.plan_features import PlanFeatures

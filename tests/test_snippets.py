@@ -59,7 +59,7 @@ ELSEWHERE = (
     *("docker", "kubectl"),
 )
 """Other programs, which nothing here depends on."""
-OWN = ("my_net", "my_package", "my_package.my_module")
+OWN = ("my_net", "my_curves", "my_package", "my_package.my_module")
 MY_MODULE = """
 from isoshare.space.backbones.resnet_cifar import resnet_cifar
 

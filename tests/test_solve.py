@@ -15,12 +15,12 @@ from torch.nn import functional
 import isoshare
 from isoshare import IsoshareError, SearchSpace, SharingPlan, apply_plan, count_parameters
 from isoshare.evaluators.objectives import exact_values
-from isoshare.evaluators.plan_scores import GroupScores, PlanScores
-from isoshare.evaluators.sensitivity import score_sharing
-from isoshare.evaluators.site_statistics import patches, site_statistics
+from isoshare.evaluators.sensitivities.plan_scores import GroupScores, PlanScores
+from isoshare.evaluators.sensitivities.sensitivity import score_sharing
+from isoshare.evaluators.sensitivities.site_statistics import patches, site_statistics
 from isoshare.search.constraints import exact_limits
-from isoshare.search.group_options import nested_clusterings
-from isoshare.search.plan_solver import PlanSolver
+from isoshare.search.solver.group_options import nested_clusterings
+from isoshare.search.solver.plan_solver import PlanSolver
 from isoshare.space.backbones import build_backbone
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS

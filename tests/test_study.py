@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import isoshare
-from isoshare.evaluators.trial import Trial
+from isoshare.evaluators.own_code.trial import Trial
 from isoshare.search.jobs import DriverError
 from isoshare.search.study import Study
 from isoshare.space.errors import IsoshareError

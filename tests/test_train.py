@@ -21,7 +21,7 @@ from isoshare.search.workflows.train import UnwrittenError, prepare_training, ru
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import load_network, read_plan, save_weights
+from isoshare.space.weights.saving import load_network, read_plan, save_weights
 from tests.fakes import Command
 
 ROOT = Path(__file__).parent.parent

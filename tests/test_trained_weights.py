@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import WeightsError
-from isoshare.space.trained_weights import GivenWeights, read_trained, shipped_names
+from isoshare.space.weights.trained_weights import GivenWeights, read_trained, shipped_names
 
 SMALL = {"depth": 8, "width": 4}
 

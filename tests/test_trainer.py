@@ -234,14 +234,22 @@ def test_a_training_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     assert equal(resumed, trained(settings))
 
 
-def test_a_short_training_writes_no_checkpoint_and_a_broken_one_counts_as_none(
-    tmp_path: Path,
+def test_a_short_training_keeps_its_end_alone_and_a_broken_checkpoint_counts_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 3600)  # short, on any machine
+    saved: list[int] = []
+    save = Checkpoint.save
+
+    def watched(self: Checkpoint, state: dict[str, Any]) -> None:
+        saved.append(state["epoch"])
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoint, "save", watched)
     path = tmp_path / "new" / "state.pt"
     expected = trained()
     assert equal(trained(checkpoint=path), expected)
-    assert not path.parent.exists()
-    path.parent.mkdir()
+    assert saved == [SHORT.epochs] * 2, "the end of each, though the first has no file"
     path.write_bytes(b"no checkpoint")
     assert equal(trained(checkpoint=path), expected)
 

@@ -18,7 +18,7 @@ from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import WeightsError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import BackboneReference, PlanFile
-from isoshare.space.weights import load_network, load_weights, read_plan, save_weights
+from isoshare.space.weights.saving import load_network, load_weights, read_plan, save_weights
 from tests.test_methods import OPTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +55,7 @@ def test_a_fresh_process_computes_the_same(tmp_path: Path) -> None:
     save_weights(network, tmp_path / "net.safetensors", plan)
     torch.save((images(), network(images())), tmp_path / "expected.pt")
     code = (
-        "import torch; from isoshare.space.weights import load_network\n"
+        "import torch; from isoshare.space.weights.saving import load_network\n"
         f"network = load_network({str(tmp_path / 'net.safetensors')!r})\n"
         f"x, y = torch.load({str(tmp_path / 'expected.pt')!r})\n"
         "assert torch.equal(network(x), y)"
@@ -90,7 +90,7 @@ import json, sys, torch
 from my_net import MyNet
 from isoshare import Bank, SharingPlan, apply_plan, find_sites
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import save_weights
+from isoshare.space.weights.saving import save_weights
 
 for method, options in json.loads(sys.argv[1]).items():
     model = MyNet()
@@ -113,7 +113,7 @@ APPLY = """
 import json, sys, torch
 from my_net import MyNet
 from isoshare import SharingPlan, apply_plan
-from isoshare.space.weights import load_weights
+from isoshare.space.weights.saving import load_weights
 
 torch.manual_seed(1234)  # other weights to begin with
 for method in json.loads(sys.argv[1]):

@@ -13,26 +13,23 @@ from pathlib import Path
 
 from isoshare.search.results.study_results import load_results
 from isoshare.storage.store import Store
+from tests.test_store import CONFIG, CONTEXT
 
 SECONDS = float(os.environ.get("ISOSHARE_WRITE_SECONDS", "4"))
 WRITERS = 8
 ROOT = Path(__file__).parent.parent
-CONTEXT = {
-    "objectives": {
-        "accuracy": {"direction": "maximize", "reference": 0.0},
-        "parameters": {"direction": "minimize", "reference": 9.0},
-    }
-}
 WRITER = f"""
 import sys, time
 from datetime import UTC, datetime
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import StudyConfig, StudyContext
 
 url, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 store = Store(url)
-store.create_study(StudyRecord(name, datetime.now(UTC), {{"trials": 9}}, {CONTEXT!r}))
+config, context = StudyConfig.read({CONFIG!r}), StudyContext.read({CONTEXT!r})
+store.create_study(StudyRecord(name, datetime.now(UTC), config, context))
 store.take_lease(name)
 print("ready", flush=True)
 sys.stdin.readline()

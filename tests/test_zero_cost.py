@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.zero_cost import SCORES, Known, gradient_norm, naswot, score, synflow
 from isoshare import Bank, SharingPlan
 from isoshare.evaluators.training.trainer import Batches
-from isoshare.evaluators.zero_cost import SCORES, Known, gradient_norm, naswot, score, synflow
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from tests.test_methods import OPTIONS, Net, body_sites

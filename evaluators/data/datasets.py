@@ -107,6 +107,11 @@ def load_dataset(name: str, validation: float, options: DataOptions = AS_IT_IS) 
 
     Raises DatasetError for an unknown name, images that are not there, or options that do not fit.
     """
+    if row_name(name) not in DATASETS and ":" in name:
+        raise DatasetError(
+            f"data set {name!r} is a function of your own, which only a search trains on: take "
+            "images by name or folder, or train the plan in Python with isoshare.apply_plan"
+        )
     if row_name(name) not in DATASETS:
         raise DatasetError(one_of("data set", name, DATASETS))
     row = DATASETS[row_name(name)]

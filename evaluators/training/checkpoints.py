@@ -2,7 +2,7 @@
 
 One file holds everything that decides how the training continues, so that it ends with the same
 bits as one that was never interrupted. It is replaced as a whole, and not after every epoch: a
-training of seconds never writes one. Checkpoints may be deleted at any time.
+training of seconds writes its end alone. Checkpoints may be deleted at any time.
 """
 
 from __future__ import annotations

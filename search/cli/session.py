@@ -42,7 +42,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from isoshare.storage.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
-    resume = f"{program()} resume {name}{trust(config.backbone, config.evaluator)}"
+    resume = f"{program()} resume {name}{trust(config.backbone, config.document())}"
     for warning in prepared.warnings:
         warn(warning)
     with ExitStack() as stack:
@@ -88,7 +88,8 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
     _warm_up(prepared)
     if config.driver != "ray":
         return run_simulated
-    from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+    from isoshare.search.drivers.ray_cluster import ray_cluster
+    from isoshare.search.drivers.ray_driver import run_on_ray
     from isoshare.search.drivers.runtime_env import code_for
 
     share = (config.cpus_per_trial, config.gpus_per_trial)

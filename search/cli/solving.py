@@ -29,7 +29,7 @@ def solve_on_terminal(
     options = read_words(given)
 
     def measured() -> Any:
-        from isoshare.search.plan_solver import PlanSolver
+        from isoshare.search.solver.plan_solver import PlanSolver
         from isoshare.search.workflows.solve import prepare_solving, scores_for
 
         solving = prepare_solving(backbone, options)
@@ -53,7 +53,7 @@ def solve_on_terminal(
 
 
 def _sweep(solving: Any, solver: Any, path: Path) -> int:
-    from isoshare.search.results.drawing import write_scores_png
+    from isoshare.search.results.pictures.drawing import write_scores_png
     from isoshare.search.workflows.solve import write_sweep
 
     front = solver.front()

@@ -1,4 +1,5 @@
-"""Run jobs on Ray Tune workers, on one machine or a cluster. Only here and in ray_worker.py is Ray.
+"""Run jobs on Ray Tune workers, on one machine or a cluster. Ray is here, in ray_cluster.py and
+in ray_worker.py alone.
 
 Each Tune trial is a *worker* that lives as long as the search and is handed one job after another:
 a job costs a message, not a process. (One Tune trial a plan costs a process start each, or with
@@ -12,47 +13,27 @@ caller run in order. A worker that cannot measure on its node says so before it 
 
 from __future__ import annotations
 
-import logging
-import math
-import os
-import signal
-import socket
-import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-os.environ.update(
-    RAY_USAGE_STATS_ENABLED="0",
-    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-    TUNE_PRINT_ALL_TRIAL_ERRORS="0",
-    RAY_AIR_NEW_OUTPUT="0",
-    TUNE_GLOBAL_CHECKPOINT_S="3600",
-    RAY_CHDIR_TO_TRIAL_DIR="0",
-    TUNE_MAX_PENDING_TRIALS_PG="10000",  # else workers start one after another
-    TUNE_DISABLE_SIGINT_HANDLER="1",
-)
-if "ray" not in sys.modules:  # Ray reads it when it is imported
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+import isoshare.search.drivers.ray_settings  # noqa: F401  Ray reads them when it is imported
 
+# isort: split
 import ray
 from ray import tune
-from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 
 from isoshare.evaluators.evaluator import Evaluator
 from isoshare.search.drivers.interrupt import Interruption, interruption
 from isoshare.search.drivers.ray_worker import Worker, WorkerPool
-from isoshare.search.drivers.resources import Share, has_room, share_of
+from isoshare.search.drivers.resources import Share, has_room
 from isoshare.search.drivers.versions import versions
 from isoshare.search.engine import Engine
 from isoshare.search.jobs import DriverError, Job
 from isoshare.space.errors import IsoshareError
 
-CLIENT = "ray://"
 DEATHS_IN_A_ROW = 20
 """So many dead workers without a single result between them, and the search stops."""
 
@@ -150,60 +131,6 @@ class JobDispatcher(tune.Callback):
         }
         if with_room <= set(self._useless):
             raise DriverError(f"no node of the cluster can train, as {sentence}")
-
-
-@contextmanager
-def ray_cluster(
-    workers: int,
-    address: str | None = None,
-    cpus: float = 1,
-    gpus: float | None = None,
-    code: Sequence[Path] = (),
-) -> Iterator[Share]:
-    """Ray for as long as the context lasts: this machine, or the cluster at ``address``.
-
-    cpus and gpus: of one worker; gpus None: an even share of what is there. code: packages and
-    modules that the nodes of the cluster get. Gives what one worker takes.
-    Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
-    """
-    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    if address:
-        _join(address, {"py_modules": [*map(str, code)]}, quiet)
-    else:
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on loopback only
-        ray.init(
-            address="local", num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet
-        )
-    # A machine that is shut down says so by SIGTERM, which Ray takes for itself: take it as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    for name in ("ray.tune", "ray.air", "ray"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    try:
-        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield share_of(workers, cpus, gpus, there)
-    finally:
-        ray.shutdown()
-
-
-def _join(address: str, environment: dict[str, Any], options: dict[str, Any]) -> None:
-    """Join a cluster; its nodes get the ``environment``. Raises IsoshareError."""
-    if address.startswith(CLIENT):
-        raise IsoshareError(
-            f"cannot search through Ray's client, as {address!r} asks: start the search on a "
-            "machine of the cluster, with --ray-address host:port"
-        )
-    host, colon, port = address.rpartition(":")
-    try:
-        if colon and port.isdigit():  # where nobody listens Ray itself would try for minutes
-            socket.create_connection((host, int(port)), timeout=5).close()
-        ray.init(address=address, runtime_env=environment, **options)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise IsoshareError(
-            f"cannot join the Ray cluster at {address!r}: {reason}; check --ray-address"
-        ) from error
 
 
 def run_on_ray(

@@ -21,7 +21,8 @@ class DataConfig(BaseModel):
     dataset: str = option(
         "digits",
         "The images: digits, cifar10, cifar100, svhn, fashion_mnist, or folder:PATH with "
-        "train/CLASS/ and test/CLASS/, or CLASS/.",
+        "train/CLASS/ and test/CLASS/, or CLASS/; or package.module:function of your own, for data "
+        "of any kind.",
         metavar="D",
     )
     subset: int | None = option(

@@ -26,6 +26,13 @@ class ResumeConfig(BaseModel):
         metavar="E",
         min_length=1,
     )
+    dataset: str | None = option(
+        help="A data set of your own, as it stands in the study, named for the same reason.",
+        metavar="D",
+        min_length=1,
+    )
+    loss: str | None = option(help="A loss of your own.", metavar="F", min_length=1)
+    metric: str | None = option(help="A metric of your own.", metavar="F", min_length=1)
     backbone: str | None = option(
         help="A backbone of your own, as it stands in the file or study: only code that you name "
         "is imported.",

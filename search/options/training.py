@@ -30,4 +30,17 @@ class TrainingConfig(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "auto: bfloat16 where the device gains from it."
     )
+    loss: str | None = option(
+        help="Of a data set of your own: package.module:function of outputs and targets.",
+        metavar="F",
+        shown="cross-entropy, or the mean squared error",
+        min_length=1,
+    )
+    metric: str | None = option(
+        help="Of a data set of your own: package.module:function of all outputs and targets, a "
+        "number or several by name.",
+        metavar="F",
+        shown="accuracy or loss",
+        min_length=1,
+    )
     compile: bool = option(False, "Compile each network; pays for long trainings.")

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ from isoshare.search.options.definition import as_typed
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.choose import plan_file
 from isoshare.search.results.describe import counted, plan_in_short, training_length, with_error
-from isoshare.search.results.drawing import front_html
-from isoshare.search.results.figures import front_figure
-from isoshare.search.results.plan_picture import PlanPicture, draw_svg, in_words, plan_picture
+from isoshare.search.results.pictures.drawing import front_html
+from isoshare.search.results.pictures.figures import front_figure
+from isoshare.search.results.pictures.plan_picture import (
+    PlanPicture,
+    draw_svg,
+    in_words,
+    plan_picture,
+)
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
@@ -66,19 +72,15 @@ def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
     sites = study.context.sites
     tested = any(member.samples("accuracy", "test") for member in front.members)
     axes = [with_unit(axis) for axis in front.axes]
+    cells = partial(_cells, results, tested=tested)
     members = (*front.members, *(() if trial in front.members else (trial,)))
     return Report(
         study=study.name,
         question=_question(results),
         columns=("trial", *axes, *(("on test images",) if tested else ()), "share"),
         rows=tuple(
-            Row(
-                member.number,
-                _cells(results, member, tested),
-                plan_in_short(member.plan, sites),
-                member == trial,
-            )
-            for member in members
+            Row(one.number, cells(one), plan_in_short(one.plan, sites), one == trial)
+            for one in members
         ),
         trial=trial.number,
         answer=_answer(results, trial),

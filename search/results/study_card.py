@@ -10,8 +10,8 @@ from pathlib import Path
 
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.describe import counted, plan_in_short, with_error
-from isoshare.search.results.drawing import write_png
-from isoshare.search.results.figures import front_figure
+from isoshare.search.results.pictures.drawing import write_png
+from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.study_results import Results
 
 

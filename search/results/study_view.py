@@ -61,15 +61,15 @@ class StudyView:
 
     def plot_front(self) -> Any:
         """The front as a ``plotly.graph_objects.Figure``."""
-        from isoshare.search.results.drawing import draw_interactive
-        from isoshare.search.results.figures import front_figure
+        from isoshare.search.results.pictures.drawing import draw_interactive
+        from isoshare.search.results.pictures.figures import front_figure
 
         return draw_interactive(front_figure(self.results))
 
     def plot_plan(self, trial: TrialRecord | int | None = None) -> Any:
         """The plan of a trial, by default of the knee, as a ``plotly.graph_objects.Figure``."""
-        from isoshare.search.results.plan_figure import draw_plan
-        from isoshare.search.results.plan_picture import plan_picture
+        from isoshare.search.results.pictures.plan_figure import draw_plan
+        from isoshare.search.results.pictures.plan_picture import plan_picture
 
         record, plan = self._record, self._chosen(trial).plan
         return draw_plan(plan_picture(record.context.sites, plan, record.context.unshared))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from isoshare.evaluators import is_own_evaluator
+from isoshare.evaluators import own_code
 from isoshare.search.pareto import knee
 from isoshare.search.results.choose import plan_file
-from isoshare.search.results.drawing import write_html
-from isoshare.search.results.figures import front_figure
+from isoshare.search.results.pictures.drawing import write_html
+from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.backbones import is_own
 
@@ -32,7 +34,7 @@ def next_commands(results: Results, folder: Path) -> list[str]:
     """Look at the plan, take a smaller one, search on."""
     study = results.study
     own = trust(study.config.backbone)
-    both = trust(study.config.backbone, study.config.evaluator)
+    both = trust(study.config.backbone, study.config.options)
     limit = 1.5 * min(trial.exact.get("parameters", 0) for trial in results.front.members)
     more = min(2 * len(results.outcomes), study.context.plans)
     return [
@@ -42,7 +44,8 @@ def next_commands(results: Results, folder: Path) -> list[str]:
     ]
 
 
-def trust(backbone: str, evaluator: str = "") -> str:
-    """What a command needs more, that imports a backbone or an evaluator of the user's own."""
+def trust(backbone: str, options: Mapping[str, Any] | None = None) -> str:
+    """What a command needs more, that imports a backbone or other code of the user's own."""
     said = f" --backbone {backbone}" if backbone and is_own(backbone) else ""
-    return said + (f" --evaluator {evaluator}" if is_own_evaluator(evaluator) else "")
+    named = own_code(options or {}).items()
+    return said + "".join(f" --{name} {value}" for name, value in named)

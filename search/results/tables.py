@@ -136,7 +136,7 @@ def trained_view(done: Mapping[str, Any]) -> str:
     return (
         f"{done['test_accuracy']:.4f} of the test images are right; wrote "
         f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {done['weights']}\n\n"
-        f"in Python\n  from isoshare.space.weights import load_network\n"
+        f"in Python\n  from isoshare.space.weights.saving import load_network\n"
         f"  network = load_network({done['weights']!r})"
     )
 

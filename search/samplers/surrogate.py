@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import BayesianRidge
 
 Numbers = NDArray[np.float64]
 
@@ -49,6 +48,10 @@ class Surrogate:
         counts: Numbers,
         seed_variance: tuple[float, float],
     ) -> None:
+        from sklearn.linear_model import (
+            BayesianRidge,  # two seconds that other samplers do not need
+        )
+
         self._center = features.mean(axis=0)
         spread = features.std(axis=0)
         self._scale = (

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from fastapi import Query, Response
 
 from isoshare.search.results.choose import Best
-from isoshare.search.results.figures import front_figure
-from isoshare.search.results.plan_picture import plan_picture
-from isoshare.search.results.plotly_figure import compare_plot
+from isoshare.search.results.pictures.figures import front_figure
+from isoshare.search.results.pictures.plan_picture import plan_picture
+from isoshare.search.results.pictures.plotly_figure import compare_plot
 from isoshare.search.service import models, trials
 from isoshare.search.service.asking import (
     MISSING,

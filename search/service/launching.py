@@ -21,8 +21,17 @@ from isoshare.search.service.settings import Settings
 from isoshare.search.study_names import check_name, free_name
 from isoshare.space.errors import IsoshareError, one_of
 
-THE_SERVERS = ("storage", "out", "weights", "weight_map", "data_folder", "ray_address")
-"""Options that no client may set: they name files, folders and machines."""
+THE_SERVERS = (
+    "storage",
+    "out",
+    "weights",
+    "weight_map",
+    "data_folder",
+    "ray_address",
+    "loss",
+    "metric",
+)
+"""Options that no client may set: they name files, folders, machines and code."""
 CAN_LAUNCH = tuple(key for key in OPTIONS if key not in THE_SERVERS)
 TABLES_HERE = tuple(TABLES)
 """Tables that clients may name: any other name is a file of the server."""

@@ -21,9 +21,9 @@ from cachetools import LRUCache
 from isoshare.search.constraints import measured_limits
 from isoshare.search.pareto import Axis, Front, axes_of, values_of
 from isoshare.search.replication import times_measured
-from isoshare.search.results.figures import Point, front_figure, points_of
 from isoshare.search.results.hypervolume_history import FrontHistory, history_of
-from isoshare.search.results.plotly_figure import front_plot, history_plot
+from isoshare.search.results.pictures.figures import Point, front_figure, points_of
+from isoshare.search.results.pictures.plotly_figure import front_plot, history_plot
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.tables import front_json
 from isoshare.space.sites import Site

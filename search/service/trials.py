@@ -9,7 +9,7 @@ from typing import Any
 
 from isoshare.search.replication import times_measured
 from isoshare.search.results.choose import Best, choose, plan_file, trial_by_number
-from isoshare.search.results.figures import method_of
+from isoshare.search.results.pictures.figures import method_of
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.models import Measurement, TrialDetail, TrialView
 from isoshare.search.service.study_cache import Snapshot

@@ -21,9 +21,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from isoshare.search.config import make_config
 from isoshare.search.study_names import check_name
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, first_problem
 from isoshare.space.files import atomic_write
-from isoshare.space.plan import BankDocument, SharingPlan, Split, first_problem
+from isoshare.space.plan import BankDocument, SharingPlan, Split
 from isoshare.space.sites import Site
 from isoshare.storage.records import (
     MeasurementRecord,

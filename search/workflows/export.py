@@ -57,7 +57,7 @@ class ExportSource:
         """The plan of the trial, or in the file. Raises IsoshareError."""
         if self.results is not None:
             return plan_file(self.results.study, self.trial)
-        from isoshare.space.weights import read_plan
+        from isoshare.space.weights.saving import read_plan
 
         assert self.weights is not None, "either a study or a file"
         return read_plan(self.weights)
@@ -116,7 +116,7 @@ def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str
 def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
     """Rebuild the network of a weights file and export it."""
     from isoshare.space.exports.onnx_file import save_onnx
-    from isoshare.space.weights import load_network
+    from isoshare.space.weights.saving import load_network
 
     assert source.weights is not None, "needs weights"
     shape = _image(source.plan, options.image)
@@ -133,7 +133,7 @@ def write_onnx_int8(source: ExportSource, path: Path, options: ExportOptions) ->
     """The network of a file of weights in 8 bits, fitted to images it was trained on."""
     from isoshare.search.workflows.calibration import calibration_batches
     from isoshare.space.exports.onnx_int8 import export_onnx_int8
-    from isoshare.space.weights import load_network
+    from isoshare.space.weights.saving import load_network
 
     assert source.weights is not None, "needs weights"
     network = load_network(source.weights, options.backbone)

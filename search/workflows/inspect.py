@@ -25,7 +25,7 @@ from isoshare.space.sites import (
     left_private,
     reach,
 )
-from isoshare.space.trained_weights import GivenWeights
+from isoshare.space.weights.trained_weights import GivenWeights
 
 if TYPE_CHECKING:
     from torch import nn

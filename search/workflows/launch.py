@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isoshare.evaluators import OWN, is_own_evaluator
+from isoshare.evaluators import CODE, is_own_dataset, is_own_evaluator
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.data.datasets import Dataset, moved_to
 from isoshare.search.config import SearchConfig, make_config
@@ -19,7 +19,12 @@ from isoshare.search.workflows.evaluator import (
     probed,
 )
 from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
-from isoshare.search.workflows.own_function import prepare_function, prepare_function_resume
+from isoshare.search.workflows.own_code.own_dataset import prepare_dataset, prepare_dataset_resume
+from isoshare.search.workflows.own_code.own_function import (
+    check_code_named,
+    prepare_function,
+    prepare_function_resume,
+)
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
 from isoshare.search.workflows.weights import check_weights
@@ -39,6 +44,8 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
         return prepare_tabular(config, store)
     if is_own_evaluator(config.evaluator):
         return prepare_function(config, store)
+    if is_own_dataset(config.dataset):
+        return prepare_dataset(config, store)
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     check_weights(config.space, config.evaluation)
@@ -56,11 +63,11 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
         ray_address, out.
     """
     study, changes = store.study(name), dict(changes)
-    if study.config.evaluator != OWN:
-        check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
+    named = {option: changes.pop(option, None) for option in CODE}
+    check_code_named(study, named)
+    check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
         changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
-    named = changes.pop("evaluator", None)
     config = make_config({**study.config.options, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
@@ -72,7 +79,9 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     if config.table is not None:
         return prepare_tabular_resume(config, study)
     if is_own_evaluator(config.evaluator):
-        return prepare_function_resume(study, config, named)
+        return prepare_function_resume(study, config)
+    if is_own_dataset(config.dataset):
+        return prepare_dataset_resume(study, config)
     dataset = load_data(config.data)
     known = study.context.dataset.fingerprint
     if dataset.fingerprint != known:

@@ -16,13 +16,13 @@ import torch
 
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.plan_scores import PlanScores
-from isoshare.evaluators.sensitivity import IMAGES, score_sharing
+from isoshare.evaluators.sensitivities.plan_scores import PlanScores
+from isoshare.evaluators.sensitivities.sensitivity import IMAGES, score_sharing
 from isoshare.evaluators.training.batches import normalised
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import exact_limits
 from isoshare.search.drivers.versions import versions
-from isoshare.search.plan_solver import ADDITIVE, PlanSolver, Solved
+from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver, Solved
 from isoshare.search.workflows.evaluator import load_data
 from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
 from isoshare.search.workflows.weights import given_weights, trained_backbone

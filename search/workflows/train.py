@@ -38,7 +38,7 @@ from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import save_weights
+from isoshare.space.weights.saving import save_weights
 
 __all__ = ["FullTraining", "UnwrittenError", "prepare_training", "run_training"]
 

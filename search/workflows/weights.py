@@ -7,7 +7,7 @@ from torch import nn
 from isoshare.search.options.evaluation import EvaluationConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.backbones import build_backbone
-from isoshare.space.trained_weights import GivenWeights, TrainedWeights
+from isoshare.space.weights.trained_weights import GivenWeights, TrainedWeights
 
 
 def given_weights(options: EvaluationConfig) -> GivenWeights:

@@ -26,7 +26,7 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import PLAN_KEY
+from isoshare.space.weights.saving import PLAN_KEY
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -22,7 +22,7 @@ from isoshare.space.exports.small_graph import CONVOLUTION, Layer, SmallGraph
 from isoshare.space.exports.tracing import ConversionError, traced
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
-from isoshare.space.weights import PLAN_KEY
+from isoshare.space.weights.saving import PLAN_KEY
 
 if TYPE_CHECKING:
     from torch import nn

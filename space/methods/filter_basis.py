@@ -34,7 +34,6 @@ from isoshare.space.sites import Site, describe, describe_signature
 COUNTER_BYTES = 8
 """A batch normalisation counts its batches in one int64."""
 
-
 LEAST_RANK = 4
 """The fewest shared filters that are worth trying."""
 
@@ -44,11 +43,13 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     check_isomorphic("filter_basis", sites)
     check_plain("filter_basis", sites)
     check_not_transposed("filter_basis", sites)
+    groups = sites[0].groups
     for name in ("shared_rank", "unique_rank"):
-        if options[name] % sites[0].groups:
+        if options[name] % groups:
+            nearest = -(-options[name] // groups) * groups
             raise PlanError(
                 f"the {name} of a filter_basis bank must be a multiple of the groups, got "
-                f"{options[name]}, but {describe(sites[0])}; take {_nearest(options[name], sites)}"
+                f"{options[name]}, but {describe(sites[0])}; take {nearest}"
             )
 
 
@@ -233,12 +234,6 @@ def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> Non
 def _by_group(kernel: Tensor, groups: int) -> Tensor:
     """(groups, out/groups, elements of a filter)."""
     return kernel.reshape(groups, len(kernel) // groups, -1)
-
-
-def _nearest(rank: int, sites: Sequence[Site]) -> int:
-    """The multiple of the groups that is at least ``rank``."""
-    groups = sites[0].groups
-    return -(-rank // groups) * groups
 
 
 def _principal(rows: Tensor, rank: int) -> Tensor:

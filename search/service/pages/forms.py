@@ -18,9 +18,8 @@ from isoshare.search.options.words import read_words
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import CAN_LAUNCH, LaunchOptions, help_of
 from isoshare.search.service.settings import Settings
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, first_problem
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import first_problem
 
 Kind = Literal["text", "number", "choice", "several", "flag"]
 MAIN = (

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from isoshare.search.results.choose import Best
 from isoshare.search.results.describe import plan_in_words
-from isoshare.search.results.plan_picture import draw_svg, plan_picture
-from isoshare.search.results.plotly_figure import KINDS
+from isoshare.search.results.pictures.plan_picture import draw_svg, plan_picture
+from isoshare.search.results.pictures.plotly_figure import KINDS
 from isoshare.search.service import trials
 from isoshare.search.service.asking import All, Name, Number, One
 from isoshare.search.service.bodies import NoteRequest
@@ -23,7 +23,7 @@ from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
 from isoshare.search.service.studies import Studies
 from isoshare.search.service.study_cache import Snapshot
-from isoshare.space.plan import first_problem
+from isoshare.space.errors import first_problem
 from isoshare.storage.records import TrialState
 
 A_PAGE = 50

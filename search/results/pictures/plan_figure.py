@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isoshare.search.results.plan_picture import Box, PlanPicture
+from isoshare.search.results.pictures.plan_picture import Box, PlanPicture
 
 PRIVATE = "#d1d5db"
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoshare.search.group_options import Family, GroupOption
+from isoshare.search.solver.group_options import Family, GroupOption
 
 JOINED = -1
 """In place of the number of a group's own option: it has joined the network-wide bank."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoshare.search.pareto import Axis
-from isoshare.search.results.figures import FrontFigure, Point, axis_title
 from isoshare.search.results.hypervolume_history import FrontAt, FrontHistory
+from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
 from isoshare.space.methods import METHODS
 
 KINDS = ("unshared", *METHODS, "several methods")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoshare.evaluators.objectives import OBJECTIVES
-from isoshare.evaluators.plan_scores import GroupScores, PlanScores
+from isoshare.evaluators.sensitivities.plan_scores import GroupScores, PlanScores
 from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
 from isoshare.space.choices.method_choices import MethodConfig
 from isoshare.space.choices.partitions import Blocks, count_partitions, partitions, spread, tidy

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoshare.search.pareto import Axis
-from isoshare.search.results.figures import FrontFigure, Point, axis_title
+from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
 from isoshare.space.files import atomic_write
 
 if TYPE_CHECKING:

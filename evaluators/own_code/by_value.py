@@ -17,7 +17,7 @@ from typing import Any
 import cloudpickle
 from torch import nn
 
-from isoshare.evaluators.trial import EvaluateError
+from isoshare.evaluators.own_code.trial import EvaluateError
 from isoshare.space.imports import is_installed
 
 STANDARD = sysconfig.get_paths()["stdlib"]

@@ -13,9 +13,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_array
 
 from isoshare.search.constraints import Constraint
-from isoshare.search.group_options import Costs, Family, GroupOption
 from isoshare.search.pareto import nondominated
-from isoshare.search.plan_fronts import JOINED
+from isoshare.search.solver.group_options import Costs, Family, GroupOption
+from isoshare.search.solver.plan_fronts import JOINED
 
 Offer = TypeVar("Offer")
 

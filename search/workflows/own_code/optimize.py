@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from isoshare.evaluators.by_value import dumps
+from isoshare.evaluators.own_code.by_value import dumps
 from isoshare.evaluators.user_function import UserFunction
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.drivers.inline import run_inline
@@ -75,7 +75,8 @@ def opened(prepared: Prepared, store: Store) -> Iterator[Engine]:
 
 
 def _run_on_ray(engine: Engine, prepared: Prepared, options: RunOptions) -> None:
-    from isoshare.search.drivers.ray_driver import ray_cluster, run_on_ray
+    from isoshare.search.drivers.ray_cluster import ray_cluster
+    from isoshare.search.drivers.ray_driver import run_on_ray
     from isoshare.search.drivers.runtime_env import code_for
 
     code = code_for(prepared.config.backbone) if options.ray_address else ()

@@ -33,6 +33,7 @@ class Trial:
 
     number: counts the trials of a study from 0. plan: how the network shares its weights. seed: of
     this training; torch, numpy and random are seeded with it. device: where the network is.
+    objectives: the names of what is to be measured.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Trial:
         build: Callable[[SharingPlan, int], nn.Module],
         folder: Path | None,
         report: Report,
+        wants: Callable[[int], bool],
     ) -> None:
         self.number, self.plan, self.seed = number, plan, seed
-        self._objectives, self._build, self._folder = tuple(objectives), build, folder
-        self._report = report
+        self.objectives, self._build, self._folder = tuple(objectives), build, folder
+        self._report, self._wants = report, wants
         self._stop = False
 
     def __repr__(self) -> str:
@@ -71,9 +73,19 @@ class Trial:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 
+    def file(self, name: str) -> Path | None:
+        """A file in that folder; None where there is no place for it."""
+        return None if self._folder is None else self.directory / name
+
     def network(self) -> nn.Module:
         """The network of the plan, a new one with each call, with its first weights."""
         return self._build(self.plan, self.seed)
+
+    def wants_report(self, epoch: int) -> bool:
+        """Whether a report after ``epoch`` epochs would be looked at: it is a rung, or the time is
+        up. A metric that takes long can be spared elsewhere; whoever reports always need not ask.
+        """
+        return self._wants(epoch)
 
     def report(self, value: Any, epoch: int) -> None:
         """Say how good the network is after ``epoch`` epochs, counted from 1.
@@ -85,7 +97,7 @@ class Trial:
             raise TrialStopped(f"trial {self.number} was told to stop: see trial.should_stop()")
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1:
             raise EvaluateError(f"epochs are counted from 1, reported was {short(epoch)}")
-        self._stop = self._report(as_values(value, self._objectives, "report"), epoch)
+        self._stop = self._report(as_values(value, self.objectives, "report"), epoch)
 
     def should_stop(self) -> bool:
         """Whether to return now: others are better after so many epochs, or the time is up."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from isoshare.space.backbones import Argument
 from isoshare.space.backbones.pretrained import pretrained_state
 from isoshare.space.errors import WeightsError
-from isoshare.space.weight_files import (
+from isoshare.space.weights.weight_files import (
     ENTRIES,
     Names,
     Tensors,
@@ -27,7 +27,7 @@ from isoshare.space.weight_files import (
     read_names,
     tensors_of,
 )
-from isoshare.space.weight_misfits import COUNTER, Misfit, head_tensors, same_kind
+from isoshare.space.weights.weight_misfits import COUNTER, Misfit, head_tensors, same_kind
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.plan_scores import NOTHING, GroupScores, PlanScores
-from isoshare.evaluators.site_statistics import Loss, SiteStatistics, site_statistics
+from isoshare.evaluators.sensitivities.plan_scores import NOTHING, GroupScores, PlanScores
+from isoshare.evaluators.sensitivities.site_statistics import Loss, SiteStatistics, site_statistics
 from isoshare.space.apply import apply_plan
 from isoshare.space.choices.method_choices import MethodConfig
 from isoshare.space.errors import IsoshareError

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from isoshare.evaluators.evaluator import Measured
-from isoshare.evaluators.trial import Trial, as_values
+from isoshare.evaluators.own_code.trial import Trial, as_values
 from isoshare.evaluators.user_function import UserFunction, remove_folder, trial_folder
 from isoshare.search.jobs import Job
-from isoshare.search.workflows.optimize import opened
+from isoshare.search.workflows.own_code.optimize import opened
 from isoshare.search.workflows.prepared import Prepared
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
@@ -36,7 +36,12 @@ class Asking:
             raise IsoshareError(f"study {self._name!r} has no more plans: all have been asked for")
         self._asked_at[job.number] = time.perf_counter()
         measure = self._measure.for_trial(job.number)
-        return measure.trial(job.plan, job.seeds[0], lambda *said: self._report(job, *said))
+        return measure.trial(
+            job.plan,
+            job.seeds[0],
+            report=lambda *said: self._report(job, *said),
+            wants=lambda epoch: epoch in job.rungs,
+        )
 
     def tell(self, trial: Trial, values: Any) -> None:
         """What a trial gave. Raises IsoshareError; then it is still to be told."""

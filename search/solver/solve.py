@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from isoshare.evaluators.plan_scores import PlanScores
+from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.search.constraints import exact_limits
-from isoshare.search.plan_solver import ADDITIVE, PlanSolver
+from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
@@ -17,7 +17,7 @@ from isoshare.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from torch import nn
 
-    from isoshare.evaluators.site_statistics import Loss
+    from isoshare.evaluators.sensitivities.site_statistics import Loss
 
 
 class Solver:
@@ -37,7 +37,7 @@ class Solver:
         methods: Sequence[str] | None = None,
         loss: Loss | None = None,
     ) -> None:
-        from isoshare.evaluators.sensitivity import score_sharing
+        from isoshare.evaluators.sensitivities.sensitivity import score_sharing
         from isoshare.space.apply import count_parameters
         from isoshare.space.forward_pass import network_costs
         from isoshare.space.sites import find_sites

@@ -3,7 +3,7 @@
 A plan's score, and what it costs, are sums over the groups of a network, so each group is asked for
 its options and these are combined. With one budget groups are taken one after another, and of all
 combinations so far those are kept that are best for what they cost: exact, and the whole front
-comes with it. With several budgets it is a mixed integer program (search/plan_program.py).
+comes with it. With several budgets it is a mixed integer program (search/solver/plan_program.py).
 
 A network-wide method is tried with each set of options in turn: the groups of one kernel size that
 join pay its fixed part once.
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoshare.evaluators.objectives import exact_values
-from isoshare.evaluators.plan_scores import PlanScores
+from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.search.constraints import Constraint, fits
-from isoshare.search.group_options import OptionMaker
-from isoshare.search.plan_fronts import JOINED, combined, family_front, group_front
-from isoshare.search.plan_program import best_places
+from isoshare.search.solver.group_options import OptionMaker
+from isoshare.search.solver.plan_fronts import JOINED, combined, family_front, group_front
+from isoshare.search.solver.plan_program import best_places
 from isoshare.space.choices.method_choices import MethodConfig
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import SharingPlan

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from isoshare.evaluators import OWN
-from isoshare.evaluators.by_value import dumps, loads
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.network_source import Model, NetworkSource
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
+from isoshare.evaluators.own_code.by_value import dumps, loads
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.user_function import Evaluate, UserFunction
 from isoshare.search.config import SearchConfig, make_config

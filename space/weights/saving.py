@@ -56,7 +56,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(
             f"{path} does not fit the network: {reason}; share the network by the plan in the file "
-            "(isoshare.space.weights.read_plan) before its weights are loaded"
+            "(isoshare.space.weights.saving.read_plan) before its weights are loaded"
         ) from error
     return network
 
@@ -85,7 +85,7 @@ def load_network(path: str | Path, backbone: str | None = None) -> nn.Module:
     if file.backbone is None:
         raise WeightsError(
             f"the plan in {path} names no backbone: build yours, share it by that plan "
-            "(isoshare.space.weights.read_plan) and call load_weights"
+            "(isoshare.space.weights.saving.read_plan) and call load_weights"
         )
     check_named(file.backbone.name, backbone, str(path))
     unshared = build_backbone(file.backbone.name, file.backbone.arguments)

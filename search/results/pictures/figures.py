@@ -1,4 +1,4 @@
-"""The Pareto front as a picture, in numbers; search/results/drawing.py draws them."""
+"""The Pareto front as a picture, in numbers; search/results/pictures/drawing.py draws them."""
 
 from __future__ import annotations
 

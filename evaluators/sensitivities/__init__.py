@@ -1,0 +1,1 @@
+"""How much a network minds that a site changes, and what plans are worth by it."""

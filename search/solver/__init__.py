@@ -1,0 +1,1 @@
+"""From scores that were measured once to a plan for any budget."""

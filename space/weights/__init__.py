@@ -1,0 +1,1 @@
+"""Trained weights: into networks, out of them, and into files."""
