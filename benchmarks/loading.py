@@ -35,7 +35,7 @@ from isoshare.evaluators.data.datasets import PARTS, Dataset, load_dataset
 from isoshare.evaluators.data.decoding import decode
 from isoshare.evaluators.data.image_folder import list_folder
 from isoshare.evaluators.data.splits import Part
-from isoshare.evaluators.training.trainer import use_threads
+from isoshare.evaluators.training.batches import use_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 512

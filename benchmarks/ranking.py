@@ -34,11 +34,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.zero_cost import SCORES, Known, score
 from isoshare.evaluators.data.datasets import DataOptions, Dataset, load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
-from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.training.trainer import TrainingSettings, train, use_threads
+from isoshare.evaluators.training.batches import Batches, use_threads
+from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.trainer import accuracy as right
+from isoshare.evaluators.training.trainer import train
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS

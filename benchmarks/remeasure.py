@@ -25,8 +25,9 @@ from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from isoshare.evaluators.evaluator import TrainingEvaluator
-from isoshare.evaluators.training.trainer import TrainingSettings, use_threads
+from isoshare.evaluators.training.batches import use_threads
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.results.study_results import load_results
 from isoshare.search.workflows.evaluator import load_data

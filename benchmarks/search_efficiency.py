@@ -33,7 +33,7 @@ from scipy.stats import wilcoxon
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.evaluators.sharebench import Table
-from isoshare.evaluators.training.trainer import use_threads
+from isoshare.evaluators.training.batches import use_threads
 from isoshare.search.config import make_config
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine

@@ -31,10 +31,11 @@ import torch
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import DataOptions
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.spiking import score, train_by_proxy
 from isoshare.evaluators.spiking_network import SpikingTwin
-from isoshare.evaluators.training.trainer import Batches, TrainingSettings, normalised, use_threads
+from isoshare.evaluators.training.batches import Batches, normalised, use_threads
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.plan import SharingPlan

@@ -22,9 +22,10 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training import vmap_ensemble as stacking
-from isoshare.evaluators.training.trainer import TrainingSettings, use_threads
+from isoshare.evaluators.training.batches import use_threads
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan

@@ -36,14 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.evaluators.data import datasets
 from isoshare.evaluators.data.splits import DataOptions, Part
-from isoshare.evaluators.training.batches import normalised
-from isoshare.evaluators.training.trainer import (
-    TrainingSettings,
-    accuracy,
-    device,
-    train,
-    use_threads,
-)
+from isoshare.evaluators.training.batches import device, normalised, use_threads
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import accuracy, train
 from isoshare.space.backbones import build_backbone
 from isoshare.space.backbones.torchvision_operators import declare_missing
 

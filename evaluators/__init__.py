@@ -1,7 +1,7 @@
 """How good a plan is: data sets, training and the objectives that are measured.
 
 EVALUATORS, one row each, is read without torch. One more evaluator is one module with a class that
-is a ``Evaluator`` (evaluators/evaluator.py) and one row here.
+is an ``Evaluator`` (evaluators/evaluator.py) and one row here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class EvaluatorRow:
 
 EVALUATORS: dict[str, EvaluatorRow] = {
     "train": EvaluatorRow(
-        "isoshare.evaluators.evaluator:TrainingEvaluator",
+        "isoshare.evaluators.training_evaluator:TrainingEvaluator",
         "short training from scratch",
         any_data=True,
     ),
@@ -118,7 +118,7 @@ def is_own_dataset(name: str) -> bool:
     return bool(colon) and named and module != "folder"
 
 
-def own_code(options: Mapping[str, Any]) -> dict[str, str]:
+def code_options(options: Mapping[str, Any]) -> dict[str, str]:
     """Those of a search's options that name code of the user's own, beside the backbone."""
     given = {name: str(options[name]) for name in CODE if options.get(name)}
     return {

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
-from isoshare.evaluators.evaluator import Measured, TrainingEvaluator
+from isoshare.evaluators.evaluator import Measured
 from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.trainer import Report, TrainingSettings, train
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import Report, train
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.plan import SharingPlan, Split
 from isoshare.space.weights.trained_weights import GivenWeights

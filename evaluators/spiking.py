@@ -29,19 +29,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
-from isoshare.evaluators.evaluator import TrainingEvaluator, Values
 from isoshare.evaluators.spiking_network import SpikingTwin, batch_norms
+from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.trainer import (
-    Batches,
-    Epoch,
-    EvaluationError,
-    Report,
-    Training,
-    TrainingSettings,
-    follow,
-)
+from isoshare.evaluators.training.gradient_accumulation import EvaluationError
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import Epoch, Report, Training, follow
 from isoshare.evaluators.training.vmap_ensemble import TrainedAsOne
+from isoshare.evaluators.training_evaluator import TrainingEvaluator, Values
 from isoshare.space.apply import extra_loss
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from isoshare.evaluators.training.trainer import EvaluationError
+from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 
 THRESHOLD = 2.0
 """Of every neuron. What is above it when a neuron spikes is lost."""

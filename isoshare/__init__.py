@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from isoshare.space.weights.saving import load_weights, save_weights
 
 _HOMES = {
-    "Training": "evaluators.own_training",
-    "Trial": "evaluators.trial",
+    "Training": "evaluators.own_code.own_training",
+    "Trial": "evaluators.own_code.trial",
     "Study": "search.study",
     "create_study": "search.study",
     "load_study": "search.study",
-    "Solver": "search.solve",
-    "solve": "search.solve",
+    "Solver": "search.solver.solve",
+    "solve": "search.solver.solve",
     "apply_plan": "space.apply",
     "count_parameters": "space.apply",
     "extra_loss": "space.apply",
@@ -39,8 +39,8 @@ _HOMES = {
     "Site": "space.sites",
     "find_sites": "space.sites",
     "isomorphic_groups": "space.sites",
-    "load_weights": "space.weights",
-    "save_weights": "space.weights",
+    "load_weights": "space.weights.saving",
+    "save_weights": "space.weights.saving",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from isoshare.evaluators.training.trainer import use_threads
+from isoshare.evaluators.training.batches import use_threads
 from isoshare.search.cli import main as cli
 from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.evaluator import Evaluator, Measured
-from isoshare.evaluators.training.trainer import EvaluationError
+from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.search.config import SearchConfig
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row

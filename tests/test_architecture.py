@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import isoshare
+
 ROOT = Path(__file__).parent.parent
 OURS = ("space", "evaluators", "storage", "search")
 
@@ -290,6 +292,11 @@ def test_importing_leaves_torch_and_ray_out() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == ""
+
+
+def test_every_public_name_is_there() -> None:
+    for name in isoshare.__all__:
+        assert getattr(isoshare, name).__name__ == name
 
 
 def test_the_check_for_heavy_modules_can_fail() -> None:

@@ -37,8 +37,10 @@ def test_commands_options_and_names_are_completed(
     storage = f"--storage sqlite:///{small_search / 'isoshare.db'}"
     assert {"launch", "export", "serve"} <= set(complete("isoshare "))
     assert complete("isoshare exp") == ["export"]
-    assert complete("isoshare launch --max-") == ["--max-parameters", "--max-macs", "--max-bytes"]
-    assert complete("isoshare export s --format o") == ["onnx", "optuna"]
+    sizes = ["--max-device-bytes", "--max-device-bytes-int8"]
+    assert set(complete("isoshare launch --max-b")) == {"--max-bytes"}
+    assert complete("isoshare launch --max-d") == sizes
+    assert complete("isoshare export s --format o") == ["onnx", "onnx-int8", "optuna"]
     assert complete("isoshare launch --backbone convm") == ["convmixer"]
     assert complete("isoshare launch --dataset f") == ["fashion_mnist", "folder:"]
     assert complete(f"isoshare pareto {storage} ") == ["s"]

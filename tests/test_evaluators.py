@@ -8,16 +8,12 @@ from torch import nn
 
 from isoshare import SearchSpace, SharingPlan, count_parameters, find_sites
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training import vmap_ensemble as stacking
-from isoshare.evaluators.training.trainer import (
-    Batches,
-    EvaluationError,
-    TrainingSettings,
-    accuracy,
-    normalised,
-    train,
-)
+from isoshare.evaluators.training.batches import Batches, normalised
+from isoshare.evaluators.training.gradient_accumulation import EvaluationError
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone
 
 TINY = {"depth": 8, "width": 2, "classes": 10, "in_channels": 1}

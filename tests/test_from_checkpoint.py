@@ -13,8 +13,9 @@ from torch.nn import functional
 
 import isoshare
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
-from isoshare.evaluators.training.trainer import TrainingSettings, accuracy, train
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.evaluators.weight_projection import calibrate, inherit
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.weights.saving import load_network

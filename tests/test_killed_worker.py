@@ -19,8 +19,9 @@ from torch import Tensor
 
 from isoshare.evaluators.data.augmentation import Augmentation
 from isoshare.evaluators.data.data_cache import checkpoint_folder
-from isoshare.evaluators.evaluator import Measured, TrainingEvaluator
+from isoshare.evaluators.evaluator import Measured
 from isoshare.evaluators.training import checkpoints
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.drivers.ray_cluster import ray_cluster
 from isoshare.search.drivers.ray_driver import run_on_ray

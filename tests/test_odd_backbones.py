@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
-from isoshare.evaluators.training.trainer import AUXILIARY_WEIGHT, Training, TrainingSettings
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import AUXILIARY_WEIGHT, Training
 from isoshare.evaluators.training.vmap_ensemble import outputs_of, why_one_by_one
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.plan import Bank, SharingPlan
 from tests import odd_backbones
 

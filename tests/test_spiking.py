@@ -27,12 +27,9 @@ from isoshare.evaluators.spiking import (
     train_by_proxy,
 )
 from isoshare.evaluators.spiking_network import SpikingTwin, batch_norms, integrate_and_fire
-from isoshare.evaluators.training.trainer import (
-    Batches,
-    EvaluationError,
-    TrainingSettings,
-    normalised,
-)
+from isoshare.evaluators.training.batches import Batches, normalised
+from isoshare.evaluators.training.gradient_accumulation import EvaluationError
+from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.space.apply import extra_loss
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError

@@ -20,21 +20,16 @@ from torch.nn import functional
 from isoshare.evaluators.data.augmentation import Augmentation
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training import checkpoints
 from isoshare.evaluators.training import gradient_accumulation as memory
 from isoshare.evaluators.training import vmap_ensemble as stacking
-from isoshare.evaluators.training.batches import Batches
+from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
-from isoshare.evaluators.training.trainer import (
-    Training,
-    TrainingSettings,
-    accuracy,
-    normalised,
-    train,
-)
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import Training, accuracy, train
 from isoshare.evaluators.training.vmap_ensemble import Stack, computes_bfloat16
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan
 

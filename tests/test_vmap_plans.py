@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from isoshare import Bank, SharingPlan
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.training.trainer import TrainingSettings, accuracy, train
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import accuracy, train
 from isoshare.evaluators.training.vmap_plans import train_plans
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone
 
 ARGUMENTS = {"depth": 14, "width": 4, "classes": 10, "in_channels": 1}

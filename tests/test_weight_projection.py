@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare import Bank, SharingPlan, apply_plan
-from isoshare.evaluators.training.trainer import Batches
+from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit, take_over
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.kernel import mean_kernel

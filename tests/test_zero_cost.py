@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.zero_cost import SCORES, Known, gradient_norm, naswot, score, synflow
 from isoshare import Bank, SharingPlan
-from isoshare.evaluators.training.trainer import Batches
+from isoshare.evaluators.training.batches import Batches
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
 from tests.test_methods import OPTIONS, Net, body_sites

@@ -107,7 +107,7 @@ def load_dataset(name: str, validation: float, options: DataOptions = AS_IT_IS) 
 
     Raises DatasetError for an unknown name, images that are not there, or options that do not fit.
     """
-    if row_name(name) not in DATASETS and ":" in name:
+    if row_name(name) not in DATASETS and ":" in name.strip(":"):
         raise DatasetError(
             f"data set {name!r} is a function of your own, which only a search trains on: take "
             "images by name or folder, or train the plan in Python with isoshare.apply_plan"

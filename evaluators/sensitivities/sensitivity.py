@@ -3,8 +3,8 @@
 For each method with its options, and each pair of sites that it could tie, the trained kernels are
 projected onto a bank, and it is computed how far the outputs of the sites move: from the covariance
 of their inputs on a few hundred images, with mean and scale of each channel left to the batch
-normalisation (evaluators/site_statistics.py). Whole groups are measured too; what lies between is
-composed (evaluators/plan_scores.py).
+normalisation (site_statistics.py). Whole groups are measured too; what lies between is
+composed (plan_scores.py).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isoshare.evaluators.training.trainer import device
+from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.vmap_ensemble import computes_bfloat16
 
 

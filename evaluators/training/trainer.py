@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
 
-from isoshare.evaluators.training.batches import Batches, device, normalised, shuffled, use_threads
+from isoshare.evaluators.training.batches import Batches, shuffled
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import (
     EvaluationError,
@@ -35,24 +35,6 @@ from isoshare.evaluators.training.vmap_ensemble import (
     TrainedAsOne,
     worth_stacking,
 )
-
-__all__ = [
-    "Batches",
-    "Epoch",
-    "EvaluationError",
-    "Forward",
-    "Report",
-    "Training",
-    "TrainingSettings",
-    "accuracy",
-    "device",
-    "epochs",
-    "follow",
-    "normalised",
-    "train",
-    "use_threads",
-    "worth_stacking",
-]
 
 Report = Callable[[int, int, Mapping[str, float]], bool | None]
 """Called after each epoch with its number from 1, the number of epochs, and its values: "loss", the

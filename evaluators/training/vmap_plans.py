@@ -19,7 +19,8 @@ from torch.func import functional_call, vmap
 
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.trainer import Training, TrainingSettings, follow
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.trainer import Training, follow
 from isoshare.evaluators.training.vmap_ensemble import Forward, TrainedAsOne
 from isoshare.space.apply import extra_loss, plain_kernels
 from isoshare.space.layers import LAYERS

@@ -46,7 +46,7 @@ def with_epochs(work: Callable[[Report], T], failed: str) -> T:
 
     failed: what to say then; ``{}`` is the reason.
     """
-    from isoshare.evaluators.training.trainer import EvaluationError
+    from isoshare.evaluators.training.gradient_accumulation import EvaluationError
     from isoshare.search.cli.progress import open_epochs
 
     try:

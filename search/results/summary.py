@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isoshare.evaluators import own_code
+from isoshare.evaluators import code_options
 from isoshare.search.pareto import knee
 from isoshare.search.results.choose import plan_file
 from isoshare.search.results.pictures.drawing import write_html
@@ -47,5 +47,5 @@ def next_commands(results: Results, folder: Path) -> list[str]:
 def trust(backbone: str, options: Mapping[str, Any] | None = None) -> str:
     """What a command needs more, that imports a backbone or other code of the user's own."""
     said = f" --backbone {backbone}" if backbone and is_own(backbone) else ""
-    named = own_code(options or {}).items()
+    named = code_options(options or {}).items()
     return said + "".join(f" --{name} {value}" for name, value in named)

@@ -11,11 +11,12 @@ import torch
 
 from isoshare.evaluators import EVALUATORS
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
-from isoshare.evaluators.evaluator import Evaluator, TrainingEvaluator
+from isoshare.evaluators.evaluator import Evaluator
 from isoshare.evaluators.probes import PROBES, Probed
 from isoshare.evaluators.training.conditions import device_conditions
-from isoshare.evaluators.training.trainer import TrainingSettings
+from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.vmap_ensemble import why_one_by_one, worth_stacking
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import SearchConfig
 from isoshare.search.drivers.versions import versions
 from isoshare.search.options.data import DataConfig

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from isoshare.evaluators import EVALUATORS, is_own_evaluator
 from isoshare.evaluators.data.datasets import Dataset
-from isoshare.evaluators.evaluator import TrainingEvaluator
-from isoshare.evaluators.training.trainer import Report, use_threads
+from isoshare.evaluators.training.batches import use_threads
+from isoshare.evaluators.training.trainer import Report
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data
 from isoshare.space.apply import apply_plan, count_parameters

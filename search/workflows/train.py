@@ -18,17 +18,12 @@ import torch
 from torch import nn
 
 from isoshare.evaluators.data.datasets import Dataset, Part
-from isoshare.evaluators.evaluator import TrainingEvaluator
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.training.batches import Batches, use_threads
 from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.trainer import (
-    Batches,
-    Report,
-    accuracy,
-    train,
-    use_threads,
-    worth_stacking,
-)
+from isoshare.evaluators.training.trainer import Report, accuracy, train
+from isoshare.evaluators.training.vmap_ensemble import worth_stacking
+from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, WEIGHTS
 from isoshare.search.workflows.evaluator import load_data, training_settings

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from isoshare.evaluators import OWN, own_code
+from isoshare.evaluators import OWN, code_options
 from isoshare.evaluators.network_source import NetworkSource
 from isoshare.search.config import SearchConfig
 from isoshare.search.constraints import check_possible, exact_limits
@@ -55,7 +55,7 @@ def check_code_named(study: StudyRecord, given: Mapping[str, Any]) -> None:
             f"study {study.name!r} was made in Python, with a function that is not named: go on "
             f"with isoshare.load_study({study.name!r}, ...).optimize(...)"
         )
-    for option, asked in own_code(study.config.options).items():
+    for option, asked in code_options(study.config.options).items():
         if given.get(option) != asked:
             raise IsoshareError(
                 f"study {study.name!r} names {option} {asked!r}, which is code that would be "
