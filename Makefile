@@ -34,11 +34,11 @@ chaos: $(VENV)/installed-dev  ## 120 kills on a Ray cluster, databases away for 
 fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 	ISOSHARE_FUZZ=100000 $(BIN)/python -m pytest tests/test_plan_fuzz.py
 
-sweep: $(VENV)/installed-dev  ## timm networks of all families, shared by every method: minutes
-	ISOSHARE_ALL_TIMM=1 $(BIN)/python -m pytest tests/test_timm.py
+sweep: $(VENV)/installed-dev  ## all networks of timm's families and of torchvision, by every method: minutes
+	ISOSHARE_ALL_NETWORKS=1 $(BIN)/python -m pytest tests/test_timm.py tests/test_torchvision.py
 
 exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors: minutes
-	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py
+	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py tests/test_onnx.py
 
 audit: $(VENV)/installed-dev  ## known vulnerabilities of what is pinned, and risky code of ours
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[audit]'

@@ -28,6 +28,10 @@ EXPIRES = timedelta(seconds=60)
 not lost while its owner still waits."""
 
 
+GIVEN_UP: set[str] = set()
+"""Owners in this process that are over, though the database could not take it: on a full disk."""
+
+
 def this_machine() -> str:
     """Where process numbers mean the same: host, boot, and container."""
     parts = [platform.node()]
@@ -50,6 +54,7 @@ class Holder:
 def take(session: Session, study_id: int, name: str, holder: Holder) -> None:
     """Give ``holder`` the lease of a study. Raises BusyStudyError if another driver has it."""
     check_free(session, study_id, name, holder)
+    GIVEN_UP.discard(holder.owner)
     now, row = _now(session), session.scalar(_row(study_id))
     if row is None:
         row = LeaseRow(study_id=study_id, owner="")
@@ -117,7 +122,7 @@ def _is_live(row: LeaseRow, now: datetime, holder: Holder) -> bool:
     that is seen to live proves anything.
     """
     here = row.machine == holder.machine
-    if here and not _alive(row.process):
+    if row.owner in GIVEN_UP or (here and not _alive(row.process)):
         return False
     silent = now - row.heartbeat
     return silent < EXPIRES and (here or silent > -EXPIRES)

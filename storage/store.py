@@ -1,7 +1,6 @@
 """All studies of one database with their trials. Records in, records out, one transaction a call.
 
-Every write leaves the same rows when it is made twice, so that one whose answer was lost can be
-made again.
+Every write leaves the same rows when it is made twice: one whose answer was lost is made again.
 """
 
 from __future__ import annotations

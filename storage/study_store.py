@@ -145,6 +145,7 @@ class StudyStore:
             lease.release(session, study_id(session, name), self._holder)
 
         self._leased.discard(name)
+        lease.GIVEN_UP.update({self._holder.owner} if not self._leased else ())  # whatever fails
         self._database.write(work, patience=0)
 
     def studies(self) -> list[StudySummary]:

@@ -36,7 +36,7 @@ from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, create_study, engine_for, space_of
 from tests.test_lease import silent
 
-EXAMPLES = int(os.environ.get("ISOSHARE_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("ISOSHARE_EXAMPLES", "10"))
 """Searches of the state machine; hundreds by ``make chaos``."""
 SITES, SEEDS, EPOCHS = 4, 2, 4
 """Four sites have 15 plans: a budget may be larger."""

@@ -115,7 +115,7 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         page.get_by_label("Backbone", exact=True).select_option("resnet_cifar")
         expect(page.get_by_label("Replicates")).to_have_attribute("placeholder", "2")
         page.get_by_label("Backbone arguments").fill("depth=8 width=2")
-        page.get_by_label("Trials").fill("4")
+        page.get_by_label("Trials").fill("12")
         page.get_by_label("Epochs", exact=True).fill("1")
         page.get_by_label("Workers").fill("1")
         page.get_by_role("button", name="Launch the search").click()
@@ -129,7 +129,7 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         expect(page.locator(".status .state")).to_have_text("running", timeout=PATIENCE)
         page.evaluate("window.stayed = true")
         expect(page.locator(".status .state")).to_have_text("finished", timeout=PATIENCE)
-        wait_for_points(page, 4)
+        wait_for_points(page, 12)
         assert page.evaluate("window.stayed"), "the page followed without being loaded again"
         page.get_by_role("button", name="The knee").click()
         with page.expect_download() as download:

@@ -12,7 +12,7 @@ from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.sites import find_sites, reach
 
-ALL = os.environ.get("ISOSHARE_ALL_TIMM") == "1"
+ALL = os.environ.get("ISOSHARE_ALL_NETWORKS") == "1"
 SLOW = (
     "cait_xxs24_224",
     "coat_tiny",

@@ -189,9 +189,10 @@ import sys, time
 from pathlib import Path
 from isoshare.evaluators.training import checkpoints
 from isoshare.evaluators.training import trainer as training
+from isoshare.evaluators.training.batches import use_threads
 from tests.test_trainer import Net, pictures, SHORT, replace
 
-training.use_threads(1)  # as here: sums over two threads round differently
+use_threads(1)  # as here: sums over two threads round differently
 checkpoints.SECONDS_BETWEEN = 0
 path = Path(sys.argv[1])
 data = pictures()

@@ -16,9 +16,9 @@ from isoshare.search.cli.terminal import (
     open_console,
     print_json,
     program,
+    spinner,
     warn,
     with_epochs,
-    with_spinner,
     writing,
 )
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from isoshare.search.engine import Engine
     from isoshare.search.results.study_results import Results
     from isoshare.search.workflows.prepared import Prepared
-    from isoshare.search.workflows.train import FullTraining
     from isoshare.space.plan import PlanFile
     from isoshare.storage.store import Store
 
@@ -95,7 +94,8 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
     share = (config.cpus_per_trial, config.gpus_per_trial)
     code = code_for(config.backbone) if config.ray_address else ()
     cluster = ray_cluster(config.workers, config.ray_address, *share, code)
-    taken = with_spinner("starting Ray", lambda: stack.enter_context(cluster))
+    with spinner("starting Ray"):
+        taken = stack.enter_context(cluster)
     return partial(run_on_ray, share=taken, warn=warn)
 
 
@@ -110,16 +110,12 @@ def train_on_terminal(
     """Train a plan with a bar over its epochs; returns the exit code."""
     from isoshare.search.results.tables import trained_view
 
-    def prepare() -> FullTraining:
-        from isoshare.search.workflows.train import prepare_training
+    with spinner("preparing"):
+        from isoshare.search.workflows.train import UnwrittenError, prepare_training, run_training
 
-        return prepare_training(plan, output, init, given)
-
-    training = with_spinner("preparing", prepare)
+        training = prepare_training(plan, output, init, given)
     for warning in training.warnings:
         warn(warning)
-    from isoshare.search.workflows.train import UnwrittenError, run_training
-
     try:
         done = with_epochs(partial(run_training, training), "{}; a lower --learning-rate may help")
     except UnwrittenError as error:

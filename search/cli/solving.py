@@ -11,8 +11,8 @@ from isoshare.search.cli.terminal import (
     open_console,
     print_json,
     program,
+    spinner,
     warn,
-    with_spinner,
     writing,
 )
 
@@ -28,18 +28,14 @@ def solve_on_terminal(
         raise IsoshareError("nothing would be written: give -o plan.json, --sweep F.csv, or both")
     options = read_words(given)
 
-    def measured() -> Any:
+    with spinner("measuring what sharing costs"):
         from isoshare.search.solver.plan_solver import PlanSolver
-        from isoshare.search.workflows.solve import prepare_solving, scores_for
+        from isoshare.search.workflows.solve import prepare_solving, scores_for, solve_plan
 
         solving = prepare_solving(backbone, options)
-        return solving, PlanSolver(solving.space, scores_for(solving))
-
-    solving, solver = with_spinner("measuring what sharing costs", measured)
+        solver = PlanSolver(solving.space, scores_for(solving))
     for warning in solving.warnings:
         warn(warning)
-    from isoshare.search.workflows.solve import solve_plan
-
     done: dict[str, Any] = {}
     if output is not None:
         done = writing(output, partial(solve_plan, solving, solver))

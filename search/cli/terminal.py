@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -32,13 +33,10 @@ def open_console(stderr: bool = False) -> Console:
     return Console(width=wide, stderr=stderr)
 
 
-def with_spinner(text: str, work: Callable[[], Any]) -> Any:
-    """Show a spinner on a terminal: importing torch and reading data takes seconds."""
+def spinner(text: str) -> AbstractContextManager[Any]:
+    """A spinner on a terminal: importing torch and reading data takes seconds."""
     console = open_console()
-    if not console.is_terminal:
-        return work()
-    with console.status(text):
-        return work()
+    return console.status(text) if console.is_terminal else nullcontext()
 
 
 def with_epochs(work: Callable[[Report], T], failed: str) -> T:

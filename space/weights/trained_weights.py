@@ -158,7 +158,7 @@ def fit_trained(
 
 def shipped_names(backbone: str) -> Names:
     """Those that published weights of a backbone have, if it comes with such a file."""
-    path = Path(__file__).parent / "backbones" / f"{Path(backbone).name}.weights.json"
+    path = Path(__file__).parents[1] / "backbones" / f"{Path(backbone).name}.weights.json"
     return read_names(path) if path.is_file() else {}
 
 

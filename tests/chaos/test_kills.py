@@ -31,7 +31,7 @@ from tests.chaos.nodes import NODES, OTHER_TORCH
 from tests.postgresql import Server
 from tests.processes import PROGRAM, ray_workers
 
-KILLS = int(os.environ.get("ISOSHARE_KILLS", "4"))
+KILLS = int(os.environ.get("ISOSHARE_KILLS", "2"))
 KINDS = ("node", "driver", "worker")
 SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 300
 LAUNCH = (

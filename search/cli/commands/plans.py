@@ -19,14 +19,14 @@ from isoshare.search.cli.terminal import (
     FAILED,
     open_console,
     print_json,
+    spinner,
     with_epochs,
-    with_spinner,
 )
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS
 from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, OWN, WEIGHTS
 
 if TYPE_CHECKING:
-    from isoshare.search.workflows.reproduce import Reproduction
+    pass
 
 TRAIN_OPTIONS = {
     "backbone": RESUME_OPTIONS["backbone"],
@@ -110,14 +110,10 @@ def reproduce(
     """
     from isoshare.search.results.tables import reproduction_view
 
-    def prepare() -> Reproduction:
-        from isoshare.search.workflows.reproduce import prepare_reproduction
+    with spinner("preparing"):
+        from isoshare.search.workflows.reproduce import prepare_reproduction, run_reproduction
 
-        return prepare_reproduction(plan, backbone)
-
-    request = with_spinner("preparing", prepare)
-    from isoshare.search.workflows.reproduce import run_reproduction
-
+        request = prepare_reproduction(plan, backbone)
     found = with_epochs(partial(run_reproduction, request), "{}")
     if as_json:
         print_json(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isoshare.search.cli import options
 from isoshare.search.cli.option_types import takes
 from isoshare.search.cli.session import search_on_terminal
-from isoshare.search.cli.terminal import open_store, with_spinner
+from isoshare.search.cli.terminal import open_store, spinner
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def launch(given: dict[str, Any], config: options.ConfigFile = None) -> None:
     Example: isoshare launch --backbone resnet_cifar --backbone-arg depth=20
     --dataset digits --trials 60
     """
-    prepared, store = with_spinner("preparing", lambda: checked_launch(config, given))
+    with spinner("preparing"):
+        prepared, store = checked_launch(config, given)
     raise SystemExit(search_on_terminal(prepared, store))
 
 
@@ -38,7 +39,8 @@ def resume(given: dict[str, Any], name: options.Name, storage: options.Storage =
 
     Example: isoshare resume digits-resnet_cifar-1 --trials 80
     """
-    prepared, store = with_spinner("preparing", lambda: checked_resume(name, storage, given))
+    with spinner("preparing"):
+        prepared, store = checked_resume(name, storage, given)
     raise SystemExit(search_on_terminal(prepared, store))
 
 

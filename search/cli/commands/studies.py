@@ -15,7 +15,7 @@ from isoshare.search.cli.terminal import (
     open_to_read,
     print_json,
     program,
-    with_spinner,
+    spinner,
     writing,
 )
 
@@ -45,8 +45,8 @@ def studies(
         request = Request(*asked)
         if delete is not None and not yes:
             typer.confirm(f"delete {in_short(store, delete)}?", abort=True, err=True)
-        work = partial(carry_out, request, store)
-        done = with_spinner("working", lambda: writing(output or Path(), work))
+        with spinner("working"):
+            done = writing(output or Path(), partial(carry_out, request, store))
         console.print(done, highlight=False, soft_wrap=True)
     elif as_json:
         print_json(studies_json(store.studies()))
@@ -117,5 +117,6 @@ def upgrade(storage: options.Storage = None) -> None:
     from isoshare.search.workflows.manage import upgrade_database
 
     store = open_store(storage)
-    done = with_spinner("upgrading", lambda: upgrade_database(store))
+    with spinner("upgrading"):
+        done = upgrade_database(store)
     open_console().print(done, highlight=False)
