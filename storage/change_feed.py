@@ -10,8 +10,9 @@ from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
+from isoshare.storage.notes import last_notes, notes_of
 from isoshare.storage.reading import records_of, study_id, study_record
-from isoshare.storage.records import RunningDriver, StudyRecord, TrialRecord, TrialState
+from isoshare.storage.records import NoteRecord, RunningDriver, StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
 from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
 
@@ -20,6 +21,7 @@ MANY = 500
 
 
 RARE: tuple[TrialState, ...] = ("running", "failed", "stopped")
+"""States that are counted one by one; the others of all trials have finished."""
 Key = tuple[int, datetime]
 """Which study it is: SQLite gives the number of one that was deleted to the next one."""
 
@@ -30,12 +32,14 @@ class StudyVersion:
 
     trials: how many in all, running, failed and stopped. measurement: the newest one, 0 if there
         has been none since the reader looked first. driver: who runs it, if anybody does.
+    noted: when people noted something on it last.
     """
 
     key: Key
     trials: tuple[int, ...]
     measurement: int
     driver: RunningDriver | None
+    noted: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Delta:
     seen: Cursor
     is_new: bool
     trials: list[TrialRecord] = field(default_factory=list)
+    notes: tuple[NoteRecord, ...] = ()
 
 
 class WatchedStore(Store):
@@ -115,7 +120,8 @@ class WatchedStore(Store):
             trials = [] if changed == [] else records_of(session, row.id, changed)
             running = {trial.number for trial in trials if trial.state == "running"}
             count = max((known.trials, *(trial.number + 1 for trial in trials)))
-            return Delta(stored, Cursor(key, last, count, running), is_new, trials)
+            notes = tuple(notes_of(session, row.id))
+            return Delta(stored, Cursor(key, last, count, running), is_new, trials, notes)
 
         return self._database.read(work)
 
@@ -124,14 +130,16 @@ def _overview(session: Session, before: Overview, holder: lease.Holder) -> Overv
     newest = session.scalar(select(func.max(MeasurementRow.id))) or 0
     measured = _measured_since(session, before.measurement, newest)
     known = {glance.key: glance.measurement for glance in before.studies.values()}
-    drivers = lease.running_drivers(session, holder)
+    drivers, noted = lease.running_drivers(session, holder), last_notes(session)
     states = [_count(state) for state in RARE]
     query = select(StudyRow.name, StudyRow.id, StudyRow.created, _trials(), *states)
     glances = {}
     for name, number, created, *trials in session.execute(query.order_by(StudyRow.id)):
         key = (number, created.replace(tzinfo=UTC))
         measurement = measured.get(number, known.pop(key, 0))
-        glances[name] = StudyVersion(key, tuple(trials), measurement, drivers.get(number))
+        glances[name] = StudyVersion(
+            key, tuple(trials), measurement, drivers.get(number), noted.get(number)
+        )
     if known:  # one was deleted, and SQLite may have given its numbers to others: all are news
         glances = {name: replace(one, measurement=newest) for name, one in glances.items()}
     return Overview(glances, newest)

@@ -74,7 +74,7 @@ def check_free(session: Session, study_id: int, name: str, holder: Holder) -> No
     if _is_live(row, now, holder):
         raise BusyStudyError(
             f"study {name!r} is being run since {row.since:%Y-%m-%d %H:%M} UTC by process "
-            f"{row.process} on {row.host}, last heard of {(now - row.heartbeat).seconds} s ago: "
+            f"{row.process} on {row.host}, last heard of {_silence(row, now)} s ago: "
             f"wait for it, or stop it there; when it has died, {EXPIRES.seconds} s of silence set "
             "the study free"
         )
@@ -116,9 +116,21 @@ def release(session: Session, study_id: int, holder: Holder) -> None:
 
 
 def _is_live(row: LeaseRow, now: datetime, holder: Holder) -> bool:
-    """Whether the driver of a lease runs, as far as ``holder`` can tell."""
-    dead = row.machine == holder.machine and not _alive(row.process)
-    return now - row.heartbeat < EXPIRES and not dead and row.owner not in GIVEN_UP
+    """Whether the driver of a lease runs, as far as ``holder`` can tell.
+
+    A clock that was set back leaves heartbeats in the future: until the next one, only a process
+    that is seen to live proves anything.
+    """
+    here = row.machine == holder.machine
+    if row.owner in GIVEN_UP or (here and not _alive(row.process)):
+        return False
+    silent = now - row.heartbeat
+    return silent < EXPIRES and (here or silent > -EXPIRES)
+
+
+def _silence(row: LeaseRow, now: datetime) -> int:
+    """Seconds since the last heartbeat."""
+    return max(0, round((now - row.heartbeat).total_seconds()))
 
 
 def _row(study_id: int) -> Select[LeaseRow]:

@@ -152,3 +152,17 @@ class StudySummary:
     failed: int
     stopped: int = 0
     repeats: int = 0
+
+
+@dataclass(frozen=True)
+class NoteRecord:
+    """What people say about a study, or about one of its trials.
+
+    trial: its number; None for the study. author: the name of a token, empty without one.
+    """
+
+    trial: int | None
+    text: str = ""
+    tags: tuple[str, ...] = ()
+    author: str = ""
+    written: datetime | None = field(default=None, compare=False)

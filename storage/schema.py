@@ -16,7 +16,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 from isoshare.storage.database import StoreError
 from isoshare.storage.tables import Base
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The revision that this version reads and writes; revisions are counted upwards."""
 FIRST = "0001"
 VERSION_TABLE = "isoshare_version"

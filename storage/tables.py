@@ -96,6 +96,21 @@ class MeasurementRow(Base):
     stored: Mapped[datetime]
 
 
+class NoteRow(Base):
+    """What people say about a study, or about a trial; trial: -1 for the study itself."""
+
+    __tablename__ = "note"
+
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("study.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    trial: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text: Mapped[str]
+    tags: Mapped[list[Any]]
+    author: Mapped[str]
+    written: Mapped[datetime]
+
+
 class LeaseRow(Base):
     """The driver that runs a study, and when it last said so. Nobody else writes to the study."""
 

@@ -85,7 +85,8 @@ HOMES = {
     "fastapi": {"search/service"},
     "starlette": {"search/service"},
     "uvicorn": {"search/service/server.py"},
-    "cachetools": {"search/service/security.py", "search/service/study_cache.py"},
+    "prometheus_client": {"search/service/metrics.py"},
+    "cachetools": {"search/service/guard.py", "search/service/study_cache.py"},
     "tenacity": {"storage/transactions.py"},
     "platformdirs": {"evaluators/data/data_cache.py"},
 }

@@ -143,3 +143,11 @@ def test_a_driver_that_is_replaced_during_a_search_stops_and_nothing_counts_twic
     trials = other.trials("study")
     assert [trial.state for trial in trials] == ["finished"] * 12
     assert all(len(trial.samples("accuracy")) == 2 for trial in trials)
+
+
+def test_a_clock_that_is_set_back_blocks_nobody(held: Store, other: Store) -> None:
+    silent(held, -7200)  # it beat before the clock was set back by two hours
+    with pytest.raises(StoreError, match="last heard of 0 s ago"):
+        other.take_lease("s")  # its process is here, and lives
+    change(held, machine="another one")
+    other.take_lease("s")

@@ -122,7 +122,7 @@ def test_migrated_and_new_databases_are_what_the_models_say(store: Store, engine
     migrate_to(engine, "head")
     assert differences(engine) == []
     with writing(engine).begin() as connection:
-        for table in ("lease", "measurement", "trial", "study", schema.VERSION_TABLE):
+        for table in ("note", "lease", "measurement", "trial", "study", schema.VERSION_TABLE):
             connection.execute(text(f"DROP TABLE {table}"))
     assert differences(engine) != []  # the comparison can fail
     store.create_study(STUDY)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.search.service.security import HEADERS, RateLimiter
+from isoshare.search.service.guard import HEADERS, RateLimiter
 from isoshare.search.service.server import serve
-from isoshare.search.service.settings import Settings, Tokens, make_settings, read_tokens
+from isoshare.search.service.settings import Caller, Settings, Tokens, make_settings, read_tokens
 from isoshare.space.errors import IsoshareError
 from tests.service_fakes import TOKENS, client_of, searched, settings_of
 from tests.test_architecture import ROOT
@@ -122,7 +122,7 @@ def test_on_loopback_other_names_are_not_answered(tmp_path: Path, host: str) -> 
 
 
 def test_a_public_name_is_answered_where_tokens_are_asked_for(tmp_path: Path) -> None:
-    tokens = Tokens((("read", b"x" * 32),))
+    tokens = Tokens(((Caller("read"), b"x" * 32),))
     client = client_of(settings_of(tmp_path, hosts=("nas.example",), tokens=tokens))
     assert client.get(f"{V1}/health", headers={"Host": "nas.example"}).status_code == 200
     assert client.get(f"{V1}/health", headers={"Host": "evil.example"}).status_code == 400
@@ -222,7 +222,7 @@ def test_settings_that_let_too_much_in_are_refused(given: dict[str, object], sai
     ("text", "said"),
     [
         ("", "no tokens"),
-        ("read", "line 1: a line is a role and a token"),
+        ("read", "line 1: a line is a name, a role and a token"),
         ("\nadmin abcdefghijklmnop", "line 2: unknown role 'admin'"),
         ("read short-secret", "16 characters or more"),
     ],

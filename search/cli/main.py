@@ -33,8 +33,10 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run a command; a wrong request is one sentence on stderr and exit code 2."""
+    from isoshare.search.drivers.interrupt import listen
     from isoshare.space.errors import IsoshareError
 
+    listen()
     sys.path.append(str(Path.cwd()))  # --backbone my_module:network of the current folder
     if len(sys.argv) == 1:
         sys.argv.append("--help")

@@ -93,7 +93,8 @@ Port = Annotated[
 TokenFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="A file of lines 'read TOKEN' or 'launch TOKEN': who may do what."
+        metavar="FILE",
+        help="A file of lines 'NAME read TOKEN' or 'NAME launch TOKEN': who may do what.",
     ),
 ]
 PublicHosts = Annotated[
@@ -135,6 +136,18 @@ ReadOnly = Annotated[
         "--read-only",
         help="Only show studies; --storage may then be an archive that 'studies' wrote.",
     ),
+]
+RootPath = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH",
+        show_default="none",
+        help="The path under which a reverse proxy serves it, such as /isoshare.",
+    ),
+]
+AccessLog = Annotated[
+    Literal["off", "text", "json"],
+    typer.Option(help="What is written to stderr of each request: text, or a JSON line."),
 ]
 StateFolder = Annotated[
     Path, typer.Option(metavar="DIR", help="The folder for what it keeps about its searches.")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 def search_on_terminal(prepared: Prepared, store: Store) -> int:
     """Run a prepared search to its end and show what it found; returns the exit code."""
     from isoshare.search.cli.progress import headline, open_view
+    from isoshare.search.drivers.interrupt import check_heard
     from isoshare.search.jobs import DriverError
     from isoshare.search.results.study_results import load_results
     from isoshare.search.results.summary import trust
@@ -48,7 +49,13 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     with ExitStack() as stack:
         # A new study is stored when nothing can be wrong any more, an old one may be at its end.
         engine = None if prepared.is_new else _begin(prepared, store, stack)
-        run = None if engine is not None and engine.done else _driver(prepared, stack)
+        try:
+            run = None if engine is not None and engine.done else _driver(prepared, stack)
+            check_heard()
+        except KeyboardInterrupt:  # what the unshared network has learnt so far is kept
+            if engine is None:
+                store.create_study(prepared.study)
+            fail(f"interrupted before the first trial; go on with: {resume}", INTERRUPTED)
         engine = engine or _begin(prepared, store, stack)
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         view = stack.enter_context(open_view(console))

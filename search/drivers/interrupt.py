@@ -1,4 +1,4 @@
-"""Ctrl-C during a search: a request to end, which is heard between two steps."""
+"""Ctrl-C: a request to end, which is heard between two steps of a search, and never lost before."""
 
 from __future__ import annotations
 
@@ -6,12 +6,33 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+_heard: list[int] = []
+
+
+def listen() -> None:
+    """Remember Ctrl-C from now on, also where whatever it interrupts swallows its exception, as
+    imports and destructors may. Only in the main thread.
+    """
+
+    def hear(signum: int, _: object) -> None:
+        _heard.append(signum)
+        raise KeyboardInterrupt
+
+    _heard.clear()
+    signal.signal(signal.SIGINT, hear)
+
+
+def check_heard() -> None:
+    """Raise KeyboardInterrupt if Ctrl-C has come since ``listen``."""
+    if _heard:
+        raise KeyboardInterrupt
+
 
 class Interruption:
     """Whether SIGINT has come; the second one ends whatever is being done at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked = bool(_heard)
 
     def __call__(self, *_: object) -> None:
         """The handler of the signal."""

@@ -1,114 +1,55 @@
-"""The REST API under /api/v1."""
+"""The REST API about studies: list, launch, stop, resume, delete."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import Query, Request, Response
 
-from isoshare.search.results.choose import Best
-from isoshare.search.results.pictures.figures import front_figure
-from isoshare.search.results.pictures.plan_picture import plan_picture
-from isoshare.search.results.pictures.plotly_figure import compare_plot
-from isoshare.search.service import inspect_process as heavy
-from isoshare.search.service import models, trials
-from isoshare.search.service.errors import Problem, documented
-from isoshare.search.service.events import Hub, StreamRoom
-from isoshare.search.service.launching import LaunchOptions, ResumeOptions, check_allowed
-from isoshare.search.service.security import launcher, reader
-from isoshare.search.service.settings import Settings
-from isoshare.search.service.studies import Studies
-from isoshare.search.service.study_cache import Snapshot
-from isoshare.search.study_names import is_plain
-from isoshare.space.plan import PlanFile
-from isoshare.storage.records import TrialState
-
-ALWAYS = documented(
-    "wrong_request", "not_logged_in", "too_many_requests", "database_unavailable", "invalid"
+from isoshare.search.service import bodies, models, trials
+from isoshare.search.service.asking import (
+    MISSING,
+    All,
+    Limit,
+    Name,
+    Number,
+    Offset,
+    Who,
+    launches,
+    reads,
 )
-CHANGES = documented("not_allowed", "conflict", "too_large", "no_room")
-Name = Annotated[str, Path(min_length=1, max_length=100, examples=["digits-resnet_cifar-1"])]
-Number = Annotated[int, Path(ge=0, le=2**31, description="Counts the trials from 0.")]
-Offset = Annotated[int, Query(ge=0, le=2**31, description="So many are skipped.")]
-Limit = Annotated[int, Query(ge=1, le=500, description="So many at most.")]
-
-OPEN = documented("too_many_requests", "database_unavailable")
-public = APIRouter(prefix="/api/v1", tags=["service"], responses=OPEN)
-reads = APIRouter(prefix="/api/v1", tags=["read"], dependencies=[Depends(reader)], responses=ALWAYS)
-launches = APIRouter(
-    prefix="/api/v1",
-    tags=["launch"],
-    dependencies=[Depends(launcher)],
-    responses={**ALWAYS, **CHANGES},
-)
-MISSING = documented("not_found")
-
-
-def the_studies(request: Request) -> Studies:
-    """All studies of this service."""
-    studies: Studies = request.app.state.studies
-    return studies
-
-
-def the_snapshot(name: Name, request: Request) -> Snapshot:
-    """The study that a route names. Raises Problem."""
-    return the_studies(request).snapshot(name)
-
-
-All = Annotated[Studies, Depends(the_studies)]
-One = Annotated[Snapshot, Depends(the_snapshot)]
-
-
-async def a_stream(request: Request) -> AsyncIterator[None]:
-    """Room for one stream of events, as long as it lasts. Raises Problem."""
-    room: StreamRoom = request.app.state.streams
-    address = request.client.host if request.client else ""
-    with room.taken(address):
-        yield
-
-
-Stream = Annotated[None, Depends(a_stream)]
-
-
-@public.get("/health")
-def health(studies: All) -> models.Health:
-    """Whether the service answers and reaches its database now; needs no token."""
-    studies.check()
-    return models.Health()
-
-
-@reads.get("/allowed")
-def allowed(request: Request) -> models.Allowed:
-    """Which backbones and data sets this server lets clients search."""
-    settings: Settings = request.app.state.settings
-    return models.Allowed(
-        backbones=list(settings.backbones),
-        datasets=list(settings.datasets),
-        searches=settings.searches,
-    )
+from isoshare.search.service.launching import LaunchOptions, ResumeOptions
+from isoshare.search.service.study_query import KEYS, StudyQuery, found
 
 
 @reads.get("/studies")
-def list_studies(studies: All, offset: Offset = 0, limit: Limit = 50) -> models.StudyPage:
-    """The studies, the newest first."""
-    names = studies.names()
-    items = [studies.summary(name) for name in names[offset : offset + limit]]
-    return models.StudyPage(items=items, total=len(names), offset=offset, limit=limit)
+def list_studies(
+    studies: All,
+    offset: Offset = 0,
+    limit: Limit = 50,
+    search: Annotated[str, Query(max_length=200, description="Words that all must occur.")] = "",
+    state: models.State | None = None,
+    tag: Annotated[str, Query(max_length=40)] = "",
+    sort: Annotated[str, Query(description=f"{', '.join(KEYS)}; -: down.")] = "-created",
+) -> models.StudyPage:
+    """The studies, the newest first unless they are sorted otherwise."""
+    items, total = found(studies, StudyQuery(search, state, tag, sort), offset, limit)
+    views = [models.StudyView.model_validate(one, from_attributes=True) for one in items]
+    return models.StudyPage(items=views, total=total, offset=offset, limit=limit)
 
 
 @launches.post("/studies", status_code=201)
 def launch(
     options: LaunchOptions,  # type: ignore[valid-type]
     studies: All,
+    who: Who,
+    request: Request,
     response: Response,
 ) -> models.StudyDetail:
     """Start a search in a process of its own, which goes on when this service ends."""
     given = options.model_dump(exclude_none=True)  # type: ignore[attr-defined]
-    launched = studies.launch(given)
-    response.headers["Location"] = f"/api/v1/studies/{launched.name}"
+    launched = studies.launch(given, who.name)
+    response.headers["Location"] = f"{request.scope['root_path']}/api/v1/studies/{launched.name}"
     return launched
 
 
@@ -119,155 +60,59 @@ def get_study(name: Name, studies: All) -> models.StudyDetail:
 
 
 @launches.delete("/studies/{name}", status_code=204, responses=MISSING)
-def delete_study(name: Name, studies: All) -> None:
+def delete_study(name: Name, studies: All, who: Who) -> None:
     """Remove a study and all it has measured. It cannot be undone."""
-    studies.delete(name)
+    studies.delete(name, who.name)
 
 
 @launches.post("/studies/{name}/stop", status_code=202, responses=MISSING)
-def stop(name: Name, studies: All) -> models.StudyDetail:
+def stop(name: Name, studies: All, who: Who) -> models.StudyDetail:
     """Interrupt a search as Ctrl-C does; nothing that has finished is lost."""
-    return studies.stop(name)
+    return studies.stop(name, who.name)
 
 
 @launches.post("/studies/{name}/resume", status_code=202, responses=MISSING)
 def resume(
     name: Name,
     studies: All,
+    who: Who,
     options: ResumeOptions | None = None,  # type: ignore[valid-type]
 ) -> models.StudyDetail:
-    """Let an interrupted search go on, or give a finished one a larger budget."""
+    """Let an interrupted search go on, or give a finished one a larger budget. One that was stopped
+    before anything was stored begins again.
+    """
     changes = options.model_dump(exclude_none=True) if options else {}  # type: ignore[attr-defined]
-    return studies.resume(name, changes)
+    return studies.resume(name, changes, who.name)
 
 
-@reads.get("/studies/{name}/trials", responses=MISSING)
-def list_trials(
-    study: One,
-    offset: Offset = 0,
-    limit: Limit = 50,
-    state: TrialState | None = None,
-    method: Annotated[str | None, Query(description="How the plan shares.")] = None,
-    on_front: Annotated[bool, Query(description="Only those on the front.")] = False,
-    sort: Annotated[
-        str, Query(description="number, state, method, origin, seconds or an objective; -: down.")
-    ] = "number",
-) -> models.TrialPage:
-    """The trials of a study, chosen and sorted."""
-    found = trials.chosen(study, trials.Wanted(state, method, on_front, sort))
-    front = trials.on_front(study)
-    items = [trials.row(study, trial, front) for trial in found[offset : offset + limit]]
-    return models.TrialPage(items=items, total=len(found), offset=offset, limit=limit)
+@launches.put("/studies/{name}/note", responses=MISSING)
+def put_note(name: Name, asked: bodies.NoteRequest, studies: All, who: Who) -> models.StudyDetail:
+    """Write a note and tags on a study, in the place of those that are there."""
+    studies.note(name, None, asked, who.name)
+    return studies.detail(name)
 
 
-@reads.get("/studies/{name}/trials/{number}", responses=MISSING)
-def get_trial(study: One, number: Number) -> models.TrialDetail:
-    """One trial with its plan and all its measurements."""
-    return trials.detail(study, trials.find(study, number))
+@launches.put("/studies/{name}/trials/{number}/note", responses=MISSING)
+def put_trial_note(
+    name: Name, number: Number, asked: bodies.NoteRequest, studies: All, who: Who
+) -> models.TrialDetail:
+    """Write a note and tags on a trial, in the place of those that are there."""
+    studies.note(name, number, asked, who.name)
+    snapshot = studies.snapshot(name)
+    return trials.detail(snapshot, trials.find(snapshot, number))
 
 
-@reads.get("/studies/{name}/trials/{number}/plan", responses=MISSING, response_model=PlanFile)
-def get_plan(study: One, number: Number) -> Response:
-    """The plan file of a finished trial, as ``export --trial N`` writes it."""
-    return plan_answer(trials.plan_of(study, number), f"{study.study.name}-{number}.json")
+@launches.post("/studies/{name}/rename", responses=MISSING)
+def rename(name: Name, asked: bodies.RenameRequest, studies: All, who: Who) -> models.StudyDetail:
+    """Give a study another name; it must not be running."""
+    return studies.rename(name, asked.name, who.name)
 
 
-@reads.get("/studies/{name}/trials/{number}/counts", responses=MISSING)
-def get_counts(study: One, number: Number) -> models.Counts:
-    """What each bank of a plan saves, counted in closed form."""
-    plan, unshared = trials.find(study, number).plan, study.study.context.unshared
-    banks = plan_picture(study.sites, plan, unshared).banks
-    counts = [models.BankView(unshared=bank.unshared, shared=bank.shared) for bank in banks]
-    return models.Counts(banks=counts)
-
-
-@reads.get("/studies/{name}/front", responses=MISSING, response_model=models.FrontView)
-def get_front(study: One) -> Response:
-    """The Pareto front, as ``pareto --json`` prints it."""
-    return Response(study.front, media_type="application/json")
-
-
-@reads.get("/studies/{name}/hypervolume", responses=MISSING)
-def get_hypervolume(study: One) -> models.Hypervolume:
-    """How the hypervolume grew; pauses of the search count as time."""
-    return models.Hypervolume(
-        study=study.study.name,
-        reference_point=study.results.front.reference_point,
-        moments=list(study.history.moments),
-    )
-
-
-@reads.get("/studies/{name}/figure", responses=MISSING, response_model=dict[str, Any])
-def get_figure(study: One) -> Response:
-    """The pictures of the page of a study as values for plotly.js; colours are names of roles."""
-    return Response(study.figure, media_type="application/json")
-
-
-@reads.get("/studies/{name}/export", responses=MISSING, response_model=PlanFile)
-def export(
-    study: One,
-    best: Best | None = None,
-    max_parameters: Annotated[int | None, Query(ge=1)] = None,
-    min_accuracy: Annotated[float | None, Query(gt=0, le=1)] = None,
-) -> Response:
-    """The plan file of the plan that is meant, as ``export`` writes it; the knee by default."""
-    trial = trials.best_trial(study, best, max_parameters, min_accuracy)
-    name = f"{study.study.name}-{trial.number}.json"
-    return plan_answer(trials.plan_of(study, trial.number), name)
-
-
-@reads.get("/compare", responses=MISSING)
-def compare(
-    studies: All, a: Annotated[str, Query(min_length=1)], b: Annotated[str, Query(min_length=1)]
-) -> dict[str, Any]:
-    """The fronts of two studies in one picture, as values for plotly.js."""
-    both = {name: studies.snapshot(name) for name in (a, b)}
-    axes = [[axis.name for axis in one.results.front.axes] for one in both.values()]
-    if axes[0] != axes[-1]:
-        raise Problem(
-            "invalid",
-            f"study {a!r} trades {' and '.join(axes[0])}, study {b!r} {' and '.join(axes[-1])}: "
-            "only fronts of the same objectives fit into one picture",
-        )
-    figures = {name: front_figure(one.results, one.points) for name, one in both.items()}
-    return {"version": 0, "front": compare_plot(figures)}
-
-
-@launches.post("/inspect")
-def inspect(asked: models.InspectRequest, request: Request) -> models.BackboneView:
-    """What can be shared in a backbone of the server's list; it takes some seconds."""
-    settings: Settings = request.app.state.settings
-    if asked.backbone not in settings.backbones:
-        check_allowed(settings, asked.backbone, settings.datasets[0])
-    return models.BackboneView.model_validate(heavy.inspect(asked.backbone, asked.arguments))
-
-
-@reads.get("/events", response_class=EventSourceResponse)
-async def all_events(request: Request, _: Stream) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: ``change`` whenever any study changed."""
-    async for event in _events(request, "*"):
-        yield event
-
-
-@reads.get("/studies/{name}/events", response_class=EventSourceResponse, responses=MISSING)
-async def study_events(name: Name, request: Request, _: Stream) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: ``change`` with version and state, whenever the study changed."""
-    async for event in _events(request, name):
-        yield event
-
-
-async def _events(request: Request, topic: str) -> AsyncIterator[ServerSentEvent]:
-    hub: Hub = request.app.state.hub
-    async for state in hub.watch(topic):
-        yield (
-            ServerSentEvent(comment="still here")
-            if state is None
-            else ServerSentEvent(event="change", data=state)
-        )
-
-
-def plan_answer(file: PlanFile, name: str) -> Response:
-    """A plan file as a download; older studies may have names that a header cannot hold."""
-    plain = f'filename="{name}"' if is_plain(name) else f"filename*=utf-8''{quote(name)}"
-    headers = {"Content-Disposition": f"attachment; {plain}"}
-    return Response(file.text, media_type="application/json", headers=headers)
+@reads.get("/studies/{name}/log", responses=MISSING)
+def get_log(
+    name: Name,
+    studies: All,
+    lines: Annotated[int, Query(ge=1, le=1000, description="So many at most.")] = 100,
+) -> models.StudyLog:
+    """The last lines that the driver of a study printed: why it ended."""
+    return studies.log(name, lines)

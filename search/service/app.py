@@ -16,18 +16,23 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from isoshare.search.service import api
+from isoshare.search.service import api, api_results, api_service, asking, inspect_process
 from isoshare.search.service.errors import CODES, Detail, Problem, code_of
 from isoshare.search.service.events import Hub, State, StreamRoom
-from isoshare.search.service.pages import login as doors
-from isoshare.search.service.pages import routes as pages
+from isoshare.search.service.guard import HEADERS, Guard
+from isoshare.search.service.metrics import Metrics
+from isoshare.search.service.pages import login, routes, study_pages
 from isoshare.search.service.pages.rendering import problem_page
-from isoshare.search.service.security import HEADERS, Guard, Sessions
+from isoshare.search.service.security import Sessions
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.studies import Studies
+from isoshare.search.service.traffic import Traffic
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.database import StoreError
 
+API = (api, api_results, api_service)
+"""Their routes are those of the routers in ``asking``."""
+PAGES = (api_service.metrics_router, login.router, routes.router, study_pages.router)
 HERE = Path(__file__).parent
 ABOUT = (
     "Launches neural architecture searches over weight-sharing patterns, shows their Pareto fronts "
@@ -53,11 +58,18 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.sessions = Sessions()
     app.state.streams = StreamRoom(settings.streams, settings.streams_per_client)
     app.state.hub = Hub(lambda topic: _look(studies, topic))
-    for router in (api.public, api.reads, api.launches, doors.router, pages.router):
+    for router in (asking.public, asking.reads, asking.launches, *PAGES):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "pages" / "static"), name="static")
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.body_bytes)
-    app.add_middleware(Guard, settings=settings)  # the last one is the outermost
+    app.add_middleware(Guard, settings=settings)
+    app.state.metrics = Metrics(studies, lambda: app.state.streams.count)
+    app.add_middleware(  # the last one is the outermost
+        Traffic,
+        metrics=app.state.metrics,
+        kind=settings.access_log,
+        root=settings.root_path,
+    )
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app
@@ -70,6 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     poller.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await poller
+    inspect_process.give_up()
     app.state.studies.close()
 
 

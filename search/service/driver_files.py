@@ -84,6 +84,16 @@ class DriverFiles:
         for file in (self.note(study), self.log(study), self.options(study)):
             file.unlink(missing_ok=True)
 
+    def rename(self, study: str, new: str) -> None:
+        """Keep log and options under another name, and forget the note."""
+        for old, now in (
+            (self.log(study), self.log(new)),
+            (self.options(study), self.options(new)),
+        ):
+            with suppress(OSError):
+                old.replace(now)
+        self.note(study).unlink(missing_ok=True)
+
     def tail(self, study: str, lines: int) -> list[str]:
         """The last lines of the log of the last driver of a study."""
         with suppress(OSError), self.log(study).open("rb") as file:

@@ -17,6 +17,7 @@ from isoshare.search.service.processes import PROGRAM
 SECONDS = 60
 """So long may it take."""
 AT_ONCE = BoundedSemaphore(2)
+_children: set[subprocess.Popen[str]] = set()
 
 
 def inspect(backbone: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,22 +38,34 @@ def _run(arguments: Sequence[str]) -> str:
             headers={"Retry-After": "5"},
         )
     try:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        return _output([sys.executable, *arguments])
     except subprocess.TimeoutExpired as error:
         raise Problem(
             "invalid", f"this takes longer than {SECONDS} s: the network is too large"
         ) from error
     finally:
         AT_ONCE.release()
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        said = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
-        raise Problem("invalid", said)
-    return done.stdout
+
+
+def _output(line: Sequence[str]) -> str:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        line, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+    ) as child:
+        _children.add(child)
+        try:
+            output, said = child.communicate(timeout=SECONDS)
+        finally:
+            child.kill()
+            _children.discard(child)
+    if child.returncode:
+        lines = [line for line in said.splitlines() if line.startswith("error: ")]
+        told = lines[-1].removeprefix("error: ") if lines else f"exit code {child.returncode}"
+        raise Problem("invalid", told)
+    return output
+
+
+def give_up() -> None:
+    """End what is under way: nobody waits for it any more when the service stops."""
+    for child in tuple(_children):
+        child.kill()

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
-from isoshare.evaluators import EVALUATORS, is_own_evaluator
+from isoshare.evaluators import EVALUATORS, is_own_evaluator, uses
 from isoshare.evaluators.sharebench import TABLES
 from isoshare.search.config import SearchConfig, requested
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS, Option
@@ -99,6 +99,22 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
         raise Problem("conflict", f"study {config.study!r} exists already: choose another name")
     name = config.study or free_name(set(taken), config.dataset, config.backbone)
     return config.model_copy(update={"study": name})
+
+
+def as_asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client would have to ask for to get a search with these options: those that are not
+    the defaults of the command line.
+    """
+    evaluator = options.get("evaluator", "train")
+    plain = {key: field.default for key, field in SearchConfig.model_fields.items()}
+    return {
+        key: value
+        for key, value in options.items()
+        if key in CAN_LAUNCH
+        and uses(evaluator, key)
+        and value not in (None, [], {})
+        and (key == "backbone" or value != plain[key])
+    }
 
 
 def check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:

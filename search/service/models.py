@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from isoshare.search.results.hypervolume_history import FrontAt
+from isoshare.search.service.audit import Deed
 from isoshare.space.plan import Split
 from isoshare.storage.records import TrialState
 
@@ -40,6 +41,7 @@ class StudyView(BaseModel):
     state: State
     message: str = ""
     stopping: bool = False
+    stopped_by: str | None = Field(default=None, description="Who stopped it, if somebody did.")
     outside: bool = Field(
         default=False, description="It runs, but this service has not started it, nor can stop it."
     )
@@ -56,6 +58,8 @@ class StudyView(BaseModel):
     front_size: int = 0
     hypervolume: float = 0.0
     best: BestPlan | None = None
+    note: str = Field(default="", description="What people say about it.")
+    tags: list[str] = []
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -90,6 +94,16 @@ class StudyDetail(StudyView):
     unshared: int | None = Field(default=None, description="Parameters of the unshared network.")
     plans: str | None = Field(default=None, description="Distinct plans of the space.")
     reference_point: dict[str, float] = {}
+    launched_by: str = Field(default="", description="The name of the token that was used.")
+    option: str | None = Field(default=None, description="The option that the message is about.")
+
+
+class StudyLog(BaseModel):
+    """What the last driver of a study printed, if this service has started it."""
+
+    study: str
+    lines: list[str]
+    option: str | None = Field(description="The option that made it fail, where it names one.")
 
 
 class StudyPage(BaseModel):
@@ -127,6 +141,8 @@ class TrialView(BaseModel):
     repeats: int = Field(description="How often it was measured again, with new seeds.")
     seconds: float
     error: str = ""
+    note: str = ""
+    tags: list[str] = []
 
 
 class TrialDetail(TrialView):
@@ -193,18 +209,6 @@ class Counts(BaseModel):
     banks: list[BankView]
 
 
-class InspectRequest(BaseModel):
-    """Which backbone to look at."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"backbone": "resnet_cifar", "arguments": {"depth": 20}}},
-    )
-
-    backbone: str
-    arguments: dict[str, bool | int | float | str] = {}
-
-
 class BackboneView(BaseModel):
     """What can be shared in a backbone, as ``inspect --json`` prints it."""
 
@@ -213,6 +217,15 @@ class BackboneView(BaseModel):
     backbone: str
     parameters: int
     groups: list[dict[str, Any]]
+
+
+class AuditPage(BaseModel):
+    """Who did what, the newest first."""
+
+    items: list[Deed]
+    total: int
+    offset: int
+    limit: int
 
 
 class Allowed(BaseModel):

@@ -110,6 +110,15 @@ class Drivers:
         os.kill(driver.pid, signal.SIGINT)
         return noted
 
+    def rename(self, study: str, new: str) -> None:
+        """Keep what is known about a study under its new name."""
+        driver = self.find(study)
+        if driver is None:
+            return
+        self.files.rename(study, new)
+        self._notes.pop(study)
+        self._write(replace(driver, study=new))
+
     def forget(self, study: str) -> None:
         """Remove what is kept about a study."""
         self._notes.pop(study, None)

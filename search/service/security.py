@@ -1,243 +1,88 @@
-"""Who may ask for what: tokens, the login of pages, and what is refused before anything else.
-
-Without tokens the service listens on loopback only. There it answers only requests that name it by
-a loopback address, so that no web page can reach it under a name of its own (DNS rebinding), and
-changes nothing for a page of another origin.
-"""
+"""Who may ask for what: tokens, and the login of pages."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
 import secrets
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from cachetools import TTLCache
 from fastapi import Depends, Request
-from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isoshare.search.results.pictures.plan_picture import STYLE
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.settings import LOOPBACK, Role, Settings, Tokens
+from isoshare.search.service.settings import Caller, Tokens
 
 COOKIE = "isoshare"
 SESSION_SECONDS = 12 * 3600
-READS_ONLY = ("GET", "HEAD", "OPTIONS")
-LOGINS_A_MINUTE = 10
-
-
-def _hashed(style: str) -> str:
-    """How the policy names a style that stands in a page."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
-
-
-# Scripts are only those of this server. plotly.js adds two styles to a page: an empty one, which it
-# fills by script, and one for maps, known by its hash; it also sets style attributes. The picture
-# of a plan brings its own.
-POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self' "
-    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' "
-    f"'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o=' {_hashed(STYLE)}; "
-    "style-src-attr 'unsafe-inline'; "
-    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
-HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",  # with "no-referrer" forms would not name their origin
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
 
 
 class Sessions:
     """Logins of pages, in memory: a restart logs everybody out."""
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[Role, float]] = {}
+        self._open: dict[str, tuple[Caller, float]] = {}
 
-    def begin(self, role: Role) -> str:
+    def begin(self, caller: Caller) -> str:
         """A new session's secret name."""
         now = time.monotonic()
         self._open = {key: row for key, row in self._open.items() if row[1] > now}
         key = secrets.token_urlsafe(32)
-        self._open[key] = (role, now + SESSION_SECONDS)
+        self._open[key] = (caller, now + SESSION_SECONDS)
         return key
 
-    def role(self, key: str) -> Role | None:
-        """The role of a session; None if there is none of this name."""
-        role, until = self._open.get(key, (None, 0.0))
-        return role if until > time.monotonic() else None
+    def caller(self, key: str) -> Caller | None:
+        """Who has a session; None if there is none of this name."""
+        caller, until = self._open.get(key, (None, 0.0))
+        return caller if until > time.monotonic() else None
 
     def end(self, key: str) -> None:
         """Log out."""
         self._open.pop(key, None)
 
 
-class RateLimiter:
-    """At most ``rate`` requests a second on average from each address, ``burst`` at once.
-
-    An address that was silent until it has its whole burst again is forgotten; beyond ``most``
-    addresses, so is the one that was silent for longest.
-    """
-
-    def __init__(self, rate: float, burst: float, most: int = 10_000) -> None:
-        self._rate, self._burst = rate, burst
-        self._left: TTLCache[str, tuple[float, float]] = TTLCache(most, ttl=burst / rate)
-
-    def wait(self, address: str) -> float:
-        """Take one; returns 0, or the seconds after which there is one again."""
-        now = time.monotonic()
-        left, at = self._left.get(address, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._rate)
-        self._left[address] = (max(left - 1, 0.0) if left >= 1 else left, now)
-        return 0.0 if left >= 1 else (1 - left) / self._rate
-
-
-def role_of(request: Request, bearer: HTTPAuthorizationCredentials | None = None) -> Role | None:
-    """What the sender of a request may do: all without tokens, else what token or login says; on a
+def caller_of(
+    request: Request, bearer: HTTPAuthorizationCredentials | None = None
+) -> Caller | None:
+    """Who sends a request, and may do: all without tokens, else what token or login says; on a
     service that only shows, to read.
     """
-    role = _known_role(request, bearer)
-    return "read" if role and request.app.state.settings.read_only else role
+    caller = _known_caller(request, bearer)
+    shows = request.app.state.settings.read_only
+    return replace(caller, role="read") if caller and shows else caller
 
 
-def _known_role(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Role | None:
+def _known_caller(request: Request, bearer: HTTPAuthorizationCredentials | None) -> Caller | None:
     tokens: Tokens = request.app.state.settings.tokens
     if not tokens.digests:
-        return "launch"
+        return Caller("launch")
     if bearer is not None:
-        return tokens.role(bearer.credentials)
+        return tokens.caller(bearer.credentials)
     sessions: Sessions = request.app.state.sessions
-    return sessions.role(request.cookies.get(COOKIE, ""))
+    return sessions.caller(request.cookies.get(COOKIE, ""))
 
 
 SCHEME = HTTPBearer(auto_error=False, description="A token of the server's --token-file.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(SCHEME)]
 
 
-def reader(request: Request, bearer: Credentials = None) -> Role:
+def reader(request: Request, bearer: Credentials = None) -> Caller:
     """Let in who may read. Raises Problem."""
-    role = role_of(request, bearer)
-    if role is None:
+    caller = caller_of(request, bearer)
+    if caller is None:
         raise Problem(
             "not_logged_in",
             "this server wants a token: send 'Authorization: Bearer TOKEN', or log in at /login",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    request.state.role = role
-    return role
+    request.state.caller = caller
+    return caller
 
 
-def launcher(request: Request, role: Annotated[Role, Depends(reader)]) -> Role:
+def launcher(request: Request, caller: Annotated[Caller, Depends(reader)]) -> Caller:
     """Let in who may change something. Raises Problem."""
     if request.app.state.settings.read_only:
         raise Problem("not_allowed", "this server only shows studies: it was started --read-only")
-    if role != "launch":
+    if caller.role != "launch":
         raise Problem("not_allowed", "this token may only read: take one of role 'launch'")
-    return role
-
-
-class Guard:
-    """The outermost layer: what it refuses reaches no route. It adds the security headers."""
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
-        self._bucket = RateLimiter(settings.rate, 3 * settings.rate)
-        self._logins = RateLimiter(LOGINS_A_MINUTE / 60, LOGINS_A_MINUTE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                known = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *known]
-            await send(message)
-
-        try:
-            self._check(scope)
-        except Problem as problem:
-            answer = problem.answer.model_dump()
-            refused = JSONResponse(answer, problem.status, headers=problem.headers)
-            await refused(scope, receive, with_headers)
-            return
-        await self._app(scope, _in_time(receive, self._settings.body_seconds), with_headers)
-
-    def _check(self, scope: Scope) -> None:
-        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
-        self._check_host(headers)
-        most = self._settings.body_bytes  # an inner layer counts where no length is announced
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > most:
-            raise Problem("too_large", f"a request may have {most:,} bytes, this one has {length}")
-        address = scope["client"][0] if scope.get("client") else ""
-        wait = self._bucket.wait(address)
-        if scope["method"] not in READS_ONLY:
-            _check_origin(headers)
-            if scope["path"] == "/login":
-                wait = max(wait, self._logins.wait(address))
-        if wait:
-            raise Problem(
-                "too_many_requests",
-                f"too many requests from {address}: try again in {wait:.1f} s",
-                headers={"Retry-After": str(int(wait) + 1)},
-            )
-
-    def _check_host(self, headers: Mapping[str, str]) -> None:
-        allowed = (*LOOPBACK, *self._settings.hosts)
-        if not self._settings.is_local and not self._settings.hosts:
-            return  # any name: whoever asks has to show a token
-        host = _hostname(f"//{headers.get('host', '')}")
-        if host not in allowed:
-            raise Problem(
-                "wrong_request",
-                f"this server is not known as {host!r}: use {allowed[0]}, or start it with "
-                "--public-host and --token-file",
-            )
-
-
-def _in_time(receive: Receive, seconds: float) -> Receive:
-    """``receive``, which takes a body that is not there in time for a client that has gone."""
-    deadline: float | None = time.monotonic() + seconds
-
-    async def received() -> Message:
-        nonlocal deadline
-        try:
-            left = None if deadline is None else deadline - time.monotonic()
-            message = await asyncio.wait_for(receive(), left)
-        except TimeoutError:
-            return {"type": "http.disconnect"}
-        if not message.get("more_body", False):
-            deadline = None  # the request is whole; what comes next is its end
-        return message
-
-    return received
-
-
-def _check_origin(headers: Mapping[str, str]) -> None:
-    """Browsers say which page sends a request; programs do not."""
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-    same = origin is None or urlsplit(origin).netloc == headers.get("host")
-    if not same or site not in ("same-origin", "none"):
-        raise Problem("not_allowed", "a page of another origin may not change anything here")
-
-
-def _hostname(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
+    return caller

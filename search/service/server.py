@@ -8,21 +8,26 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
+from isoshare.search.service import inspect_process
 from isoshare.search.service.app import make_app
 from isoshare.search.service.settings import Settings
 from isoshare.space.errors import IsoshareError
 
-HOLDING_ON_SECONDS = 5
-"""So long may requests take to end when the service stops."""
+HOLDING_ON_SECONDS = 0.5
+"""So long may requests take to end when the service stops; uvicorn waits for parts of it, too."""
 
 
-class _Server(uvicorn.Server):
-    """Ends the streams of events first: they would hold the service open."""
+class Server(uvicorn.Server):
+    """Ends the streams of events, and what networks are looked at, first: they would hold the
+    service open.
+    """
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ctrl-C, or a request to terminate."""
         self.config.app.state.hub.close()  # type: ignore[union-attr]
+        inspect_process.give_up()
         super().handle_exit(sig, frame)
 
 
@@ -34,17 +39,22 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     listening = _listen(settings)
     port = listening.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    say(f"Isoshare is at http://{host}:{port}/ (Ctrl-C stops it; searches go on)")
-    config = uvicorn.Config(
+    address = f"http://{host}:{port}{settings.root_path}/"
+    say(f"Isoshare is at {address} (Ctrl-C stops it; searches go on)")
+    with contextlib.suppress(KeyboardInterrupt):  # raised again when all is closed
+        Server(config_of(app, settings)).run(sockets=[listening])
+
+
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service."""
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=bool(settings.hosts),
-        timeout_graceful_shutdown=HOLDING_ON_SECONDS,
+        timeout_graceful_shutdown=HOLDING_ON_SECONDS,  # type: ignore[arg-type]
     )
-    with contextlib.suppress(KeyboardInterrupt):  # raised again when all is closed
-        _Server(config).run(sockets=[listening])
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,22 +23,30 @@ ROLES: tuple[Role, ...] = ("read", "launch")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BACKBONE_NAMES = tuple(BACKBONES)
 DATASET_NAMES = tuple(name for name in DATASETS if ":" not in name)
-SHORTEST_TOKEN = 16
+SHORTEST_TOKEN, MOST_NAME = 16, 60
 MOST = {"trials": 100_000, "workers": 256, "replicates": 1_000, "cpus_per_trial": 256}
 """What a client may ask for, where the operator says nothing else (``serve --most``)."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request: what they may do, and the name of their token, if it has one."""
+
+    role: Role
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """Who may do what. Without any, everybody who reaches the service may do everything."""
 
-    digests: tuple[tuple[Role, bytes], ...] = ()
+    digests: tuple[tuple[Caller, bytes], ...] = ()
 
-    def role(self, token: str) -> Role | None:
-        """The role of a token; every known one is compared, in the same time."""
+    def caller(self, token: str) -> Caller | None:
+        """Who has a token; every known one is compared, in the same time."""
         given = _digest(token)
-        found = [role for role, known in self.digests if hmac.compare_digest(known, given)]
-        return max(found, key=ROLES.index, default=None)
+        found = [caller for caller, known in self.digests if hmac.compare_digest(known, given)]
+        return max(found, key=lambda caller: ROLES.index(caller.role), default=None)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class Settings:
         once. rate: requests a second from one address, on average. max_age: seconds for which
         what was read from the database counts as new. body_seconds: how long a request may take to
         arrive. streams: of events, that may be open at once, in all and for one address.
+        root_path: under which a proxy serves it. access_log: what is written of each request.
         read_only: whether nobody may change anything. most: the largest values of options that
         clients may launch with.
     """
@@ -69,6 +79,8 @@ class Settings:
     streams: int = 256
     streams_per_client: int = 64
     read_only: bool = False
+    root_path: str = ""
+    access_log: Literal["off", "text", "json"] = "off"
     most: Mapping[str, float] = field(default_factory=lambda: dict(MOST))
 
     def __post_init__(self) -> None:
@@ -80,7 +92,7 @@ class Settings:
         if self.hosts and not self.tokens.digests:
             raise IsoshareError(
                 f"--public-host {self.hosts[0]} lets others in, so they must show who they are: "
-                "name a --token-file with lines like 'read TOKEN' and 'launch TOKEN'"
+                "name a --token-file with lines like 'ada launch TOKEN' and 'bob read TOKEN'"
             )
 
     @property
@@ -100,6 +112,8 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
     return Settings(
         storage=readable(storage) if read_only else storage,
         read_only=read_only,
+        root_path=_root(given.get("root_path", "")),
+        access_log=given.get("access_log", "off"),
         host=given["host"],
         port=given["port"],
         folder=given["state"],
@@ -110,6 +124,14 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
         searches=given["searches"],
         most={**MOST, **dict(map(_most, given.get("most", ())))},
     )
+
+
+def _root(path: str) -> str:
+    """A path as ``/isoshare``; empty for ``/``. Raises IsoshareError."""
+    parts = [part for part in path.split("/") if part]
+    if not all(re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*", part) for part in parts):
+        raise IsoshareError(f"--root-path must look like /isoshare, got {path!r}")
+    return "".join(f"/{part}" for part in parts)
 
 
 def _most(text: str) -> tuple[str, float]:
@@ -140,13 +162,14 @@ def read_tokens(file: Path) -> Tokens:
     return Tokens(digests)
 
 
-def _row(file: Path, place: int, words: list[str]) -> tuple[Role, bytes]:
+def _row(file: Path, place: int, words: list[str]) -> tuple[Caller, bytes]:
     where = f"{file}, line {place}"
-    if len(words) != 2:
+    if len(words) not in (2, 3):
         raise IsoshareError(
-            f"{file}, line {place}: a line is a role and a token, like 'read TOKEN'"
+            f"{where}: a line is a name, a role and a token, like 'ada launch TOKEN', or a role "
+            "and a token"
         )
-    role, token = words
+    name, role, token = words if len(words) == 3 else ("", *words)
     if role not in ROLES:
         raise IsoshareError(f"{where}: {one_of('role', role, ROLES)}")
     if len(token) < SHORTEST_TOKEN:
@@ -154,7 +177,7 @@ def _row(file: Path, place: int, words: list[str]) -> tuple[Role, bytes]:
             f"{where}: a token has {SHORTEST_TOKEN} characters or more, this one has {len(token)}; "
             'make one with: python -c "import secrets; print(secrets.token_urlsafe())"'
         )
-    return role, _digest(token)
+    return Caller(role, name[:MOST_NAME]), _digest(token)
 
 
 def _digest(token: str) -> bytes:

@@ -9,27 +9,31 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from isoshare.search.pareto import knee
+from isoshare.search.service.audit import Audit
+from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import check_allowed, check_bounds, checked
-from isoshare.search.service.models import BestPlan, State, StudyDetail, StudyView
+from isoshare.search.service.launching import as_asked, check_allowed, check_bounds, checked
+from isoshare.search.service.models import StudyDetail, StudyLog
 from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.study_cache import Mirror, Snapshot
-from isoshare.storage.change_feed import Overview, StudyVersion, WatchedStore
-from isoshare.storage.records import RunningDriver
-
-LOST = "its driver ended without a word: it was killed, or the machine went down"
+from isoshare.search.service.study_detail import stored_detail, unstored_detail
+from isoshare.search.service.study_state import running_elsewhere, standing, standing_unstored
+from isoshare.search.service.trials import find
+from isoshare.search.study_names import check_name
+from isoshare.storage.change_feed import RARE, Overview, StudyVersion, WatchedStore
+from isoshare.storage.records import NoteRecord, RunningDriver
 
 
 class Studies:
-    """Reads, launches and stops searches."""
+    """Reads, launches and stops searches; audit: who did so."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = WatchedStore(settings.storage)
         self._drivers = Drivers(settings.folder, settings.storage, settings.searches)
+        self.audit = Audit(self._drivers.files.folder / "audit.jsonl")
         self._mirrors: dict[str, Mirror] = {}
         self._overview, self._looked_at = Overview(), float("-inf")
         self._alive: list[tuple[str, bool]] = []
@@ -55,10 +59,14 @@ class Studies:
         return self._store.lost
 
     def names(self) -> list[str]:
-        """All studies, the newest first; also those that are only being prepared."""
+        """All studies, the newest first; also those that are only being prepared or have failed at
+        it, by the time at which they were launched.
+        """
         stored = self.stored()
-        waiting = [one.study for one in self._drivers.all() if one.study not in stored]
-        return [*reversed(waiting), *reversed(list(stored))]
+        waiting = [one for one in self._drivers.all() if one.study not in stored]
+        begun = {one.study: datetime.fromisoformat(one.started) for one in waiting}
+        begun |= {name: glance.key[1] for name, glance in stored.items()}
+        return sorted(begun, key=lambda name: begun[name], reverse=True)
 
     def stored(self) -> Mapping[str, StudyVersion]:
         """Those that are in the database, the newest last, as they were at the last look."""
@@ -72,6 +80,23 @@ class Studies:
         self.stored()
         return self._changes
 
+    def tally(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many searches, and trials of all, are in which state, without reading any trial.
+
+        Whether a search that has ended is finished or was interrupted only its trials tell.
+        """
+        stored, drivers = self.stored(), self._drivers.all()
+        alive = {one.study for one in drivers if is_alive(one)}
+        running = {name for name, glance in stored.items() if glance.driver or name in alive}
+        unstored = [one for one in drivers if one.study not in stored]
+        starting = sum(one.study in alive for one in unstored)
+        searches = {"starting": starting, "running": len(running)}
+        searches |= {"ended": len(stored) - len(running), "failed": len(unstored) - starting}
+        states = zip(*(glance.trials for glance in stored.values()), strict=True)
+        total, *rare = [sum(column) for column in states] or [0, 0, 0, 0]
+        trials = dict(zip(RARE, rare, strict=True))
+        return searches, {"finished": total - sum(rare), **trials}
+
     def snapshot(self, name: str) -> Snapshot:
         """A study as it is now. Raises Problem if there is none."""
         glance = self.stored().get(name)
@@ -84,67 +109,111 @@ class Studies:
     def detail(self, name: str) -> StudyDetail:
         """A study with its state. Raises Problem if there is none."""
         driver, glance = self._drivers.find(name), self.stored().get(name)
+        complaint = self._drivers.files.complaint(name) if _has_ended(driver) else ""
         if driver is not None and glance is None:
-            state, message = self._unstored(driver)
-            created = datetime.fromisoformat(driver.started)
-            return StudyDetail(
-                name=name, state=state, message=message, created=created, stopping=driver.stopping
-            )
+            return unstored_detail(driver, standing_unstored(driver, complaint))
         snapshot, other = self.snapshot(name), _other(driver, glance)
-        state, message = ("running", _outside(other)) if other else self._state(snapshot, driver)
-        stopping = state == "running" and driver is not None and driver.stopping
-        return _detail(snapshot, state, message, stopping=stopping, outside=other is not None)
+        where = running_elsewhere(other) if other else standing(snapshot, driver, complaint)
+        return stored_detail(snapshot, where, driver, outside=other is not None)
 
-    def summary(self, name: str) -> StudyView:
-        """The same in one line."""
-        return StudyView.model_validate(self.detail(name).model_dump(exclude=_ONLY_DETAIL))
+    def log(self, name: str, lines: int) -> StudyLog:
+        """The end of what the driver of a study printed. Raises Problem if there is no study."""
+        option = self.detail(name).option
+        return StudyLog(study=name, lines=self._drivers.files.tail(name, lines), option=option)
 
-    def launch(self, asked: Mapping[str, Any]) -> StudyDetail:
+    def options(self, name: str) -> dict[str, Any]:
+        """The options that a study was launched with. Raises Problem if there is no study."""
+        return self._drivers.files.read_options(name) or as_asked(
+            self.snapshot(name).study.config.options
+        )
+
+    def launch(self, asked: Mapping[str, Any], by: str = "") -> StudyDetail:
         """Start a search. Raises Problem."""
         config = checked(self._settings, asked, self.names())
         assert config.study is not None, "checked searches have names"
-        self._drivers.launch(config.study, {**asked, "study": config.study})
+        self._drivers.launch(config.study, {**asked, "study": config.study}, by)
+        self.audit.note(by, "launched", config.study)
         return self.detail(config.study)
 
-    def resume(self, name: str, changes: Mapping[str, Any]) -> StudyDetail:
-        """Let a search go on. Raises Problem."""
-        snapshot = self.snapshot(name)
+    def resume(self, name: str, changes: Mapping[str, Any], by: str = "") -> StudyDetail:
+        """Let a search go on, or begin again one that was stopped early. Raises Problem."""
         detail = self.detail(name)
         if detail.outside:
             raise Problem("conflict", f"study {name!r} is running already: {detail.message}")
-        config = snapshot.study.config
-        check_allowed(self._settings, config.backbone, config.dataset)
         check_bounds(self._settings, changes)
-        there, asked = len(snapshot.results.trials), changes.get("trials")
-        if asked is not None and asked < there:
-            raise Problem(
-                "invalid", f"study {name!r} has {there} trials already: trials must be at least so"
-            )
-        self._drivers.resume(name, {**changes, "backbone": config.backbone})
+        if detail.version:
+            self._drivers.resume(name, self._resumed(name, changes), by)
+        else:
+            options = {**self._drivers.files.read_options(name), **changes, "study": name}
+            checked(self._settings, options, ())
+            self._drivers.launch(name, options, by)
+        self.audit.note(by, "resumed", name)
         return self.detail(name)
 
-    def stop(self, name: str) -> StudyDetail:
+    def stop(self, name: str, by: str = "") -> StudyDetail:
         """Interrupt a search as Ctrl-C does. Raises Problem."""
         driver = self._drivers.find(name)
         if driver is None or not is_alive(driver):
             detail = self.detail(name)
             why = detail.message if detail.outside else "there is nothing to stop"
             raise Problem("conflict", f"study {name!r} is {detail.state}: {why}")
-        self._drivers.stop(driver)
+        self._drivers.stop(driver, by)
+        self.audit.note(by, "stopped", name)
         return self.detail(name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, by: str = "") -> None:
         """Remove a study with all it has measured. Raises Problem, BusyStudyError."""
         driver = self._drivers.find(name)
         if driver is not None and is_alive(driver):
             raise Problem("conflict", f"study {name!r} is being searched: stop it first")
-        self.detail(name)
+        ended = self.detail(name).ended
         if name in self.stored():
             self._store.delete_study(name)
+        self._forget(name)
+        self._drivers.forget(name)
+        self.audit.note(by, "deleted", name, f"{ended} trials")
+
+    def note(self, name: str, trial: int | None, asked: NoteRequest, by: str = "") -> None:
+        """Write a note on a study, or on one of its trials. Raises Problem, StoreError."""
+        snapshot = self.snapshot(name)
+        if trial is not None:
+            find(snapshot, trial)
+        tags = tuple(dict.fromkeys(asked.tags))
+        self._store.write_note(name, NoteRecord(trial, asked.text.strip(), tags, by))
+        self._looked_at = float("-inf")
+
+    def rename(self, name: str, new: str, by: str = "") -> StudyDetail:
+        """Give a study another name. Raises Problem, BusyStudyError."""
+        driver = self._drivers.find(name)
+        if driver is not None and is_alive(driver):
+            raise Problem("conflict", f"study {name!r} is being searched: stop it first")
+        self.snapshot(name)
+        check_name(new)
+        if new != name and new in self.names():
+            raise Problem("conflict", f"study {new!r} exists already: choose another name")
+        self._store.rename_study(name, new)
+        self._forget(name)
+        self._drivers.rename(name, new)
+        self.audit.note(by, "renamed", name, f"now {new}")
+        return self.detail(new)
+
+    def _resumed(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a search that goes on. Raises Problem."""
+        snapshot = self.snapshot(name)
+        config = snapshot.study.config
+        check_allowed(self._settings, config.backbone, config.dataset)
+        there, asked = len(snapshot.results.trials), changes.get("trials")
+        if asked is not None and asked < there:
+            raise Problem(
+                "invalid", f"study {name!r} has {there} trials already: trials must be at least so"
+            )
+        return {**changes, "backbone": config.backbone}
+
+    def _forget(self, name: str) -> None:
+        """What was read of a study is not true any more."""
         self._looked_at = float("-inf")
         with self._lock:
             self._mirrors.pop(name, None)
-        self._drivers.forget(name)
 
     def _look(self) -> None:
         drivers = self._drivers.all()  # one that has ended is no more in the way of its lease
@@ -155,75 +224,12 @@ class Studies:
         self._overview, self._alive = overview, alive
         self._looked_at = time.monotonic()
 
-    def _unstored(self, driver: Driver) -> tuple[State, str]:
-        if is_alive(driver):
-            return "starting", ""
-        return "failed", self._drivers.files.complaint(driver.study) or LOST
 
-    def _state(self, snapshot: Snapshot, driver: Driver | None) -> tuple[State, str]:
-        if driver is not None and is_alive(driver):
-            return "running", ""
-        complaint = self._drivers.files.complaint(snapshot.study.name) if driver else ""
-        if snapshot.complete or (driver is not None and driver.exit_code == 0):
-            failed = not snapshot.results.finished
-            return ("failed", complaint or "all trials failed") if failed else ("finished", "")
-        if complaint and not complaint.startswith("interrupted"):
-            return "failed", complaint
-        return "interrupted", LOST if driver is not None and not complaint else ""
-
-
-_ONLY_DETAIL = set(StudyDetail.model_fields) - set(StudyView.model_fields)
+def _has_ended(driver: Driver | None) -> bool:
+    return driver is not None and not is_alive(driver)
 
 
 def _other(driver: Driver | None, glance: StudyVersion | None) -> RunningDriver | None:
     """Who runs a study, if it is no driver of this service."""
     ours = driver is not None and is_alive(driver)
     return None if ours or glance is None else glance.driver
-
-
-def _outside(driver: RunningDriver) -> str:
-    return (
-        f"it is run by process {driver.process} on {driver.host}, which this service has not "
-        "started: stop it there, with Ctrl-C"
-    )
-
-
-def _detail(
-    snapshot: Snapshot, state: State, message: str, *, stopping: bool, outside: bool
-) -> StudyDetail:
-    study, front, counts = snapshot.study, snapshot.results.front, snapshot.counts
-    context = study.context
-    return StudyDetail(
-        name=study.name,
-        state=state,
-        message=message,
-        stopping=stopping,
-        outside=outside,
-        created=study.created,
-        backbone=study.config.backbone,
-        dataset=study.config.dataset,
-        objectives=[axis.name for axis in front.axes],
-        budget=snapshot.budget,
-        running=counts.get("running", 0) if state == "running" else 0,
-        finished=counts.get("finished", 0),
-        failed=counts.get("failed", 0),
-        stopped=counts.get("stopped", 0),
-        repeats=snapshot.repeats,
-        front_size=len(front.members),
-        hypervolume=front.hypervolume,
-        best=_best(snapshot),
-        version=snapshot.version,
-        config=study.config.document(),
-        unshared=context.unshared,
-        plans=str(context.plans),
-        reference_point=front.reference_point,
-    )
-
-
-def _best(snapshot: Snapshot) -> BestPlan | None:
-    front = snapshot.results.front
-    if not front.members:
-        return None
-    trial = knee(front)
-    values = {axis.name: trial.value(axis.name) for axis in front.axes}
-    return BestPlan(trial=trial.number, values={k: v for k, v in values.items() if v is not None})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,7 +28,7 @@ from isoshare.search.results.study_results import Results
 from isoshare.search.results.tables import front_json
 from isoshare.space.sites import Site
 from isoshare.storage.change_feed import Cursor, Delta, StudyVersion, WatchedStore
-from isoshare.storage.records import StudyRecord, TrialRecord
+from isoshare.storage.records import NoteRecord, StudyRecord, TrialRecord
 
 T = TypeVar("T")
 MOST_REMEMBERED = 32
@@ -38,7 +38,8 @@ MOST_REMEMBERED = 32
 class Snapshot:
     """One state of one study. What is computed from it is computed once.
 
-    counts: trials by state. budget: trials that the search is to have.
+    counts: trials by state. notes: of people, by the number of the trial, None for the study.
+    budget: trials that the search is to have.
     """
 
     version: int
@@ -46,6 +47,7 @@ class Snapshot:
     points: dict[int, Point]
     history: FrontHistory
     counts: dict[str, int]
+    notes: Mapping[int | None, NoteRecord] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock, repr=False, compare=False)
     _memory: LRUCache[Hashable, Any] = field(
         default_factory=lambda: LRUCache(MOST_REMEMBERED), repr=False, compare=False
@@ -170,6 +172,8 @@ class Mirror:
     def _is_news(self, changes: Delta) -> bool:
         if self._snapshot is None or changes.is_new or changes.study != self._snapshot.study:
             return True
+        if changes.notes != tuple(self._snapshot.notes.values()):
+            return True
         return any(trial != self._trials.get(trial.number) for trial in changes.trials)
 
     def _take(self, changes: Delta) -> Snapshot:
@@ -189,6 +193,7 @@ class Mirror:
             points=dict(self._points),
             history=history,
             counts=dict(Counter(trial.state for trial in self._trials.values())),
+            notes={note.trial: note for note in changes.notes},
         )
 
     def _results(self, study: StudyRecord, front: Front) -> Results:

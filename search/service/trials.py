@@ -15,7 +15,7 @@ from isoshare.search.service.models import Measurement, TrialDetail, TrialView
 from isoshare.search.service.study_cache import Snapshot
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
-from isoshare.storage.records import TrialRecord, TrialState
+from isoshare.storage.records import NoteRecord, TrialRecord, TrialState
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ def best_trial(
 
 
 def _row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> dict[str, Any]:
+    note = snapshot.notes.get(trial.number, NoteRecord(trial.number))
     names = dict.fromkeys([*(axis.name for axis in snapshot.results.front.axes), "parameters"])
     return {
         "number": trial.number,
@@ -131,6 +132,8 @@ def _row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> dict[str, A
         "repeats": _repeats(snapshot, trial),
         "seconds": trial.seconds,
         "error": trial.error,
+        "note": note.text,
+        "tags": list(note.tags),
     }
 
 

@@ -27,6 +27,7 @@ from isoshare.space.plan import BankDocument, SharingPlan, Split
 from isoshare.space.sites import Site
 from isoshare.storage.records import (
     MeasurementRecord,
+    NoteRecord,
     StudyRecord,
     TrialRecord,
     TrialState,
@@ -77,10 +78,19 @@ class _Study(_Document):
     context: dict[str, Any]
 
 
+class _Note(_Document):
+    trial: int | None
+    text: str
+    tags: list[str]
+    author: str
+    written: AwareDatetime
+
+
 class _Header(_Document):
     schema_: Literal["isoshare.archive/1"] = Field(alias="schema")
     study: _Study
     trials: int = Field(ge=0)
+    notes: list[_Note] = []
 
 
 class _Measurement(_Document):
@@ -117,6 +127,8 @@ def write_archive(store: Store, name: str, path: Path) -> int:
     """Write a study, atomically; returns its number of trials. Raises StoreError."""
     study, trials = store.study(name), store.trials(name)
     header = {"schema": SCHEMA, "study": _study_document(study), "trials": len(trials)}
+    if notes := store.notes(name):  # earlier versions read archives without any
+        header["notes"] = [_note_document(note) for note in notes]
     with atomic_write(path) as half, gzip.open(half, "wt", 6, "utf-8") as file:
         for document in (header, *map(_trial_document, trials)):
             file.write(json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n")
@@ -130,19 +142,21 @@ def restore_archive(store: Store, path: Path, name: str | None = None) -> StudyR
     if the name is taken or none for a new study.
     """
     with _lines(path) as lines:
-        study, _ = _header(next(lines, b""))
+        study, header = _header(next(lines, b""))
     try:
         study = replace(study, name=check_name(study.name if name is None else name))
         store.check_free(study.name)
     except IsoshareError as error:
         raise type(error)(f"{error}; --as NAME restores it under another name") from error
     store.restore_study(study, lambda: _trials(path))
+    for note in header.notes:
+        store.write_note(study.name, NoteRecord(**{**vars(note), "tags": tuple(note.tags)}))
     return study
 
 
 def _trials(path: Path) -> Iterator[TrialRecord]:
     with _lines(path) as lines:
-        _, expected = _header(next(lines, b""))
+        expected = _header(next(lines, b""))[1].trials
         known: set[str] = set()
         for number, line in enumerate(lines):
             trial = _trial(_parsed(_Trial, line, f"line {number + 2}"))
@@ -168,7 +182,7 @@ def _lines(path: Path) -> Iterator[Iterator[bytes]]:
         raise ArchiveError(f"{path} is not an archive of a study: {error}") from error
 
 
-def _header(line: bytes) -> tuple[StudyRecord, int]:
+def _header(line: bytes) -> tuple[StudyRecord, _Header]:
     header = _parsed(_Header, line, "line 1")
     study = header.study
     _parsed(_Context, json.dumps(study.context).encode(), "line 1, context")
@@ -177,7 +191,7 @@ def _header(line: bytes) -> tuple[StudyRecord, int]:
         record = StudyRecord.read(study.name, study.created, study.config, study.context)
     except TypeError as error:  # a site of a later version, with more to it
         raise ArchiveError(f"line 1, sites: {error}") from error
-    return record, header.trials
+    return record, header
 
 
 def _trial(document: _Trial) -> TrialRecord:
@@ -213,6 +227,11 @@ def _study_document(study: StudyRecord) -> dict[str, Any]:
         "config": study.config.document(),
         "context": study.context.document(),
     }
+
+
+def _note_document(note: NoteRecord) -> dict[str, Any]:
+    assert note.written is not None, "the store says when a note was written"
+    return {**vars(note), "written": note.written.astimezone(UTC).isoformat()}
 
 
 def _trial_document(trial: TrialRecord) -> dict[str, Any]:

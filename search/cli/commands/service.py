@@ -19,6 +19,8 @@ def serve(
     allow_dataset: options.AllowedDatasets = None,
     searches: options.Searches = 2,
     most: options.Most = None,
+    root_path: options.RootPath = "",
+    access_log: options.AccessLog = "off",
     read_only: options.ReadOnly = False,
     state: options.StateFolder = Path("isoshare-service"),
 ) -> None:

@@ -93,6 +93,16 @@ def form_defaults(values: Mapping[str, list[str]]) -> dict[str, str]:
     return shown | {key: text for key, text in found.items() if key in shown}
 
 
+def filled_in(options: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Options as the form has them, but for the name of the study."""
+    several = {"methods", "objectives"}
+    return {
+        key: [*map(str, value)] if key in several else [as_typed(value)]
+        for key, value in options.items()
+        if key in CAN_LAUNCH and key != "study" and value is not None
+    }
+
+
 def read_form(values: Mapping[str, list[str]]) -> dict[str, Any]:
     """The options that a filled-in form asks for; empty fields ask for nothing. Raises Problem."""
     try:

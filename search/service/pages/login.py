@@ -33,15 +33,16 @@ def login(
     """Take a token and hand out a session."""
     place = _local(values.get("next", ["/"])[0])
     tokens: Tokens = request.app.state.settings.tokens
-    role = tokens.role(values.get("token", [""])[0].strip())
-    if role is None:
+    caller = tokens.caller(values.get("token", [""])[0].strip())
+    if caller is None:
         return render(request, "login.html", 401, next=place, wrong=True)
     sessions: Sessions = request.app.state.sessions
-    answer = see(place)
+    answer = see(request, place)
     answer.set_cookie(
         COOKIE,
-        sessions.begin(role),
+        sessions.begin(caller),
         max_age=SESSION_SECONDS,
+        path=request.scope.get("root_path") or "/",
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
@@ -53,8 +54,8 @@ def login(
 def logout(request: Request) -> Response:
     """Forget the session."""
     request.app.state.sessions.end(request.cookies.get(COOKIE, ""))
-    answer = see("/login")
-    answer.delete_cookie(COOKIE)
+    answer = see(request, "/login")
+    answer.delete_cookie(COOKIE, path=request.scope.get("root_path") or "/")
     return answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.metadata import version
@@ -13,9 +14,11 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
+from isoshare.search.options.definition import LARGEST
 from isoshare.search.results.describe import brief
+from isoshare.search.service.addresses import under
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.security import role_of
+from isoshare.search.service.security import caller_of
 
 templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
 
@@ -74,15 +77,21 @@ templates.env.globals |= {
 def render(request: Request, template: str, status: int = 200, /, **values: Any) -> Response:
     """A page; every one knows who looks at it."""
     settings = request.app.state.settings
-    role = getattr(request.state, "role", None) or role_of(request)
-    known = {"role": role, "has_tokens": bool(settings.tokens.digests)}
+    caller = getattr(request.state, "caller", None) or caller_of(request)
+    known = {
+        "root": request.scope.get("root_path", ""),
+        "here_path": under(request.scope),
+        "role": caller.role if caller else None,
+        "caller": caller.name if caller else "",
+        "has_tokens": bool(settings.tokens.digests),
+    }
     return templates.TemplateResponse(request, template, {**known, **values}, status_code=status)
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
     """An error as a page; who is not logged in is asked to."""
     if problem.answer.error.code == "not_logged_in":
-        return see("/login?" + urlencode({"next": request.url.path}))
+        return see(request, "/login?" + urlencode({"next": under(request.scope)}))
     answer = render(
         request,
         "problem.html",
@@ -94,9 +103,9 @@ def problem_page(request: Request, problem: Problem) -> Response:
     return answer
 
 
-def see(place: str) -> Response:
-    """Send the browser to another page."""
-    return RedirectResponse(place, status_code=303)
+def see(request: Request, place: str) -> Response:
+    """Send the browser to another page of this service."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}{place}", status_code=303)
 
 
 async def form_values(request: Request) -> dict[str, list[str]]:
@@ -105,3 +114,16 @@ async def form_values(request: Request) -> dict[str, list[str]]:
         return parse_qs((await request.body()).decode(), max_num_fields=200)
     except ValueError as error:
         raise Problem("wrong_request", "this is not a form that can be read") from error
+
+
+def read_number(text: str, label: str) -> float | None:
+    """A number that was typed into a form; None if none was. Raises Problem."""
+    if not text.strip():
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= LARGEST:
+        raise Problem("invalid", f"{label!r} takes a number, got {text[:40]!r}")
+    return number

@@ -4,53 +4,60 @@ up to date and draw the plots.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any
-from urllib.parse import quote
+from dataclasses import asdict
+from typing import Annotated, Any, cast, get_args
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ValidationError
 
-from isoshare.search.options.definition import LARGEST
-from isoshare.search.results.choose import Best
-from isoshare.search.results.describe import plan_in_words
-from isoshare.search.results.pictures.plan_picture import draw_svg, plan_picture
-from isoshare.search.results.pictures.plotly_figure import KINDS
-from isoshare.search.service import trials
-from isoshare.search.service.api import All, Name, Number, One
+from isoshare.search.service.asking import All
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import ResumeOptions
-from isoshare.search.service.pages.forms import form_defaults, form_fields, read_form
-from isoshare.search.service.pages.rendering import form_values, render, see
+from isoshare.search.service.models import State
+from isoshare.search.service.pages.forms import filled_in, form_defaults, form_fields, read_form
+from isoshare.search.service.pages.rendering import form_values, read_number, render, see
+from isoshare.search.service.pages.study_pages import plan_values
 from isoshare.search.service.security import launcher, reader
+from isoshare.search.service.settings import Caller
 from isoshare.search.service.studies import Studies
-from isoshare.search.service.study_cache import Snapshot
-from isoshare.space.errors import first_problem
-from isoshare.storage.records import TrialState
+from isoshare.search.service.study_query import StudyQuery, found
+from isoshare.space.errors import one_of
 
 A_PAGE = 50
 router = APIRouter(include_in_schema=False, dependencies=[Depends(reader)])
 Form = Annotated[dict[str, list[str]], Depends(form_values)]
 MayLaunch = Depends(launcher)
+Who = Annotated[Caller, Depends(launcher)]
 Place = Annotated[int, Query(ge=1, le=10**6)]
 
 
+def asked_for(search: str = "", state: str = "", tag: str = "", sort: str = "") -> StudyQuery:
+    """Which studies a page shows. Raises Problem."""
+    if state and state not in get_args(State):
+        raise Problem("invalid", one_of("state", state, get_args(State)))
+    known = cast("State | None", state or None)
+    return StudyQuery(search[:200], known, tag[:40], sort or StudyQuery.sort)
+
+
+Asked = Annotated[StudyQuery, Depends(asked_for)]
+
+
 @router.get("/")
-def list_studies(request: Request, studies: All, page: Place = 1) -> Response:
-    """All studies."""
-    return render(request, "studies.html", **_studies(studies, page))
+def list_studies(request: Request, studies: All, asked: Asked, page: Place = 1) -> Response:
+    """All studies, or those that are asked for."""
+    return render(request, "studies.html", **_studies(studies, asked, page))
 
 
 @router.get("/fragments/studies")
-def studies_fragment(request: Request, studies: All, page: Place = 1) -> Response:
+def studies_fragment(request: Request, studies: All, asked: Asked, page: Place = 1) -> Response:
     """Their table alone, to replace the one of the page."""
-    return render(request, "_studies.html", **_studies(studies, page))
+    return render(request, "_studies.html", **_studies(studies, asked, page))
 
 
 @router.get("/launch", dependencies=[MayLaunch])
-def launch_form(request: Request) -> Response:
-    """The form of a new search."""
-    return render(request, "launch.html", **_form(request, {}))
+def launch_form(request: Request, studies: All, like: str = "") -> Response:
+    """The form of a new search; like: a study whose options are filled in."""
+    values = filled_in(studies.options(like)) if like else {}
+    return render(request, "launch.html", **_form(request, values))
 
 
 @router.get("/launch/defaults", dependencies=[MayLaunch])
@@ -60,92 +67,15 @@ def launch_defaults(request: Request) -> dict[str, str]:
     return form_defaults({key: asked.getlist(key) for key in asked})
 
 
-@router.post("/launch", dependencies=[MayLaunch])
-def launch(request: Request, studies: All, values: Form) -> Response:
+@router.post("/launch")
+def launch(request: Request, studies: All, who: Who, values: Form) -> Response:
     """Start the search, or say what is wrong with the form."""
     try:
-        launched = studies.launch(read_form(values))
+        launched = studies.launch(read_form(values), who.name)
     except Problem as problem:
         said = {**_form(request, values), "error": problem.answer.error}
         return render(request, "launch.html", problem.status, **said)
-    return see(f"/studies/{quote(launched.name, safe='')}")
-
-
-@router.get("/studies/{name}")
-def study(request: Request, name: Name, studies: All) -> Response:
-    """One study: its plots and its trials."""
-    detail = studies.detail(name)
-    if detail.version == 0:
-        return render(request, "waiting.html", study=detail)
-    snapshot = studies.snapshot(name)
-    wanted = trials.Wanted(on_front=True, sort=snapshot.results.front.axes[-1].name)
-    return render(
-        request,
-        "study.html",
-        study=detail,
-        kinds=KINDS,
-        **_table(snapshot, wanted, 1),
-    )
-
-
-@router.get("/studies/{name}/facts")
-def facts(request: Request, name: Name, studies: All) -> Response:
-    """The facts at the top of a study's page, to replace those that are there."""
-    return render(request, "_facts.html", study=studies.detail(name))
-
-
-@router.get("/studies/{name}/table")
-def table(
-    request: Request,
-    snapshot: One,
-    state: TrialState | None = None,
-    method: str | None = None,
-    show: str = "front",
-    sort: str = "number",
-    page: Place = 1,
-) -> Response:
-    """The table of trials, chosen and sorted, to replace the one that is there."""
-    wanted = trials.Wanted(state, method or None, show == "front", sort)
-    return render(request, "_table.html", **_table(snapshot, wanted, page))
-
-
-@router.post("/studies/{name}/stop", dependencies=[MayLaunch])
-def stop(name: Name, studies: All) -> Response:
-    """Interrupt a search."""
-    studies.stop(name)
-    return see(f"/studies/{quote(name, safe='')}")
-
-
-@router.post("/studies/{name}/resume", dependencies=[MayLaunch])
-def resume(name: Name, studies: All, values: Form) -> Response:
-    """Let a search go on."""
-    given = {key: values[key][0] for key in ("trials", "workers") if values.get(key)}
-    studies.resume(name, _resumed(given))
-    return see(f"/studies/{quote(name, safe='')}")
-
-
-@router.post("/studies/{name}/delete", dependencies=[MayLaunch])
-def delete(name: Name, studies: All) -> Response:
-    """Remove a study."""
-    studies.delete(name)
-    return see("/")
-
-
-@router.get("/studies/{name}/pick")
-def pick(
-    snapshot: One, best: Best | None = None, max_parameters: str = "", min_accuracy: str = ""
-) -> Response:
-    """The page of the plan that is meant: within a limit, above an accuracy, or the knee."""
-    most = _number(max_parameters, "at most … parameters")
-    least = _number(min_accuracy, "at least … accuracy")
-    trial = trials.best_trial(snapshot, best, None if most is None else int(most), least)
-    return see(f"/studies/{quote(snapshot.study.name, safe='')}/trials/{trial.number}")
-
-
-@router.get("/studies/{name}/trials/{number}")
-def plan(request: Request, snapshot: One, number: Number) -> Response:
-    """One plan: its picture, its banks, its measurements."""
-    return render(request, "plan.html", **_plan(snapshot, number))
+    return see(request, f"/studies/{quote(launched.name, safe='')}")
 
 
 @router.get("/compare")
@@ -161,7 +91,7 @@ def compare(
     values: dict[str, Any] = {"names": list(studies.stored())[::-1], "a": a, "b": b}
     if not (a and b):
         return render(request, "compare.html", **values, trial_a=trial_a, trial_b=trial_b)
-    chosen = (_number(trial_a, "trial"), _number(trial_b, "trial"))
+    chosen = (read_number(trial_a, "trial"), read_number(trial_b, "trial"))
     if (chosen[0] is None) != (chosen[1] is None):
         raise Problem("invalid", "two plans have two trial numbers: give both of them, or none")
     both = [studies.detail(a), studies.detail(b)]
@@ -169,10 +99,19 @@ def compare(
     if chosen[0] is not None and chosen[1] is not None:
         numbers = [int(number) for number in chosen if number is not None]
         values["plans"] = [
-            _plan(studies.snapshot(name), number)
+            plan_values(studies.snapshot(name), number)
             for name, number in zip((a, b), numbers, strict=True)
         ]
     return render(request, "compare.html", **values)
+
+
+@router.get("/audit")
+def audit(request: Request, studies: All, page: Place = 1) -> Response:
+    """Who did what."""
+    deeds, start = studies.audit.deeds(), (page - 1) * A_PAGE
+    pages = max(1, -(-len(deeds) // A_PAGE))
+    shown = deeds[start : start + A_PAGE]
+    return render(request, "audit.html", deeds=shown, page=page, pages=pages)
 
 
 def _form(request: Request, values: dict[str, list[str]]) -> dict[str, Any]:
@@ -183,66 +122,19 @@ def _form(request: Request, values: dict[str, list[str]]) -> dict[str, Any]:
     }
 
 
-def _studies(studies: Studies, page: int) -> dict[str, Any]:
-    names = studies.names()
-    start = (page - 1) * A_PAGE
+def _studies(studies: Studies, asked: StudyQuery, page: int) -> dict[str, Any]:
+    shown, total = found(studies, asked, (page - 1) * A_PAGE, A_PAGE)
+    pages = max(1, -(-total // A_PAGE))
+    if page > pages:  # studies have been deleted since, or the address was typed
+        page = pages
+        shown, total = found(studies, asked, (page - 1) * A_PAGE, A_PAGE)
+    given = {key: value for key, value in asdict(asked).items() if value}
     return {
-        "studies": [studies.detail(name) for name in names[start : start + A_PAGE]],
+        "studies": shown,
+        "asked": asked,
+        "query": urlencode(given),
         "page": page,
-        "pages": max(1, -(-len(names) // A_PAGE)),
-        "total": len(names),
+        "pages": pages,
+        "total": total,
         "lost": studies.lost,
     }
-
-
-def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, Any]:
-    found = trials.chosen(snapshot, wanted)
-    front = trials.on_front(snapshot)
-    start = (page - 1) * A_PAGE
-    shown = found[start : start + A_PAGE]
-    return {
-        "name": snapshot.study.name,
-        "axes": snapshot.results.front.axes,
-        "unshared": snapshot.study.context.unshared,
-        "wanted": wanted,
-        "rows": [trials.row(snapshot, trial, front) for trial in shown],
-        "words": {t.number: plan_in_words(t.plan, snapshot.sites) for t in shown},
-        "page": page,
-        "pages": max(1, -(-len(found) // A_PAGE)),
-        "total": len(found),
-    }
-
-
-def _plan(snapshot: Snapshot, number: int) -> dict[str, Any]:
-    trial = trials.find(snapshot, number)
-    unshared = snapshot.study.context.unshared
-    picture = plan_picture(snapshot.sites, trial.plan, unshared)
-    return {
-        "name": snapshot.study.name,
-        "axes": snapshot.results.front.axes,
-        "unshared": unshared,
-        "backbone": snapshot.study.context.backbone,
-        "trial": trials.detail(snapshot, trial),
-        "banks": picture.banks,
-        "words": plan_in_words(trial.plan, snapshot.sites),
-        "picture": draw_svg(picture),
-    }
-
-
-def _number(text: str, label: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not abs(number) <= LARGEST:
-        raise Problem("invalid", f"{label!r} takes a number, got {text[:40]!r}")
-    return number
-
-
-def _resumed(given: dict[str, str]) -> dict[str, Any]:
-    try:
-        return ResumeOptions.model_validate(given).model_dump(exclude_none=True)
-    except ValidationError as error:
-        raise Problem("invalid", first_problem(error)) from error

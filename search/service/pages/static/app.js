@@ -32,6 +32,29 @@ function gently(work) {
   };
 }
 
+/** Say so when the server does not answer any more, and when it does again. */
+function guard() {
+  const note = document.getElementById("away");
+  let asking = false;
+  return async function ask() {
+    if (asking) return;
+    asking = true;
+    let sentence = "";
+    try {
+      const answer = await fetch(note.dataset.health, { signal: AbortSignal.timeout(4000), cache: "no-store" });
+      if (!answer.ok && answer.status !== 429) sentence = (await answer.json()).error.message;
+    } catch (error) {
+      sentence = "The service does not answer: what you see may be old. It is asked again every few seconds.";
+    }
+    if (note.hidden !== !sentence && !sentence) document.dispatchEvent(new Event("changed"));
+    note.textContent = sentence;
+    note.hidden = !sentence;
+    asking = false;
+  };
+}
+const ask = guard();
+setInterval(() => { if (!document.hidden) ask(); }, 3000);
+
 /** Watch the server's events and call everybody who waits for changes. */
 function watch() {
   const source = document.querySelector("[data-events]");
@@ -39,6 +62,7 @@ function watch() {
   const changed = () => document.dispatchEvent(new Event("changed"));
   const events = new EventSource(source.dataset.events);
   events.addEventListener("change", changed);
+  events.addEventListener("error", ask);
   window.addEventListener("pagehide", () => events.close());
 }
 
