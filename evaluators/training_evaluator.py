@@ -21,7 +21,7 @@ from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Epoch, accuracy, epochs
+from isoshare.evaluators.training.trainer import Epoch, Training, accuracy
 from isoshare.evaluators.training.vmap_ensemble import worth_stacking
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
@@ -139,9 +139,12 @@ class TrainingEvaluator(Evaluator):
             found = accuracy(epoch.forward, len(seeds), self.held_out[split])
             return [{"accuracy": value} for value in found]
 
-        settings = self.training_settings
-        training = epochs(networks, self.train_batches, settings, seeds, checkpoint=kept)
+        training = self.training(networks, seeds).run(Checkpoint(kept))
         yield from self._at_rungs(training, right, rungs, kept)
+
+    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> Training:
+        """That of the networks of one plan, side by side."""
+        return Training(networks, self.train_batches, self.training_settings, seeds)
 
     def _at_rungs(
         self,
@@ -189,7 +192,7 @@ class TrainingEvaluator(Evaluator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backbone = build_backbone(self.backbone, self.arguments)
-            network = apply_plan(backbone, plan, weights="fresh")
+            network = apply_plan(backbone, plan)
         self._check_size(network, backbone, plan)
         return network.to(self.train_batches.images.device)
 
@@ -207,7 +210,8 @@ class TrainingEvaluator(Evaluator):
     @cached_property
     def train_batches(self) -> Batches:
         """The training images on the device."""
-        augmentation = self.dataset.augmentation_by(self.settings.augment)
+        standard = self.settings.augment == "standard"
+        augmentation = self.dataset.augmentation if standard else None
         return normalised(self.dataset.train, self.dataset.train, augmentation)
 
     @cached_property

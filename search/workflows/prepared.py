@@ -30,8 +30,7 @@ class Prepared:
     """A checked search: nothing has been stored or started yet.
 
     is_new: its study is to be made. evaluator: still to be prepared, before it is sent to workers.
-    conditions: what is recorded with each measurement. warnings: sentences about what may be wrong;
-        notes: about the data as they are.
+    conditions: what is recorded with each measurement. warnings: sentences about the data.
     """
 
     is_new: bool
@@ -41,7 +40,6 @@ class Prepared:
     evaluator: Evaluator
     conditions: dict[str, Any]
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def check_study(name: str | None, store: Store) -> None:
