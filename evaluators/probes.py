@@ -69,7 +69,8 @@ class Probed(Evaluator):
     ) -> Iterator[list[Measured]]:
         """As the evaluator, with more values."""
         with torch.random.fork_rng():
-            network = apply_plan(build_backbone(self.backbone, self.arguments), plan)
+            backbone = build_backbone(self.backbone, self.arguments)
+            network = apply_plan(backbone, plan, weights="fresh")
         image = torch.zeros(1, *self.image_shape)
         for step in self.evaluator(plan, seeds, split, rungs):
             yield [

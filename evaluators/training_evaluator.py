@@ -192,7 +192,7 @@ class TrainingEvaluator(Evaluator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backbone = build_backbone(self.backbone, self.arguments)
-            network = apply_plan(backbone, plan)
+            network = apply_plan(backbone, plan, weights="fresh")
         self._check_size(network, backbone, plan)
         return network.to(self.train_batches.images.device)
 
@@ -210,8 +210,7 @@ class TrainingEvaluator(Evaluator):
     @cached_property
     def train_batches(self) -> Batches:
         """The training images on the device."""
-        standard = self.settings.augment == "standard"
-        augmentation = self.dataset.augmentation if standard else None
+        augmentation = self.dataset.augmentation_by(self.settings.augment)
         return normalised(self.dataset.train, self.dataset.train, augmentation)
 
     @cached_property

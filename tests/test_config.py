@@ -174,7 +174,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"trials": "many"}, "trials"),
         ({"label_smoothing": 1}, "label_smoothing: .*less than 1, got 1"),
-        ({"augment": "twice"}, "augment: .*'none' or 'standard', got 'twice'"),
+        ({"augment": "twice"}, "augment: .*'auto', 'none' or 'standard', got 'twice'"),
         ({"precision": "half"}, "precision: .*'float32' or 'bfloat16', got 'half'"),
         ({"colour": 1}, "unknown option 'colour': choose one of augment, "),
         ({"max_parameters": 0}, "max_parameters"),

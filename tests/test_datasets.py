@@ -132,10 +132,15 @@ def test_classes_are_cut_in_proportion() -> None:
     [
         ("cats", 0.5, {}, "unknown data set 'cats': choose one of .*folder:PATH"),
         ("folder:", 0.5, {}, "unknown data set 'folder:'"),
-        ("digits", 0.0001, {}, "every class in proportion"),
+        (
+            "digits",
+            0.0001,
+            {},
+            "too few to cut 0.0001 .*leaves 1 and .*ask for --validation 0.01",
+        ),
         ("digits", 0.5, {"subset": 2000}, "between 10, one image a class, and the 1,437 .* 2,000"),
         ("digits", 0.5, {"subset": 9}, "--subset must lie between 10"),
-        ("digits", 0.5, {"subset": 10}, "every class in proportion"),
+        ("digits", 0.5, {"subset": 10}, "10 classes are too few .* one of each class; use more"),
         ("digits", 0.5, {"resolution": 9}, "8x8 pixels, got 9; ask for at most 8"),
     ],
 )

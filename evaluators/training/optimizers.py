@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from isoshare.evaluators.data.augmentation import Augment
 from isoshare.evaluators.training.vmap_ensemble import Precision
 
 
@@ -16,7 +17,7 @@ class TrainingSettings:
     """How a network is trained.
 
     learning_rate: the peak of the schedule. label_smoothing: the share of each label that is spread
-    over all classes. augment: standard is what the data set names, if it names any.
+    over all classes. augment: see ``Augment``.
     precision: auto is bfloat16 where the device gains from it. compile: by ``torch.compile``.
     """
 
@@ -25,7 +26,7 @@ class TrainingSettings:
     learning_rate: float
     optimizer: Literal["sgd", "adamw"] = "sgd"
     label_smoothing: float = 0.0
-    augment: Literal["none", "standard"] = "standard"
+    augment: Augment = "auto"
     precision: Precision = "auto"
     compile: bool = False
 

@@ -42,6 +42,8 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
 
     config, name, console = prepared.config, prepared.study.name, open_console()
     resume = f"{program()} resume {name}{trust(config.backbone, config.document())}"
+    for note in prepared.notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     for warning in prepared.warnings:
         warn(warning)
     with ExitStack() as stack:

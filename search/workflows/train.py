@@ -92,7 +92,8 @@ def prepare_training(
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     check_weights(config.space, config.evaluation)
     evaluator = _evaluator(config, init, _whole(dataset), share_from)
-    network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
+    unshared = build_backbone(config.backbone, config.backbone_arg)
+    network = apply_plan(unshared, file.plan, weights="fresh")
     check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
     document = file.model_dump(by_alias=True, exclude_none=True)
