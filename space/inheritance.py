@@ -55,15 +55,11 @@ def signs_of_training(network: nn.Module) -> str:
     Only normalisations show it: they start with constants, and count what they have seen.
     """
     for name, part in network.named_modules():
-        counted = part._buffers.get("num_batches_tracked")
-        if counted is not None and not counted.is_meta and counted > 0:
+        counted = getattr(part, "num_batches_tracked", None)
+        if isinstance(counted, Tensor) and not counted.is_meta and counted > 0:
             return f"{name!r} has seen {int(counted)} batches"
-        scales = part._parameters.get("weight")
-        if (
-            scales is not None
-            and _is_norm(part)
-            and not bool((scales == scales.flatten()[0]).all())
-        ):
+        scales = getattr(part, "weight", None) if _is_norm(part) else None
+        if scales is not None and not bool((scales == scales.flatten()[0]).all()):
             return f"the scales of {name!r} have been trained"
     return ""
 

@@ -51,6 +51,14 @@ def test_a_trained_network_is_named_where_its_weights_would_be_lost(sign: str) -
     assert signs_of_training(Net()) == ""
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_scripted_parts_are_looked_at_as_others_are() -> None:
+    network = nn.Sequential(Net(), torch.jit.script(nn.Conv2d(3, 3, 1)))
+    assert signs_of_training(network) == ""
+    network[0](images()).sum()
+    assert "has seen 1 batches" in signs_of_training(network)
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_the_state_of_an_unshared_network_is_refused(wrapped: bool) -> None:
     unshared, shared = Net(), apply_plan(Net(), plan_by("kernel"))
