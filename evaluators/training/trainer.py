@@ -7,7 +7,7 @@ Topin 2017, arXiv 1708.07120). The same seeds give the same networks on a CPU, b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ Report = Callable[[int, int, Mapping[str, float]], bool | None]
 mean over its images and over the seeds. Returns True to end the training here; nothing to go on.
 """
 
-
 AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary output's loss: Szegedy et al. 2015 (GoogLeNet, CVPR), arXiv 1409.4842."""
 
@@ -66,17 +65,20 @@ def train(  # noqa: PLR0913  what is trained, and two that may be left out
     report: Report | None = None,
     checkpoint: Path | None = None,
 ) -> Forward:
-    """Train networks of one architecture side by side, as ``epochs`` does, to the end or until
-    ``report``, which hears of each epoch, ends it.
+    """Train networks of one architecture side by side, as ``epochs`` does. As ``finish``."""
+    return finish(Training(networks, data, settings, seeds), report, checkpoint)
 
-    Returns the trained networks as one function of normalised images, in evaluation mode. Their
-    weights are contiguous, whatever the layout in which they were trained.
-    checkpoint: as in ``epochs``; the end of the training is kept in it too.
+
+def finish(training: Training, report: Report | None, checkpoint: Path | None) -> Forward:
+    """Run a training to its end, or until ``report``, which hears of each epoch, ends it.
+
+    Returns the networks as one function of normalised images, in evaluation mode, with weights that
+    are contiguous. checkpoint: as in ``epochs``; the end of the training is kept in it too.
     """
-    training, kept = Training(networks, data, settings, seeds), Checkpoint(checkpoint)
-    forward = follow(training.run(kept), settings, report).forward
+    kept = Checkpoint(checkpoint)
+    forward = follow(training.run(kept), training.settings, report).forward
     kept.save(training.state())
-    for network in networks:
+    for network in training.networks:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return forward
 
@@ -112,22 +114,38 @@ def epochs(
     return Training(networks, data, settings, seeds).run(Checkpoint(checkpoint))
 
 
-@torch.no_grad()
 def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024) -> list[float]:
     """For each seed the share of images whose largest logit is their label, from 0 to 1."""
     correct = torch.zeros(seeds, dtype=torch.long, device=data.labels.device)
-    for start in range(0, len(data.labels), batch_size):
-        images = data.normalised(data.images[start : start + batch_size])
-        labels = data.labels[start : start + batch_size]
-        logits = call_in_pieces(forward, images.expand(seeds, *images.shape))
+    for logits, labels in _answers(forward, seeds, data, batch_size):
         correct += (logits.argmax(-1) == labels).sum(-1)
     return [count / len(data.labels) for count in correct.tolist()]
 
 
+def accuracy_and_loss(forward: Forward, data: Batches, batch_size: int = 1024) -> dict[str, float]:
+    """Of one network: the share of images that are right, and the mean cross-entropy in nats."""
+    right, total = 0, 0.0
+    for logits, labels in _answers(forward, 1, data, batch_size):
+        right += int((logits[0].argmax(-1) == labels).sum())
+        total += float(functional.cross_entropy(logits[0], labels, reduction="sum"))
+    return {"accuracy": right / len(data.labels), "loss": total / len(data.labels)}
+
+
+@torch.no_grad()
+def _answers(
+    forward: Forward, seeds: int, data: Batches, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (seeds, batch, classes) with their labels (batch,)."""
+    for start in range(0, len(data.labels), batch_size):
+        images = data.normalised(data.images[start : start + batch_size])
+        labels = data.labels[start : start + batch_size]
+        yield call_in_pieces(forward, images.expand(seeds, *images.shape)), labels
+
+
 @dataclass
 class Training:
-    """A training that is under way. Another kind of it overrides the three functions that say what
-    is trained, how it moves, and what it is to lessen.
+    """A training that is under way. Another kind of it overrides the functions that say what is
+    trained, how it moves, and what it is to lessen.
     """
 
     networks: Sequence[nn.Module]
@@ -207,12 +225,13 @@ class Training:
         Auxiliary outputs, which a network has in training only, count with AUXILIARY_WEIGHT.
         """
         logits, extra, *auxiliary = self.stack(self.data.normalised(images))
-        loss = self._mean_loss(logits, labels)
+        loss = self.mean_loss(logits, labels)
         for output in auxiliary:
-            loss = loss + AUXILIARY_WEIGHT * self._mean_loss(output, labels)
+            loss = loss + AUXILIARY_WEIGHT * self.mean_loss(output, labels)
         return loss * len(self.seeds) + extra.sum()
 
-    def _mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits (seeds, batch, classes), a scalar."""
         smoothing = self.settings.label_smoothing
         return functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing

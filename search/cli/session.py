@@ -128,8 +128,14 @@ def _warm_up(prepared: Prepared) -> None:
     with_epochs(prepared.evaluator.prepare, "the unshared network cannot be trained: {}")
 
 
-def train_on_terminal(
-    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
+def train_on_terminal(  # noqa: PLR0913  what is trained, and one that may be left out
+    plan: Path | PlanFile,
+    output: Path,
+    init: Any,
+    as_json: bool,
+    given: dict[str, Any],
+    *,
+    share_from: float | None = None,
 ) -> int:
     """Train a plan with a bar over its epochs; returns the exit code."""
     from isoshare.search.results.tables import trained_view
@@ -137,7 +143,7 @@ def train_on_terminal(
     with spinner("preparing"):
         from isoshare.search.workflows.train import UnwrittenError, prepare_training, run_training
 
-        training = prepare_training(plan, output, init, given)
+        training = prepare_training(plan, output, init, given, share_from)
     for warning in training.warnings:
         warn(warning)
     try:
