@@ -82,6 +82,14 @@ class Probed(Evaluator):
         """As the evaluator."""
         self.evaluator.prepare(report)
 
+    def ending(self, deadline: float | None) -> Probed:
+        """As the evaluator."""
+        return replace(self, evaluator=self.evaluator.ending(deadline))
+
+    def seconds(self, seeds: int) -> float | None:
+        """As the evaluator: probes take moments."""
+        return self.evaluator.seconds(seeds)
+
     def check(self) -> None:
         """As the evaluator."""
         self.evaluator.check()

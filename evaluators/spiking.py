@@ -73,6 +73,10 @@ class SpikingEvaluator(TrainingEvaluator):
         """How the spiking network is simulated."""
         return {"time_steps": self.time_steps, "target_spikes": self.target_spikes}
 
+    def seconds(self, _: int) -> float | None:
+        """Unknown: time steps cost what no step of an ordinary network tells."""
+        return None
+
     def _side_by_side(self, _: nn.Module) -> bool:
         """Neurons belong to one network."""
         return False

@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,10 @@ from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.pace import is_past
 from isoshare.evaluators.training.trainer import Epoch, Training, accuracy
 from isoshare.evaluators.training.vmap_ensemble import worth_stacking
+from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.plan import SharingPlan, Split
@@ -49,6 +52,7 @@ class TrainingEvaluator(Evaluator):
     settings: TrainingSettings
     checkpoints: Path | None = None
     _stackable: bool = field(default=True, init=False, repr=False, compare=False)
+    _deadline: float | None = field(default=None, init=False, repr=False, compare=False)
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -116,6 +120,16 @@ class TrainingEvaluator(Evaluator):
             stacklevel=3,
         )
 
+    def ending(self, deadline: float | None) -> TrainingEvaluator:
+        """The same with a deadline."""
+        other = copy(self)
+        object.__setattr__(other, "_deadline", deadline)
+        return other
+
+    def seconds(self, seeds: int) -> float | None:
+        """From a few steps of the unshared network."""
+        return seconds_of_a_plan(self, seeds)
+
     def check(self) -> None:
         """The unshared network must be there: on another node its code may be missing."""
         build_backbone(self.backbone, self.arguments)
@@ -159,7 +173,7 @@ class TrainingEvaluator(Evaluator):
                     yield None, measure(epoch)
                 finally:  # it has been taken
                     Checkpoint(kept).remove()
-            elif epoch.number in rungs:
+            elif epoch.number in rungs or (epoch.number and is_past(self._deadline)):
                 yield epoch.number, measure(epoch)
 
     def _checkpoint(self, plan: SharingPlan, seeds: Sequence[int]) -> Path | None:

@@ -79,7 +79,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
         changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
-    config = make_config({**study.config.options, **changes, "study": name})
+    config = make_config({**study.config.options, "timeout": None, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
         raise IsoshareError(
