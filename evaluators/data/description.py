@@ -42,4 +42,4 @@ def _training(done: Augmentation, possible: Augmentation) -> str:
     what = " and ".join(found) or "left as they are"
     unsafe = possible.flip and not done.flip and bool(found)
     asked = ", not mirrored, which may change what they show (--augment standard does)"
-    return f"in training images are {what}{asked if unsafe else ''}"
+    return f"in training, images are {what}{asked if unsafe else ''}"
