@@ -31,7 +31,7 @@ from isoshare.evaluators.output_matching import input_statistics, match_outputs
 from isoshare.evaluators.training.batches import Batches, normalised, use_threads
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Training, accuracy, finish
+from isoshare.evaluators.training.trainer import TrainingRun, accuracy, finish
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
@@ -139,7 +139,7 @@ class Bench:
         asked = {**vars(self.options), "weights": Path(self.options.weights).name}
         return {key: {**asked, "plan": name, "start": start}[key] for key in KEY}
 
-    def training(self, network: nn.Module) -> Training:
+    def training(self, network: nn.Module) -> TrainingRun:
         """The fine-tuning."""
         index = torch.randperm(len(self.train.labels), generator=torch.Generator().manual_seed(0))
         some = index[: self.options.images]
@@ -148,7 +148,7 @@ class Bench:
         if self.options.distill:
             teacher = Teacher(self.source)
             return DistilledTraining([network], data, settings, [0], teacher=teacher)
-        return Training([network], data, settings, [0])
+        return TrainingRun([network], data, settings, [0])
 
 
 def tested(data: Dataset, count: int) -> Batches:

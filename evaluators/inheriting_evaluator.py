@@ -25,7 +25,7 @@ from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Report, Training, train
+from isoshare.evaluators.training.trainer import Report, TrainingRun, train
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.plan import SharingPlan, Split
@@ -125,7 +125,7 @@ class InheritingEvaluator(TrainingEvaluator):
             return known
         return {**known, "weights_digest": self.weights_digest, "new_head": self.new_head}
 
-    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> Training:
+    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
         """Fine-tuning, by labels alone or with the unshared network as teacher."""
         if not self.distill:
             return super().training(networks, seeds)

@@ -23,7 +23,7 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.pace import is_past
-from isoshare.evaluators.training.trainer import Epoch, Training, accuracy
+from isoshare.evaluators.training.trainer import Epoch, TrainingRun, accuracy
 from isoshare.evaluators.training.vmap_ensemble import worth_stacking
 from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
@@ -156,9 +156,9 @@ class TrainingEvaluator(Evaluator):
         training = self.training(networks, seeds).run(Checkpoint(kept))
         yield from self._at_rungs(training, right, rungs, kept)
 
-    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> Training:
+    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
         """That of the networks of one plan, side by side."""
-        return Training(networks, self.train_batches, self.training_settings, seeds)
+        return TrainingRun(networks, self.train_batches, self.training_settings, seeds)
 
     def _at_rungs(
         self,

@@ -22,7 +22,7 @@ from isoshare.search.config import make_config
 from isoshare.search.defaults import trades_exact
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
-from isoshare.search.results.study_view import StudyView
+from isoshare.search.results.study_view import NotebookView
 from isoshare.search.workflows.cost import trial_seconds
 from isoshare.search.workflows.own_code.asking import Asking
 from isoshare.search.workflows.own_code.optimize import RunOptions, begin_call, run_study
@@ -122,7 +122,7 @@ def load_study(name: str, storage: str | None = None, model: Model | None = None
     return Study(store, name, source)
 
 
-class Study(StudyView):
+class Study(NotebookView):
     """One search: its plans, what was measured of them, and the front.
 
     Made by ``create_study`` and ``load_study``.

@@ -28,7 +28,7 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Training, accuracy, accuracy_and_loss, train
+from isoshare.evaluators.training.trainer import TrainingRun, accuracy, accuracy_and_loss, train
 from isoshare.evaluators.training.vmap_ensemble import Stack, computes_bfloat16
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone
@@ -302,7 +302,7 @@ def test_an_evaluation_that_is_left_at_a_rung_goes_on_and_a_failed_one_leaves_no
     assert [first.epochs, again.epochs, second.epochs, last.epochs] == [1, 1, 2, None]
     assert (first.values, last.values) == (again.values, whole.values)
     next(steps := evaluator(SharingPlan(), (0,), "validation", (1,)))
-    monkeypatch.setattr(Training, "_run_epoch", lambda _: math.nan)
+    monkeypatch.setattr(TrainingRun, "_run_epoch", lambda _: math.nan)
     with pytest.raises(EvaluationError, match="the loss became nan in epoch 2"):
         next(steps)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoshare.evaluators.training.trainer import Training
+from isoshare.evaluators.training.trainer import TrainingRun
 from isoshare.evaluators.training.vmap_ensemble import Stack, worth_stacking
 
 
@@ -30,7 +30,7 @@ class Teacher:
 
 
 @dataclass
-class DistilledTraining(Training):
+class DistilledTraining(TrainingRun):
     """A training beside whose labels stand the answers of a teacher."""
 
     teacher: Teacher = field(kw_only=True)

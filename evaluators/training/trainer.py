@@ -66,10 +66,10 @@ def train(  # noqa: PLR0913  what is trained, and two that may be left out
     checkpoint: Path | None = None,
 ) -> Forward:
     """Train networks of one architecture side by side, as ``epochs`` does. As ``finish``."""
-    return finish(Training(networks, data, settings, seeds), report, checkpoint)
+    return finish(TrainingRun(networks, data, settings, seeds), report, checkpoint)
 
 
-def finish(training: Training, report: Report | None, checkpoint: Path | None) -> Forward:
+def finish(training: TrainingRun, report: Report | None, checkpoint: Path | None) -> Forward:
     """Run a training to its end, or until ``report``, which hears of each epoch, ends it.
 
     Returns the networks as one function of normalised images, in evaluation mode, with weights that
@@ -111,7 +111,7 @@ def epochs(
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    return Training(networks, data, settings, seeds).run(Checkpoint(checkpoint))
+    return TrainingRun(networks, data, settings, seeds).run(Checkpoint(checkpoint))
 
 
 def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024) -> list[float]:
@@ -143,7 +143,7 @@ def _answers(
 
 
 @dataclass
-class Training:
+class TrainingRun:
     """A training that is under way. Another kind of it overrides the functions that say what is
     trained, how it moves, and what it is to lessen.
     """
