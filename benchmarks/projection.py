@@ -31,7 +31,8 @@ from isoshare.evaluators.output_matching import input_statistics, match_outputs
 from isoshare.evaluators.training.batches import Batches, normalised, use_threads
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import TrainingRun, accuracy, finish
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import TrainingRun, finish
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone

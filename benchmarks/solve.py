@@ -44,7 +44,7 @@ from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import score_sharing
 from isoshare.evaluators.sharebench import Table
 from isoshare.evaluators.training.batches import Batches, normalised, use_threads
-from isoshare.evaluators.training.trainer import accuracy_and_loss
+from isoshare.evaluators.training.scoring import accuracy_and_loss
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import PlanSolver

@@ -23,7 +23,8 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.pace import is_past
-from isoshare.evaluators.training.trainer import Epoch, TrainingRun, accuracy
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import Epoch, TrainingRun
 from isoshare.evaluators.training.vmap_ensemble import worth_stacking
 from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters

@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from isoshare.evaluators import EVALUATORS
-from isoshare.evaluators.data.datasets import DATASETS, DataOptions
+from isoshare.evaluators.data.datasets import DATASETS
+from isoshare.evaluators.data.splits import DataOptions
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.cli import main as cli
 from isoshare.search.config import (

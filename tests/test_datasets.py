@@ -10,15 +10,16 @@ import pytest
 
 from isoshare.evaluators.data import image_folder, torchvision_sets
 from isoshare.evaluators.data.augmentation import Augmentation
-from isoshare.evaluators.data.datasets import (
-    DATASETS,
-    Dataset,
-    DatasetError,
-    full_name,
-    load_dataset,
-)
+from isoshare.evaluators.data.datasets import DATASETS, Dataset, full_name, load_dataset
 from isoshare.evaluators.data.pixels import shrunk, with_channels
-from isoshare.evaluators.data.splits import DataOptions, Part, Raw, Source, stratified_subset
+from isoshare.evaluators.data.splits import (
+    DataOptions,
+    DatasetError,
+    Part,
+    Raw,
+    Source,
+    stratified_subset,
+)
 from isoshare.evaluators.data.torchvision_sets import SETS
 from tests.fake_data import at_hand, forbidden, noise, write_folder
 

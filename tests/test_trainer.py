@@ -28,7 +28,8 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import TrainingRun, accuracy, accuracy_and_loss, train
+from isoshare.evaluators.training.scoring import accuracy, accuracy_and_loss
+from isoshare.evaluators.training.trainer import TrainingRun, train
 from isoshare.evaluators.training.vmap_ensemble import Stack, computes_bfloat16
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone

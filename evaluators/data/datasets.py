@@ -34,19 +34,6 @@ from isoshare.evaluators.data.splits import (
 from isoshare.evaluators.data.torchvision_sets import torchvision_source
 from isoshare.space.errors import one_of
 
-__all__ = [
-    "DATASETS",
-    "DataOptions",
-    "Dataset",
-    "DatasetError",
-    "Part",
-    "full_name",
-    "load_dataset",
-    "moved_to",
-    "row_name",
-    "stratified_cut",
-]
-
 FOLDER = "folder:"
 PARTS = ("train", "validation", "test")
 CACHE_FORMAT = 2

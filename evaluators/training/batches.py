@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from isoshare.evaluators.data.augmentation import Augmentation
-from isoshare.evaluators.data.datasets import Part
-from isoshare.evaluators.data.splits import Images
+from isoshare.evaluators.data.splits import Images, Part
 
 NO_AUGMENTATION = Augmentation()
 COUNTED_AT_ONCE = 2**20

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoshare.evaluators.data.datasets import Dataset, Part
+from isoshare.evaluators.data.datasets import Dataset
+from isoshare.evaluators.data.splits import Part
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.training.batches import Batches, device, use_threads
 from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.trainer import Report, accuracy_and_loss, finish
+from isoshare.evaluators.training.scoring import accuracy_and_loss
+from isoshare.evaluators.training.trainer import Report, finish
 from isoshare.evaluators.training.vmap_ensemble import outputs_of, worth_stacking
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.checks import check_distilled
