@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from isoshare.evaluators.data.augmentation import Augment
 from isoshare.evaluators.training.vmap_ensemble import Precision
@@ -53,3 +54,12 @@ def optimizer_of(parameters: list[Tensor], settings: TrainingSettings) -> torch.
     return torch.optim.SGD(
         parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
     )
+
+
+def one_cycle(
+    parameters: list[Tensor], settings: TrainingSettings, steps: int
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """The optimizer of ``parameters``, and the learning rate of each of ``steps``."""
+    optimizer = optimizer_of(parameters, settings)
+    rate = settings.learning_rate
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)

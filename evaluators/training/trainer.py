@@ -26,7 +26,7 @@ from isoshare.evaluators.training.gradient_accumulation import (
 from isoshare.evaluators.training.optimizers import (
     TrainingSettings,
     complete_momenta,
-    optimizer_of,
+    one_cycle,
 )
 from isoshare.evaluators.training.vmap_ensemble import (
     Forward,
@@ -146,9 +146,7 @@ class TrainingRun:
 
     def optimization(self, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """How parameters move, and the learning rate of each of ``steps``."""
-        optimizer = optimizer_of(self.stack.parameters, self.settings)
-        rate = self.settings.learning_rate
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        return one_cycle(self.stack.parameters, self.settings, steps)
 
     def run(self, checkpoint: Checkpoint) -> Generator[Epoch]:
         """Where it stands, then all epochs that are left."""

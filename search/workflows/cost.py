@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-import torch
-
+from isoshare.evaluators.training.batches import threads_for_now
 from isoshare.search.workflows.prepared import Prepared
 from isoshare.storage.records import TrialRecord
 
@@ -20,9 +19,5 @@ def trial_seconds(prepared: Prepared, trials: Iterable[TrialRecord]) -> float | 
     ]
     if known:
         return median(known)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(prepared.config.cpus_per_trial)))
-    try:
+    with threads_for_now(max(1, int(prepared.config.cpus_per_trial))):
         return prepared.evaluator.seconds(prepared.config.replicates)
-    finally:
-        torch.set_num_threads(threads)
