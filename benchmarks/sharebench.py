@@ -29,13 +29,14 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from isoshare.evaluators.data.datasets import DataOptions, load_dataset
-from isoshare.evaluators.data.splits import stratified_subset, take
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.data.splits import DataOptions, stratified_subset, take
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.sharebench import FOLDER, PARTS, Part, Table
 from isoshare.evaluators.training.batches import use_threads
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import accuracy, epochs
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import epochs
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.pareto import nondominated

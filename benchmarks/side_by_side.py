@@ -25,10 +25,12 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from isoshare.evaluators.data.datasets import DataOptions, load_dataset
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.data.splits import DataOptions
 from isoshare.evaluators.training.batches import device, use_threads
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import train
 from isoshare.evaluators.training.vmap_plans import train_plans
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.apply import count_parameters

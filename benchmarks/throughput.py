@@ -38,7 +38,8 @@ from isoshare.evaluators.data import datasets
 from isoshare.evaluators.data.splits import DataOptions, Part
 from isoshare.evaluators.training.batches import device, normalised, use_threads
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import train
 from isoshare.space.backbones import build_backbone
 from isoshare.space.backbones.torchvision_operators import declare_missing
 

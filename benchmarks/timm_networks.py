@@ -134,7 +134,7 @@ def _left(network: Any, method: str) -> int | str:
     if not plan.banks:
         return "-"
     with torch.device("meta"):
-        shared = apply_plan(network, plan)
+        shared = apply_plan(network, plan, weights="fresh")
         size = network.default_cfg["input_size"]
         outputs = [one(torch.empty(1, *size)) for one in (network, shared)]
     assert count_parameters(shared) == space.trainable_parameters(plan)

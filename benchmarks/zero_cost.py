@@ -114,7 +114,7 @@ def score(name: str, plan: SharingPlan, known: Known, seed: int = 0) -> float:
             return row.projected(known, plan)
         assert row.fresh is not None
         assert known.data is not None
-        return row.fresh(apply_plan(known.backbone, plan), known.data)
+        return row.fresh(apply_plan(known.backbone, plan, weights="fresh"), known.data)
 
 
 def projection_error(known: Known, plan: SharingPlan) -> float:

@@ -60,7 +60,10 @@ EVALUATORS: dict[str, EvaluatorRow] = {
     "inherit": EvaluatorRow(
         "isoshare.evaluators.inheriting_evaluator:InheritingEvaluator",
         "from the trained unshared network",
-        options=("pretrain_epochs", "weights", "weight_map", "new_head", "pretrained"),
+        options=(
+            *("pretrain_epochs", "weights", "weight_map", "new_head", "pretrained"),
+            *("distill", "distill_temperature", "distill_weight"),
+        ),
         instead={"weights": "pretrain_epochs", "pretrained": "pretrain_epochs"},
         defaults={"epochs": 1},
         least_epochs=0,
@@ -102,7 +105,10 @@ USUAL = ("accuracy", "loss")
 """What is measured on data of the user's own where they give no metric."""
 CODE = ("evaluator", "dataset", "loss", "metric")
 """Options that may name code of the user's own, package.module:function, beside the backbone."""
-NOT_FOR_OWN_DATA = ("resolution", "channels", "data_folder", "augment", "compile")
+NOT_FOR_OWN_DATA = (
+    *("resolution", "channels", "data_folder", "augment", "compile"),
+    *("distill", "distill_temperature", "distill_weight"),
+)
 """Options that mean nothing for a data set of the user's own."""
 
 

@@ -55,6 +55,18 @@ class Evaluator(Protocol):
         """Raise whatever keeps this process from measuring, before any plan fails for it."""
         return  # not abstract: most need nothing
 
+    def ending(self, deadline: float | None) -> Evaluator:
+        """The same, which after ``deadline``, seconds of ``time.time``, measures at each epoch on
+        the way, so that the search can end there.
+        """
+        del deadline
+        return self
+
+    def seconds(self, seeds: int) -> float | None:
+        """About how long a plan will take with so many seeds, tried out now; None: unknown."""
+        del seeds
+        return None
+
     def for_trial(self, number: int) -> Evaluator:
         """What measures this trial, where that depends on more than its plan."""
         del number

@@ -1,7 +1,8 @@
 """Measure a plan by inheritance: start from the trained unshared network in place of fresh weights.
 
 The unshared network is trained once for a search (or comes from the user's own file); a plan takes
-its weights over by projection and is fine-tuned for a few epochs, or none.
+its weights over by projection, is brought close to what it computed, and is fine-tuned for a few
+epochs, or none.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from torch import Tensor, nn
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.evaluator import Measured
+from isoshare.evaluators.output_matching import input_statistics, match_outputs
+from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.checkpoints import Checkpoint
+from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Report, train
+from isoshare.evaluators.training.trainer import Report, TrainingRun, train
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.plan import SharingPlan, Split
@@ -42,15 +46,17 @@ class Trained:
 
 @dataclass
 class _Kept:
-    """What an evaluator has made once: the unshared network, which travels with it, and the network
-    that it has projected last, by the fingerprint of its plan, which does not.
+    """What an evaluator has made once: the unshared network, which travels with it; the inputs of
+    its sites, and the network that it has projected last, by the fingerprint of its plan, which do
+    not.
     """
 
     trained: Trained | None = None
+    inputs: dict[str, SiteStatistics] | None = None
     network: tuple[str, nn.Module] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"trained": self.trained, "network": None}
+        return {"trained": self.trained, "inputs": None, "network": None}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class InheritingEvaluator(TrainingEvaluator):
 
     pretrain_epochs: how long the unshared network is trained. Instead its weights may be given:
     weights, weight_map, new_head, pretrained: as in ``GivenWeights``. With a new head the network
-    is trained for ``pretrain_epochs`` from there.
+    is trained for ``pretrain_epochs`` from there. distill: whether fine-tuning also learns what the
+    unshared network answers; distill_temperature, distill_weight: as in ``Teacher``.
     """
 
     pretrain_epochs: int = 30
@@ -67,6 +74,9 @@ class InheritingEvaluator(TrainingEvaluator):
     weight_map: str | None = None
     new_head: bool = False
     pretrained: bool = False
+    distill: bool = False
+    distill_temperature: float = 4.0
+    distill_weight: float = 0.9
     _kept: _Kept = field(default_factory=_Kept, init=False, repr=False, compare=False)
 
     def __call__(
@@ -108,10 +118,21 @@ class InheritingEvaluator(TrainingEvaluator):
     @property
     def conditions(self) -> dict[str, Any]:
         """How the unshared network came to its weights."""
-        known = {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
+        known: dict[str, Any] = {"pretrain_epochs": self.pretrain_epochs, "weights": self.weights}
+        if self.distill:
+            known |= {"temperature": self.distill_temperature, "distilled": self.distill_weight}
         if not self.given:
             return known
         return {**known, "weights_digest": self.weights_digest, "new_head": self.new_head}
+
+    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
+        """Fine-tuning, by labels alone or with the unshared network as teacher."""
+        if not self.distill:
+            return super().training(networks, seeds)
+        network = self.unshared().to(device())
+        teacher = Teacher(network, self.distill_temperature, self.distill_weight)
+        asked = (networks, self.train_batches, self.training_settings, seeds)
+        return DistilledTraining(*asked, teacher=teacher)
 
     @cached_property
     def weights_digest(self) -> str:
@@ -137,15 +158,28 @@ class InheritingEvaluator(TrainingEvaluator):
         return network
 
     def _inherited(self, plan: SharingPlan, seed: int) -> nn.Module:
-        source = self._backbone()
-        source.load_state_dict(self.trained.state)
+        source = self.unshared()
         with torch.random.fork_rng():  # for generators that stay random
             torch.manual_seed(seed)
-            network, _ = inherit(source.eval(), plan, self.trained.importance)
+            network, _ = inherit(source, plan, self.trained.importance)
         self._check_size(network, source, plan)
-        network.to(device())
+        for one in (network, source):
+            one.to(device())
+        if plan.banks:
+            match_outputs(network, source, plan, self._inputs(source))
         calibrate(network, self.train_batches)
         return network
+
+    def unshared(self) -> nn.Module:
+        """The trained network that plans inherit from, in evaluation mode."""
+        source = self._backbone()
+        source.load_state_dict(self.trained.state)
+        return source.eval()
+
+    def _inputs(self, source: nn.Module) -> dict[str, SiteStatistics]:
+        if self._kept.inputs is None:
+            self._kept.inputs = input_statistics(source, self.train_batches)
+        return self._kept.inputs
 
     def _backbone(self) -> nn.Module:
         return super().network(SharingPlan(), PRETRAINING_SEED).cpu()

@@ -76,7 +76,11 @@ class NetworkSource:
             backbone = self.backbone(seed)
             torch.manual_seed(seed)
             inherits = self.weights == "inherit"
-            network = inherit(backbone, plan)[0] if inherits else apply_plan(backbone, plan)
+            network = (
+                inherit(backbone, plan)[0]
+                if inherits
+                else apply_plan(backbone, plan, weights="fresh")
+            )
         expected, counted = self.parameters(plan), count_parameters(network)
         if counted != expected:
             raise BackboneError(f"{counted} parameters were built where {expected} were expected")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.evaluator import Evaluator, Measured
+from isoshare.evaluators.training.batches import threads_for_now
 from isoshare.evaluators.training.trainer import Report
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import Argument, build_backbone
@@ -30,16 +31,11 @@ def latency(network: nn.Module, image: Tensor) -> float:
     """Milliseconds for ``image`` (1, channels, height, width): the median of repeated inferences
     on one thread of this machine's processor, after some that are not counted.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     network.eval()
-    try:
-        with torch.no_grad():
-            for _ in range(WARM_UP):
-                network(image)
-            return 1000 * median(_durations(network, image))
-    finally:
-        torch.set_num_threads(threads)
+    with threads_for_now(1), torch.no_grad():
+        for _ in range(WARM_UP):
+            network(image)
+        return 1000 * median(_durations(network, image))
 
 
 Probe = Callable[[nn.Module, Tensor], float]
@@ -69,7 +65,8 @@ class Probed(Evaluator):
     ) -> Iterator[list[Measured]]:
         """As the evaluator, with more values."""
         with torch.random.fork_rng():
-            network = apply_plan(build_backbone(self.backbone, self.arguments), plan)
+            backbone = build_backbone(self.backbone, self.arguments)
+            network = apply_plan(backbone, plan, weights="fresh")
         image = torch.zeros(1, *self.image_shape)
         for step in self.evaluator(plan, seeds, split, rungs):
             yield [
@@ -80,6 +77,14 @@ class Probed(Evaluator):
     def prepare(self, report: Report | None = None) -> None:
         """As the evaluator."""
         self.evaluator.prepare(report)
+
+    def ending(self, deadline: float | None) -> Probed:
+        """As the evaluator."""
+        return replace(self, evaluator=self.evaluator.ending(deadline))
+
+    def seconds(self, seeds: int) -> float | None:
+        """As the evaluator: probes take moments."""
+        return self.evaluator.seconds(seeds)
 
     def check(self) -> None:
         """As the evaluator."""

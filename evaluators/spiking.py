@@ -34,7 +34,7 @@ from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Epoch, Report, Training, follow
+from isoshare.evaluators.training.trainer import Epoch, Report, TrainingRun, follow
 from isoshare.evaluators.training.vmap_ensemble import TrainedAsOne
 from isoshare.evaluators.training_evaluator import TrainingEvaluator, Values
 from isoshare.space.apply import extra_loss
@@ -72,6 +72,10 @@ class SpikingEvaluator(TrainingEvaluator):
     def conditions(self) -> dict[str, Any]:
         """How the spiking network is simulated."""
         return {"time_steps": self.time_steps, "target_spikes": self.target_spikes}
+
+    def seconds(self, _: int) -> float | None:
+        """Unknown: time steps cost what no step of an ordinary network tells."""
+        return None
 
     def _side_by_side(self, _: nn.Module) -> bool:
         """Neurons belong to one network."""
@@ -181,7 +185,7 @@ def proxy_loss(proxy: TrainedAsOne, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass
-class _ProxyTraining(Training):
+class _ProxyTraining(TrainingRun):
     """A training by proxy that is under way."""
 
     twin: SpikingTwin = field(kw_only=True)

@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,11 @@ from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Epoch, accuracy, epochs
+from isoshare.evaluators.training.pace import is_past
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import Epoch, TrainingRun
 from isoshare.evaluators.training.vmap_ensemble import worth_stacking
+from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.plan import SharingPlan, Split
@@ -49,6 +53,7 @@ class TrainingEvaluator(Evaluator):
     settings: TrainingSettings
     checkpoints: Path | None = None
     _stackable: bool = field(default=True, init=False, repr=False, compare=False)
+    _deadline: float | None = field(default=None, init=False, repr=False, compare=False)
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -116,6 +121,16 @@ class TrainingEvaluator(Evaluator):
             stacklevel=3,
         )
 
+    def ending(self, deadline: float | None) -> TrainingEvaluator:
+        """The same with a deadline."""
+        other = copy(self)
+        object.__setattr__(other, "_deadline", deadline)
+        return other
+
+    def seconds(self, seeds: int) -> float | None:
+        """From a few steps of the unshared network."""
+        return seconds_of_a_plan(self, seeds)
+
     def check(self) -> None:
         """The unshared network must be there: on another node its code may be missing."""
         build_backbone(self.backbone, self.arguments)
@@ -139,9 +154,12 @@ class TrainingEvaluator(Evaluator):
             found = accuracy(epoch.forward, len(seeds), self.held_out[split])
             return [{"accuracy": value} for value in found]
 
-        settings = self.training_settings
-        training = epochs(networks, self.train_batches, settings, seeds, checkpoint=kept)
+        training = self.training(networks, seeds).run(Checkpoint(kept))
         yield from self._at_rungs(training, right, rungs, kept)
+
+    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
+        """That of the networks of one plan, side by side."""
+        return TrainingRun(networks, self.train_batches, self.training_settings, seeds)
 
     def _at_rungs(
         self,
@@ -156,7 +174,7 @@ class TrainingEvaluator(Evaluator):
                     yield None, measure(epoch)
                 finally:  # it has been taken
                     Checkpoint(kept).remove()
-            elif epoch.number in rungs:
+            elif epoch.number in rungs or (epoch.number and is_past(self._deadline)):
                 yield epoch.number, measure(epoch)
 
     def _checkpoint(self, plan: SharingPlan, seeds: Sequence[int]) -> Path | None:
@@ -189,7 +207,7 @@ class TrainingEvaluator(Evaluator):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             backbone = build_backbone(self.backbone, self.arguments)
-            network = apply_plan(backbone, plan)
+            network = apply_plan(backbone, plan, weights="fresh")
         self._check_size(network, backbone, plan)
         return network.to(self.train_batches.images.device)
 
@@ -207,8 +225,7 @@ class TrainingEvaluator(Evaluator):
     @cached_property
     def train_batches(self) -> Batches:
         """The training images on the device."""
-        standard = self.settings.augment == "standard"
-        augmentation = self.dataset.augmentation if standard else None
+        augmentation = self.dataset.augmentation_by(self.settings.augment)
         return normalised(self.dataset.train, self.dataset.train, augmentation)
 
     @cached_property

@@ -6,6 +6,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from isoshare.evaluators.own_code.by_value import dumps, loads, stubborn_attribu
 from isoshare.evaluators.own_code.own_training import Training
 from isoshare.evaluators.own_code.stepwise import HandOver, stepwise
 from isoshare.evaluators.own_code.trial import EvaluateError, Report, Trial, TrialStopped, as_values
+from isoshare.evaluators.training.pace import is_past
 from isoshare.space.plan import SharingPlan, Split
 
 Evaluate = Callable[[nn.Module, Trial], Any]
@@ -58,6 +60,18 @@ class UserFunction(Evaluator):
         if isinstance(self.evaluate, Training):
             self.evaluate.check()
 
+    def ending(self, deadline: float | None) -> UserFunction:
+        """The function with a deadline."""
+        return replace(self, until=deadline)
+
+    def seconds(self, seeds: int) -> float | None:
+        """Of our own training; how long a function of the user's trains it alone knows."""
+        if not isinstance(self.evaluate, Training):
+            return None
+        with suppress(Exception):  # the search itself will say what is wrong
+            return seeds * self.evaluate.seconds(self.source.network(SharingPlan(), 0))
+        return None
+
     def for_trial(self, number: int) -> UserFunction:
         """The function for this trial."""
         return replace(self, number=number)
@@ -83,7 +97,7 @@ class UserFunction(Evaluator):
         started = time.perf_counter()
 
         def wants(epoch: int) -> bool:
-            return epoch in rungs or (self.until is not None and time.time() >= self.until)
+            return epoch in rungs or is_past(self.until)
 
         def train(hand_over: HandOver[list[Measured]]) -> Any:
             def report(values: dict[str, float], epoch: int) -> bool:

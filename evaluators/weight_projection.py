@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from isoshare.evaluators.training.batches import Batches
 from isoshare.space.apply import apply_plan, fit, plain_kernels
+from isoshare.space.inheritance import project_weights
 from isoshare.space.layers import LAYERS
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
-from isoshare.space.sites import Site, find_sites
+from isoshare.space.sites import find_sites
 
 BATCH, FISHER_BATCH = 256, 16
 """Images of a batch for the statistics, and for gradients of single images."""
@@ -36,20 +37,9 @@ def inherit(
     does not count, batch normalisation takes it away.
     The statistics of batch normalisation are not yet those of the new network: ``calibrate``.
     """
-    sites = find_sites(source)
-    network = apply_plan(source, plan)
-    lost: dict[str, float] = {}
-    for bank, members in fit(plan, sites):
-        kernels = [_weight(source, site) for site in members]
-        weights = [
-            torch.ones_like(kernel) if importance is None else importance[site.name]
-            for kernel, site in zip(kernels, members, strict=True)
-        ]
-        method = METHODS[bank.method].implementation
-        made = method.project(network, members, bank.options, kernels, weights)
-        for site, wanted, found in zip(members, kernels, made, strict=True):
-            lost[site.name] = _lost(wanted, found)
-    return network, lost
+    network = apply_plan(source, plan, weights="fresh")
+    made = project_weights(source, network, fit(plan, find_sites(source)), importance)
+    return network, {name: _lost(*kernels) for name, kernels in made.items()}
 
 
 def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Tensor]:
@@ -144,12 +134,6 @@ def _into_norm(state: dict[str, Tensor], network: nn.Module, name: str, bias: Te
     mean = f"{path}.{following}.running_mean".lstrip(".")
     if mean in state:
         state[mean] = state[mean] - bias
-
-
-def _weight(network: nn.Module, site: Site) -> Tensor:
-    conv: Any = network.get_submodule(site.name)
-    weight: Tensor = conv.weight.detach()
-    return weight
 
 
 def _lost(wanted: Tensor, found: Tensor) -> float:

@@ -71,8 +71,16 @@ def check_data(asked: Asked) -> None:
         )
 
 
+def check_distilled(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what says how to distil where nobody does."""
+    for name in ("distill_temperature", "distill_weight"):
+        if name in given and not given.get("distill"):
+            raise ConfigError(f"--{name.replace('_', '-')} says how to distil: add --distill")
+
+
 def check_used(given: Mapping[str, Any], evaluator: str, dataset: str) -> None:
     """What a user has asked for must not be ignored silently. Raises ConfigError."""
+    check_distilled(given)
     for name, value in given.items():
         flag = f"--{name.replace('_', '-')}"
         if not uses(evaluator, name):

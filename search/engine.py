@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isoshare.evaluators import is_own_dataset, is_own_evaluator
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import Job, Progress, job_for, measurement_records
@@ -61,8 +60,7 @@ class Engine:
         self.on_end: Callable[[TrialRecord], None] = lambda _: None
         self._make_sampler = make_sampler
         self.trials = config.trials
-        own = is_own_evaluator(config.evaluator) or is_own_dataset(config.dataset)
-        self.stopping = Stopping(counts_failures=own)
+        self.stopping = Stopping.of(config)
         self._is_over = False
         self._take_up()
         self._waiting = deque(self.search_state.numbers("running"))
@@ -108,6 +106,9 @@ class Engine:
     def tell(self, number: int, measured: Sequence[Measured]) -> bool:
         """Take the measurements of some seeds; returns whether the job has all its seeds now."""
         job = self._running[number]
+        if self.stopping.drops(self.search_state.trials[number], measured):
+            del self._running[number]
+            return True
         records = measurement_records(self._config, job, measured, self._conditions)
         whole = {one.seed for one in measured if one.epochs is None}
         left = tuple(seed for seed in job.seeds if seed not in whole)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 
+from isoshare.evaluators import is_own_dataset, is_own_evaluator
+from isoshare.evaluators.evaluator import Measured
+from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import DriverError
+from isoshare.storage.records import TrialRecord
 
 ALIKE = 5
 """So many failures of one kind in a row, and the fault is not that of a plan."""
@@ -24,6 +29,11 @@ class Stopping:
         self._asked = False
         self._kind, self._alike = "", 0
 
+    @classmethod
+    def of(cls, config: SearchConfig) -> Stopping:
+        """Of a search: failures count where code of the user's own is run."""
+        return cls(is_own_evaluator(config.evaluator) or is_own_dataset(config.dataset))
+
     @property
     def time_is_up(self) -> bool:
         """Whether what runs shall end at its next report."""
@@ -33,6 +43,13 @@ class Stopping:
     def is_asked(self) -> bool:
         """Whether nothing shall be started any more."""
         return self._asked or self.time_is_up
+
+    def drops(self, trial: TrialRecord, measured: Sequence[Measured]) -> bool:
+        """Whether a training is left out: the time is up before its end, and it measures again, or
+        tests, a plan that has its values.
+        """
+        is_again = self.time_is_up and trial.state != "running"
+        return is_again and any(one.epochs is not None for one in measured)
 
     def ask(self) -> None:
         """Start nothing any more; what runs is finished."""

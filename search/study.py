@@ -22,7 +22,8 @@ from isoshare.search.config import make_config
 from isoshare.search.defaults import trades_exact
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
-from isoshare.search.results.study_view import StudyView
+from isoshare.search.results.study_view import NotebookView
+from isoshare.search.workflows.cost import trial_seconds
 from isoshare.search.workflows.own_code.asking import Asking
 from isoshare.search.workflows.own_code.optimize import RunOptions, begin_call, run_study
 from isoshare.search.workflows.own_code.own_dataset import with_known_data
@@ -121,7 +122,7 @@ def load_study(name: str, storage: str | None = None, model: Model | None = None
     return Study(store, name, source)
 
 
-class Study(StudyView):
+class Study(NotebookView):
     """One search: its plans, what was measured of them, and the front.
 
     Made by ``create_study`` and ``load_study``.
@@ -172,10 +173,11 @@ class Study(StudyView):
             self._asking = None
         goal = begin_call(self._record, self._store, n_trials, timeout)
         changes = {"trials": goal, "replicates": replicates, "workers": n_jobs}
-        source = self._known_source
-        evaluate = with_known_data(self._record, self._store, source, evaluate)
-        prepared = prepare_own(self._record, source, evaluate, changes)
-        line = ProgressLine(show_progress_bar, timeout)
+        evaluate = with_known_data(self._record, self._store, self._known_source, evaluate)
+        prepared = prepare_own(self._record, self._known_source, evaluate, changes)
+        line = ProgressLine(show_progress_bar, timeout, n_jobs)
+        if line.is_shown:
+            line.expected = trial_seconds(prepared, self.trials)
 
         def ended(trial: TrialRecord, engine: Engine) -> None:
             self._running = engine

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from isoshare.space.errors import BackboneError, PlanError
 from isoshare.space.methods import METHODS
@@ -14,22 +15,38 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def apply_plan(module: nn.Module, plan: SharingPlan) -> nn.Module:
+def apply_plan(
+    module: nn.Module, plan: SharingPlan, weights: Literal["fresh", "inherit"] | None = None
+) -> nn.Module:
     """A copy of ``module`` whose sites share weights as ``plan`` says.
 
     ``module`` stays as it was. Without banks the copy computes exactly what ``module`` does. A
     tensor shared by several sites is one ``nn.Parameter``: trained once, counted once.
 
+    weights: fresh initialises what is shared anew; inherit projects the kernels of ``module``, if
+        it is trained, onto the banks (training goes on from there: the statistics of batch
+        normalisation are still those of ``module``). None is fresh, with a TrainedWeightsWarning
+        if a normalisation shows that ``module`` has been trained.
+
+    ``load_state_dict`` of the copy refuses the weights of an unshared network.
+
     Raises PlanError if the plan names a site that ``module`` lacks or that cannot share, or
     if the sites of a bank do not fit together; then nothing has been built.
     """
     banks = fit(plan, find_sites(module), dict(left_private(module)))
+    from isoshare.space.inheritance import project_weights, refuse_disagreement
     from isoshare.space.network_copy import copy_network
 
     count_parameters(module)
+    if banks and weights is None:
+        _warn_of_training(module)
     shared = copy_network(module)
     for bank, sites in banks:
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
+    if banks and weights == "inherit":
+        project_weights(module, shared, banks)
+    if banks:
+        shared.register_load_state_dict_pre_hook(refuse_disagreement)  # type: ignore[no-untyped-call]
     return shared
 
 
@@ -143,6 +160,19 @@ def count_parameters(module: nn.Module) -> int:
                 "a first forward pass; let the function that makes the network run one"
             )
     return sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
+
+
+def _warn_of_training(module: nn.Module) -> None:
+    from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training
+
+    if signs := signs_of_training(module):
+        warnings.warn(
+            f"{type(module).__name__} is not freshly initialised ({signs}), and what a plan shares "
+            "starts with fresh weights: to keep what it has learned pass weights='inherit', to "
+            "start afresh weights='fresh'",
+            TrainedWeightsWarning,
+            stacklevel=3,
+        )
 
 
 def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -> str:

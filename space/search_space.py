@@ -21,7 +21,7 @@ from itertools import product
 from math import prod
 
 from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
-from isoshare.space.choices.method_choices import MethodConfig, Trial
+from isoshare.space.choices.method_choices import MethodConfig, Suggester
 from isoshare.space.choices.network_choices import WideSpace
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.counted_space import CountedSpace
@@ -119,7 +119,7 @@ class SearchSpace(CountedSpace):
         starts |= {f"start: {name}": self._everywhere(name) for name in self.methods[1:]}
         return starts
 
-    def suggest(self, trial: Trial) -> SharingPlan:
+    def suggest(self, trial: Suggester) -> SharingPlan:
         """The plan a sampler chooses, by categorical parameters; only those that are in use."""
         chosen: list[Choice | str] = []
         for place, space in enumerate(self.group_spaces):

@@ -145,7 +145,8 @@ class StudyStore:
             lease.release(session, study_id(session, name), self._holder)
 
         self._leased.discard(name)
-        lease.GIVEN_UP.update({self._holder.owner} if not self._leased else ())  # whatever fails
+        if not self._leased:
+            lease.GIVEN_UP.add(self._holder.owner)  # should the database not take it
         self._database.write(work, patience=0)
 
     def studies(self) -> list[StudySummary]:

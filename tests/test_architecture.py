@@ -308,21 +308,11 @@ def test_nothing_but_the_listed_packages_lies_beside_them() -> None:
     assert packages == {"isoshare", *OURS}
 
 
-SMALLER = (
-    *("search", "search/samplers", "search/results", "search/options", "search/workflows"),
-    *("search/cli", "search/cli/commands"),
-)
-"""Rooms whose files have at most 250 lines, as all shall have."""
-
-
 def test_files_and_functions_stay_small() -> None:
     for path in sources():
         text = path.read_text()
         # Rows of published plans take their space.
-        limit = 500 if path.name == "published.py" else 280
-        folder = path.parent.relative_to(ROOT).as_posix()
-        if folder in SMALLER:
-            limit = 250
+        limit = 500 if path.name == "published.py" else 250
         assert len(text.splitlines()) <= limit, f"{path} is long: split it"
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):

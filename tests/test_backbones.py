@@ -33,7 +33,7 @@ def tied(backbone: nn.Module) -> nn.Module:
     """One kernel, and one bias, for each isomorphic group."""
     groups = isomorphic_groups(find_sites(backbone))
     banks = (Bank("kernel", {}, tuple(site.name for site in group)) for group in groups)
-    return apply_plan(backbone, SharingPlan(tuple(banks)))
+    return apply_plan(backbone, SharingPlan(tuple(banks)), weights="fresh")
 
 
 def outputs(network: nn.Module, names: list[str], images: torch.Tensor) -> list[torch.Tensor]:

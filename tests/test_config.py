@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from isoshare.evaluators import EVALUATORS
-from isoshare.evaluators.data.datasets import DATASETS, DataOptions
+from isoshare.evaluators.data.datasets import DATASETS
+from isoshare.evaluators.data.splits import DataOptions
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.cli import main as cli
 from isoshare.search.config import (
@@ -174,7 +175,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"trials": "many"}, "trials"),
         ({"label_smoothing": 1}, "label_smoothing: .*less than 1, got 1"),
-        ({"augment": "twice"}, "augment: .*'none' or 'standard', got 'twice'"),
+        ({"augment": "twice"}, "augment: .*'auto', 'none' or 'standard', got 'twice'"),
         ({"precision": "half"}, "precision: .*'float32' or 'bfloat16', got 'half'"),
         ({"colour": 1}, "unknown option 'colour': choose one of augment, "),
         ({"max_parameters": 0}, "max_parameters"),
@@ -218,11 +219,10 @@ def test_an_option_that_the_evaluator_does_not_use_is_refused_wherever_it_stands
 ) -> None:
     values: dict[str, Any] = {"pretrain_epochs": 5, "time_steps": 7, "weights": "/w.pt"}
     values |= {"weight_map": "/names.json", "new_head": True, "pretrained": True}
-    values |= {"label_smoothing": 0.1, "precision": "float32", "compile": True}
+    values |= {"label_smoothing": 0.1, "precision": "float32", "compile": True, "distill": True}
     row = EVALUATORS[evaluator]
-    assert {name for one in EVALUATORS.values() for name in (*one.options, *one.unused)} == {
-        *values
-    }
+    known = {name for one in EVALUATORS.values() for name in (*one.options, *one.unused)}
+    assert known - {"distill_temperature", "distill_weight"} == {*values}
     for name, value in values.items():
         (tmp_path / "search.toml").write_text(f"{name} = {json.dumps(value)}")
         own = name in row.options
@@ -254,6 +254,13 @@ def test_with_trained_weights_plans_inherit_them(given: dict[str, Any]) -> None:
 
 def test_a_path_of_weights_holds_wherever_the_search_is_resumed() -> None:
     assert make_config({"weights": "w.pt"}).weights == str(Path("w.pt").absolute())
+
+
+def test_how_to_distil_is_said_only_where_somebody_does() -> None:
+    given = {"evaluator": "inherit", "distill_temperature": 2.0, "distill_weight": 0.5}
+    assert load_config(None, {**given, "distill": True}).distill_temperature == 2
+    with pytest.raises(ConfigError, match="--distill-temperature says how to distil: add"):
+        load_config(None, given)
 
 
 def test_weights_of_ones_own_take_the_place_of_a_training() -> None:

@@ -10,15 +10,16 @@ import pytest
 
 from isoshare.evaluators.data import image_folder, torchvision_sets
 from isoshare.evaluators.data.augmentation import Augmentation
-from isoshare.evaluators.data.datasets import (
-    DATASETS,
-    Dataset,
-    DatasetError,
-    full_name,
-    load_dataset,
-)
+from isoshare.evaluators.data.datasets import DATASETS, Dataset, full_name, load_dataset
 from isoshare.evaluators.data.pixels import shrunk, with_channels
-from isoshare.evaluators.data.splits import DataOptions, Part, Raw, Source, stratified_subset
+from isoshare.evaluators.data.splits import (
+    DataOptions,
+    DatasetError,
+    Part,
+    Raw,
+    Source,
+    stratified_subset,
+)
 from isoshare.evaluators.data.torchvision_sets import SETS
 from tests.fake_data import at_hand, forbidden, noise, write_folder
 
@@ -132,10 +133,15 @@ def test_classes_are_cut_in_proportion() -> None:
     [
         ("cats", 0.5, {}, "unknown data set 'cats': choose one of .*folder:PATH"),
         ("folder:", 0.5, {}, "unknown data set 'folder:'"),
-        ("digits", 0.0001, {}, "every class in proportion"),
+        (
+            "digits",
+            0.0001,
+            {},
+            "too few to cut 0.0001 .*leaves 1 and .*ask for --validation 0.01",
+        ),
         ("digits", 0.5, {"subset": 2000}, "between 10, one image a class, and the 1,437 .* 2,000"),
         ("digits", 0.5, {"subset": 9}, "--subset must lie between 10"),
-        ("digits", 0.5, {"subset": 10}, "every class in proportion"),
+        ("digits", 0.5, {"subset": 10}, "10 classes are too few .* one of each class; use more"),
         ("digits", 0.5, {"resolution": 9}, "8x8 pixels, got 9; ask for at most 8"),
     ],
 )

@@ -12,7 +12,8 @@ from isoshare.evaluators.training import vmap_ensemble as stacking
 from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import train
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone
 

@@ -14,7 +14,8 @@ from torch.nn import functional
 import isoshare
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import train
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.evaluators.weight_projection import calibrate, inherit
 from isoshare.space.plan import PlanFile, SharingPlan
@@ -30,13 +31,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a training program that wraps its network: keys begin with ``module.``."""
     data = load_dataset("digits", 0.2)
     arguments = {"depth": 14, "width": 4, "classes": 10, "in_channels": 1}
-    settings = TrainingSettings(6, 32, 0.1)
+    settings = TrainingSettings(4, 64, 0.1)
     evaluator = TrainingEvaluator("resnet_cifar", arguments, data, settings)
     network = evaluator.network(SharingPlan(), 0)
     train([network], evaluator.train_batches, settings, [0])
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.pth"
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"epoch": 6, "state_dict": state}, path)
+    torch.save({"epoch": 4, "state_dict": state}, path)
     return path
 
 
@@ -52,7 +53,7 @@ def solved(here: Command, checkpoint: Path, *more: str) -> tuple[int, str, str]:
 
 
 def test_a_checkpoint_becomes_a_plan_within_its_budget_and_a_fine_tuned_file(
-    here: Command, checkpoint: Path
+    here: Command, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = ("--max-parameters", "8000", "-o", "plan.json", "--sweep", "front.csv", "--json")
     code, out, err = solved(here, checkpoint, *budget)
@@ -65,24 +66,26 @@ def test_a_checkpoint_becomes_a_plan_within_its_budget_and_a_fine_tuned_file(
     rows = [*csv.DictReader(Path("front.csv").read_text().splitlines())]
     assert len(rows) == found["plans"]
     assert Path("front.png").read_bytes().startswith(b"\x89PNG")
-    options = ("--weights", str(checkpoint), "--epochs", "2", "--json", "-o", "tuned.safetensors")
-    code, out, err = here("train", "plan.json", *options)
+    another_budget_measures_nothing_again(here, checkpoint, monkeypatch)
+    options = ("--weights", str(checkpoint), "--distill", "--epochs", "1", "--json")
+    code, out, err = here("train", "plan.json", *options, "-o", "tuned.safetensors")
     assert code == 0, err
-    assert json.loads(out)["test_accuracy"] > 0.8
+    done = json.loads(out)
+    assert done["test_accuracy"] > 0.6
+    assert done["unshared"]["test_accuracy"] > 0.6
     network = load_network("tuned.safetensors")
     assert isoshare.count_parameters(network) == file.parameters.shared
 
 
-def test_another_budget_measures_nothing_again(
+def another_budget_measures_nothing_again(
     here: Command, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert solved(here, checkpoint, "--max-bytes", "34000", "-o", "one.json")[0] == 0
-
     def fails(*_: Any, **__: Any) -> None:
         raise AssertionError("measured again")
 
     monkeypatch.setattr("isoshare.search.workflows.solve.score_sharing", fails)
-    assert solved(here, checkpoint, "--max-bytes", "34000", "-o", "two.json")[0] == 0
+    for name in ("one.json", "two.json"):
+        assert solved(here, checkpoint, "--max-bytes", "34000", "-o", name)[0] == 0
     assert SharingPlan.load("one.json") == SharingPlan.load("two.json")
     code, out, err = solved(here, checkpoint, "--max-parameters", "2", "-o", "three.json")
     assert (code, out) == (2, "")
@@ -149,7 +152,7 @@ def test_the_same_in_ten_lines_of_python(checkpoint: Path) -> None:
 
     data = load_dataset("digits", 0.2)
     arguments = {"depth": 14, "width": 4, "classes": 10, "in_channels": 1}
-    evaluator = TrainingEvaluator("resnet_cifar", arguments, data, TrainingSettings(2, 32, 0.02))
+    evaluator = TrainingEvaluator("resnet_cifar", arguments, data, TrainingSettings(1, 32, 0.02))
     images, labels = evaluator.train_batches.images[:256], evaluator.train_batches.labels[:256]
 
     model = build_backbone("resnet_cifar", arguments)
@@ -159,5 +162,5 @@ def test_the_same_in_ten_lines_of_python(checkpoint: Path) -> None:
     shared, _ = inherit(model.eval(), plan)
     calibrate(shared, evaluator.train_batches)
     forward = train([shared], evaluator.train_batches, evaluator.settings, [0])
-    assert accuracy(forward, 1, evaluator.held_out["validation"])[0] > 0.8
+    assert accuracy(forward, 1, evaluator.held_out["validation"])[0] > 0.6
     assert isoshare.count_parameters(shared) <= 8000

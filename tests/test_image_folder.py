@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from isoshare.evaluators.data import image_folder
-from isoshare.evaluators.data.datasets import Dataset, DatasetError, load_dataset
+from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.decoding import decode
-from isoshare.evaluators.data.splits import DataOptions
+from isoshare.evaluators.data.splits import DataOptions, DatasetError
 from tests.fake_data import forbidden, noise, write_classes, write_folder, write_image
 
 
@@ -45,10 +45,11 @@ def test_what_is_no_image_or_hidden_is_ignored_and_images_may_lie_deeper(tmp_pat
     (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / "a" / "._000.png").write_text("what another system leaves")
     write_image(tmp_path / ".thumbnails" / "x.png")
-    write_image(tmp_path / "a" / "deeper" / "LAST.PNG")
+    write_image(tmp_path / "a" / "deeper" / "LAST.PNG", noise(8, 8, 3, seed=99))
     dataset = load(tmp_path)
     assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 9
     assert dataset.warnings == ()
+    assert dataset.notes == ("left out, no images: 1 .txt",)
 
 
 def test_grey_images_have_one_channel_and_become_colour_beside_colour(tmp_path: Path) -> None:
@@ -197,10 +198,13 @@ def spoil(root: Path, how: str) -> Path:
             "unknown class",
             r"class 'zebra' is in .*test but not in .*train: every class needs",
         ),
-        ("empty class", r"class 'c' is empty: .*train/c has no file that ends in .bmp, .*remove"),
-        ("no test", r"train has class folders but .*test has none: give both, or"),
+        ("empty class", r"class 'c' is empty: .*train/c has no file that ends in .avif, .*remove"),
+        ("no test", r"train has class folders, but elsewhere beside it is neither"),
         ("one image", r"class 'c' of .*train needs 2 readable images or more.* it has 1: add some"),
-        ("nothing", r"two or more class folders, .*train/a has 0: put the images into PATH/CLASS/"),
+        (
+            "nothing",
+            r"two or more class folders, .*train/a has 0 .12 images in no folder.: put the images",
+        ),
         ("vanished", r"cannot read the image folder .*gone: No such file or directory; check"),
         ("file", r"cannot read the image folder .*000.png: Not a directory"),
         ("one class", r"two or more class folders, .*train has 1"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.evaluators.data.datasets import DatasetError, moved_to
+from isoshare.evaluators.data.datasets import moved_to
+from isoshare.evaluators.data.splits import DatasetError
 from isoshare.evaluators.data.torchvision_sets import SETS
 from isoshare.search.config import make_config
 from isoshare.search.workflows.launch import prepare, prepare_resume, start

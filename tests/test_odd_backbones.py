@@ -13,7 +13,7 @@ from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import AUXILIARY_WEIGHT, Training
+from isoshare.evaluators.training.trainer import AUXILIARY_WEIGHT, TrainingRun
 from isoshare.evaluators.training.vmap_ensemble import outputs_of, why_one_by_one
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.plan import Bank, SharingPlan
@@ -56,7 +56,7 @@ def test_auxiliary_outputs_are_trained_and_ignored_in_evaluation() -> None:
     networks = [odd_backbones.Auxiliary() for _ in range(2)]
     before = copy.deepcopy(networks[0])
     data = Batches(torch.randint(0, 255, (32, 1, 8, 8)).byte(), torch.arange(32) % 10)
-    training = Training(networks, data, SHORT, (0, 1))
+    training = TrainingRun(networks, data, SHORT, (0, 1))
     images, labels = data.images[None].expand(2, -1, -1, -1, -1), data.labels.expand(2, -1)
     loss = training.loss_of(images, labels)
     by_hand = sum(loss_by_hand(network, data) for network in (before, networks[1]))
@@ -89,7 +89,7 @@ def test_a_parameter_may_get_its_first_gradient_later() -> None:
     for fused in (True, False):
         torch.manual_seed(1)
         network = odd_backbones.Late()
-        training = Training([network], data, settings, (0,))
+        training = TrainingRun([network], data, settings, (0,))
         training.optimizer.param_groups[0]["fused"] = fused
         training._run_epoch()
         ends.append(network.state_dict())

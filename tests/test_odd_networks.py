@@ -207,7 +207,7 @@ def test_every_tensor_acts_and_is_counted(make: Callable[[], nn.Module], method:
     network, plan = make(), plan_by(method)
     x = images().to(next(network.parameters()).dtype)
     before = network.eval()(x)
-    shared = apply_plan(network, plan)
+    shared = apply_plan(network, plan, weights="fresh")
     expected = plan_parameters(plan, find_sites(network), count_parameters(network))
     assert count_parameters(shared) == expected
     for part in (shared.train(), shared.eval()):

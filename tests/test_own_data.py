@@ -297,7 +297,7 @@ def test_a_search_with_code_that_is_named(store: Store, url: str, command: Comma
 def test_wrong_options_are_sentences(command: Command, words: Any, sentence: str) -> None:
     first = ("launch", "--storage", "sqlite://") if words[0] != "train" else ()
     if words[0] == "train":
-        words = ("solve", "resnet_cifar", "--pretrained", *words[1:], "-o", "p.json")
+        words = ("solve", "resnet_cifar", "--pretrained", *words[1:], "--max-bytes", 9, "-o", "p")
     code, _, error = command(*first, *words)
     assert (code, sentence in error) == (2, True), error
 

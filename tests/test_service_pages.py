@@ -115,11 +115,11 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         page.get_by_label("Backbone", exact=True).select_option("resnet_cifar")
         expect(page.get_by_label("Replicates")).to_have_attribute("placeholder", "2")
         page.get_by_label("Backbone arguments").fill("depth=8 width=2")
-        page.get_by_label("Trials").fill("12")
+        page.get_by_label("Trials").fill("24")
         page.get_by_label("Epochs", exact=True).fill("1")
         page.get_by_label("Workers").fill("1")
         page.get_by_role("button", name="Launch the search").click()
-        wait_for_points(page, 2)
+        wait_for_points(page, 1)
         os.kill(drivers_of(settings)[0].pid, signal.SIGKILL)
         expect(page.locator(".status .state")).to_have_text("interrupted", timeout=PATIENCE)
         left = page.url.removeprefix(address)
@@ -129,7 +129,7 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         expect(page.locator(".status .state")).to_have_text("running", timeout=PATIENCE)
         page.evaluate("window.stayed = true")
         expect(page.locator(".status .state")).to_have_text("finished", timeout=PATIENCE)
-        wait_for_points(page, 12)
+        wait_for_points(page, 24)
         assert page.evaluate("window.stayed"), "the page followed without being loaded again"
         page.get_by_role("button", name="The knee").click()
         with page.expect_download() as download:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 import isoshare
@@ -23,7 +23,6 @@ from isoshare.search.solver.group_options import nested_clusterings
 from isoshare.search.solver.plan_solver import PlanSolver
 from isoshare.space.backbones import build_backbone
 from isoshare.space.forward_pass import network_costs
-from isoshare.space.methods import METHODS
 from isoshare.space.sites import find_sites
 from tests.test_weight_projection import images, trained
 
@@ -35,7 +34,10 @@ def batches(size: int = 8) -> list[Batch]:
     return [(x[start : start + size], y[start : start + size]) for start in range(0, 32, size)]
 
 
-def space_of(network: Any, methods: Sequence[str] = tuple(METHODS)) -> SearchSpace:
+FEW = ("kernel", "anchored", "slice_generator")
+
+
+def space_of(network: Any, methods: Sequence[str] = FEW) -> SearchSpace:
     sites = find_sites(network)
     costs = network_costs(network, sites, images()[:1])
     return SearchSpace(sites, count_parameters(network), tuple(methods), costs=costs)
@@ -72,15 +74,16 @@ def small() -> tuple[SearchSpace, PlanScores]:
     return space, drawn(space)
 
 
-BUDGETS: list[dict[str, int]] = [
-    {"max_parameters": 9_000},
-    {"max_parameters": 6_500},
-    {"max_bytes": 30_000},
-    {"max_macs": 560_000},
-    {"max_device_bytes": 33_000},
-    {"max_parameters": 8_000, "max_macs": 560_000},
-    {"max_parameters": 6_500, "max_bytes": 27_000, "max_macs": 700_000},
+BUDGETS: list[dict[str, float]] = [
+    {"max_parameters": 0.8},
+    {"max_parameters": 0.6},
+    {"max_bytes": 0.7},
+    {"max_macs": 1.01},
+    {"max_device_bytes": 0.75},
+    {"max_parameters": 0.7, "max_macs": 1.05},
+    {"max_parameters": 0.6, "max_bytes": 0.65, "max_macs": 1.3},
 ]
+"""As shares of what the unshared network has."""
 
 
 COSTS = ("parameters", "bytes", "macs", "device_bytes")
@@ -92,20 +95,25 @@ def costs_of(space: SearchSpace, plan: SharingPlan) -> list[float]:
 
 @pytest.fixture(scope="module")
 def every() -> tuple[SearchSpace, PlanScores, list[tuple[float, ...]]]:
-    """Every plan with its score and costs, of one method: few enough to try them all."""
-    network = build_backbone("resnet_cifar", {"depth": 14, "width": 4})
+    """Every plan with its score and costs, of a network so small that they can all be tried."""
+    torch.manual_seed(0)
+    widths = [(3, 4), *[(4, 4)] * 4, (4, 6), (6, 6), (6, 6)]
+    convs = [nn.Conv2d(*width, 3, padding=1) for width in widths]
+    network = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
     sites = find_sites(network)
-    costs = network_costs(network, sites, torch.zeros(1, 3, 16, 16))
-    methods = ("anchored",)
-    space = SearchSpace(sites, count_parameters(network), methods, costs=costs)
+    costs = network_costs(network, sites, torch.zeros(1, 3, 8, 8))
+    space = SearchSpace(sites, count_parameters(network), ("kernel", "anchored"), costs=costs)
     scores = drawn(space)
     rows = [(scores.plan(p), *costs_of(space, p)) for p in space.plans()]
+    assert len(rows) == space.count() > 100
     return space, scores, rows
 
 
-@pytest.mark.parametrize("budgets", BUDGETS)
-def test_no_plan_within_the_budget_has_a_lower_score(every: Any, budgets: dict[str, int]) -> None:
+@pytest.mark.parametrize("shares", BUDGETS)
+def test_no_plan_within_the_budget_has_a_lower_score(every: Any, shares: dict[str, float]) -> None:
     space, scores, rows = every
+    unshared = dict(zip(COSTS, costs_of(space, SharingPlan()), strict=True))
+    budgets = {name: int(part * unshared[name[4:]]) for name, part in shares.items()}
     most = [budgets.get(f"max_{name}", 1e12) for name in COSTS]
     best = min(
         score for score, *costs in rows if all(c <= m for c, m in zip(costs, most, strict=True))
@@ -119,12 +127,27 @@ def test_no_plan_within_the_budget_has_a_lower_score(every: Any, budgets: dict[s
     assert PlanSolver(space, scores).solve(exact_limits(budgets)).plan == solved.plan
 
 
+def test_several_budgets_give_what_one_gives_where_the_others_are_wide() -> None:
+    """Network-wide banks among them: the program and the fronts agree."""
+    space, scores = small()
+    solver = PlanSolver(space, scores)
+    wide = 0
+    for budget in (4_000, 5_000, 6_500, 8_000, 10_000):
+        alone = solver.solve(exact_limits({"max_parameters": budget}))
+        both = {"max_parameters": budget, "max_macs": 10**9}
+        assert solver.solve(exact_limits(both)).score == pytest.approx(alone.score)
+        wide += any(bank.method == "slice_generator" for bank in alone.plan.banks)
+    assert wide, "some have a bank of the whole network"
+
+
 def test_a_solved_plan_counts_when_built_what_the_budget_says() -> None:
     space, scores = small()
     network = build_backbone("resnet_cifar", {"depth": 14, "width": 4})
-    for one in PlanSolver(space, scores).front()[::5]:
+    solver = PlanSolver(space, scores)
+    front = solver.front()
+    for one in front[:: max(1, len(front) // 10)]:
         assert count_parameters(apply_plan(network, one.plan)) == one.cost
-        found = PlanSolver(space, scores).solve(exact_limits({"max_parameters": int(one.cost)}))
+        found = solver.solve(exact_limits({"max_parameters": int(one.cost)}))
         assert found.score == one.score
 
 
@@ -241,7 +264,7 @@ def test_the_error_is_that_of_outputs_after_mean_and_scale_are_taken_away() -> N
 def test_ten_lines_of_python() -> None:
     network = trained()
     plan = isoshare.solve(network, batches(), max_parameters=500)
-    assert count_parameters(apply_plan(network, plan)) <= 500
+    assert count_parameters(apply_plan(network, plan, weights="inherit")) <= 500
     solver = isoshare.Solver(network, batches(), methods=("kernel",))
     assert {bank.method for one in solver.front() for bank in one.banks} == {"kernel"}
     with pytest.raises(IsoshareError, match="budgets are max_parameters, max_bytes, max_macs"):

@@ -334,8 +334,11 @@ def test_importing_is_light() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_the_command_line_measures_by_the_same_function(url: str, command: Command) -> None:
+def test_the_command_line_measures_by_the_same_function(
+    url: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A function that is named is imported, and only where it is named."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for workers: pytest alone knows the way
     own = ("--evaluator", "tests.test_study:less_is_worse", "--backbone", "tests.fakes:ThreeSites")
     code, said, error = command(
         *("launch", "--study", "s", "--storage", url, "--trials", 4, "--workers", 2, *own),

@@ -83,7 +83,7 @@ def test_a_network_is_read_shared_counted_and_trained(name: str) -> None:
         for tensor in (*network.parameters(), *network.buffers()):
             if tensor.is_floating_point():
                 nn.init.trunc_normal_(tensor, 0.5, 0.05, 0.4, 0.6)
-    shared = apply_plan(network, plan)
+    shared = apply_plan(network, plan, weights="fresh")
     assert count_parameters(shared) == space.trainable_parameters(plan) < space.unshared
     side = SIDE.get(name, 224 if name.startswith("vit") else 96)
     outputs = shared(torch.randn(2, 3, side, side, device="cpu" if real else "meta"))

@@ -12,8 +12,8 @@ import pytest
 
 from isoshare.evaluators.data import torchvision_sets
 from isoshare.evaluators.data.data_cache import cache_folder
-from isoshare.evaluators.data.datasets import DatasetError, load_dataset
-from isoshare.evaluators.data.splits import DataOptions
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.data.splits import DataOptions, DatasetError
 from isoshare.evaluators.data.torchvision_sets import SETS, torchvision_source
 from isoshare.space.backbones.torchvision_operators import declare_missing
 from tests.fake_data import TEST, TRAIN, labels, noise, write_torchvision

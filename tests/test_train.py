@@ -77,12 +77,34 @@ def test_settings_are_those_of_the_search_and_all_training_images_are_used(plan:
     assert (changed.config.batch_size, changed.config.epochs) == (16, 3)
 
 
-@pytest.mark.parametrize("init", ["fresh", "inherit"])
-def test_both_starts_work(plan: Path, init: Any) -> None:
-    options = {"epochs": 2}
-    training = prepare_training(plan, plan.parent / "net.safetensors", init, options)
-    found = run_training(training, lambda *_: None)
-    assert found["test_accuracy"] > (0.8 if init == "inherit" else 0.2)
+def test_a_network_may_be_trained_unshared_first_and_then_teach_the_shared_one(plan: Path) -> None:
+    options = {"epochs": 8, "distill": True}
+    output = plan.parent / "net.safetensors"
+    training = prepare_training(plan, output, "fresh", options, share_from=0.75)
+    heard: list[tuple[int, int]] = []
+    found = run_training(training, lambda epoch, epochs, _: heard.append((epoch, epochs)))
+    assert heard == [*((epoch, 6) for epoch in range(1, 7)), (1, 2), (2, 2)]
+    assert found["test_accuracy"] > 0.8
+    assert 0 < found["test_loss"] < 2
+    assert found["unshared"]["test_accuracy"] > 0.8
+    assert set(found["unshared"]) == {"test_accuracy", "test_loss"}
+    again = prepare_training(plan, output, "fresh", {**options, "distill": False}, share_from=0.75)
+    assert again.checkpoint != training.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("options", "share_from", "sentence"),
+    [
+        ({"distill": True}, None, "--distill learns from the trained unshared network"),
+        ({"epochs": 8}, 0.01, "must leave epochs before and after it: 0.01 of 8 are 0"),
+        ({"epochs": 8}, 1.0, "must leave epochs before and after it: 1 of 8 are 8"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(
+    plan: Path, options: dict[str, Any], share_from: float | None, sentence: str
+) -> None:
+    with pytest.raises(IsoshareError, match=sentence):
+        prepare_training(plan, plan.parent / "n", "fresh", options, share_from)
 
 
 def test_an_interrupted_training_goes_on_and_ends_the_same(
@@ -163,7 +185,7 @@ def test_weights_of_any_layout_are_saved_and_tied_ones_once(
     save_weights(network, tmp_path / "two.safetensors", large)
     assert not all(tensor.is_contiguous() for tensor in network.parameters())  # as they were
     one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
+    assert contents(one) == contents(two)
 
 
 def contents(file: Path) -> tuple[dict[str, bytes], dict[str, str]]:

@@ -199,3 +199,18 @@ def test_options_about_weights_need_some() -> None:
 def test_a_backbone_that_offers_none_says_so() -> None:
     with pytest.raises(WeightsError, match="offers no weights of its own"):
         GivenWeights(pretrained=True).read(network(), "resnet_cifar", SMALL)
+
+
+def test_a_backbone_knows_the_names_of_its_published_weights(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"depth": 8, "width": 4}
+    network = build_backbone("resnet_cifar", arguments)
+    published = {"stem": "conv1", "bn": "bn1", "head": "linear"}
+    published |= {f"stages.{place}": f"layer{place + 1}" for place in range(3)}
+    state = {}
+    for name, tensor in network.state_dict().items():
+        old = next(one for one in published if name.startswith(f"{one}."))
+        state[f"module.{published[old]}{name[len(old) :]}"] = tensor + 1
+    torch.save({"state_dict": state}, tmp_path / "published.th")
+    given = GivenWeights(str(tmp_path / "published.th"))
+    found = given.read(network, "resnet_cifar", arguments)
+    assert torch.equal(found.state["stem.weight"], network.state_dict()["stem.weight"] + 1)

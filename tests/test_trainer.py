@@ -25,9 +25,11 @@ from isoshare.evaluators.training import gradient_accumulation as memory
 from isoshare.evaluators.training import vmap_ensemble as stacking
 from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint
+from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Training, accuracy, train
+from isoshare.evaluators.training.scoring import accuracy, accuracy_and_loss
+from isoshare.evaluators.training.trainer import TrainingRun, train
 from isoshare.evaluators.training.vmap_ensemble import Stack, computes_bfloat16
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone
@@ -301,7 +303,7 @@ def test_an_evaluation_that_is_left_at_a_rung_goes_on_and_a_failed_one_leaves_no
     assert [first.epochs, again.epochs, second.epochs, last.epochs] == [1, 1, 2, None]
     assert (first.values, last.values) == (again.values, whole.values)
     next(steps := evaluator(SharingPlan(), (0,), "validation", (1,)))
-    monkeypatch.setattr(Training, "_run_epoch", lambda _: math.nan)
+    monkeypatch.setattr(TrainingRun, "_run_epoch", lambda _: math.nan)
     with pytest.raises(EvaluationError, match="the loss became nan in epoch 2"):
         next(steps)
 
@@ -415,3 +417,31 @@ def test_bfloat16_and_channels_last_compute_the_same_function_and_keep_weights_i
         assert found.dtype == torch.float32
         assert torch.allclose(found, expected, atol=tolerance * expected.abs().max().item())
     assert {tensor.dtype for tensor in network.parameters()} == {torch.float32}
+
+
+def test_a_distilled_training_learns_labels_and_answers() -> None:
+    """By hand: w T² KL(teacher || student) + (1 - w) CE; alike networks differ by nothing."""
+    images = torch.randn(16, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    data = Batches(images, torch.arange(16) % 4)
+    student, teacher = Net(0, dropout=0.0), Net(1, dropout=0.0).eval()
+
+    def loss(temperature: float, weight: float, teaches: nn.Module = teacher) -> float:
+        of = Teacher(teaches, temperature, weight)
+        training = DistilledTraining([student.eval()], data, SHORT, [0], teacher=of)
+        return training.loss_of(images[None], data.labels[None]).item()
+
+    with torch.no_grad():
+        wanted, found = teacher(images), student.eval()(images)
+    plain = float(functional.cross_entropy(found, data.labels))
+    softened = functional.softmax(wanted / 2, -1)
+    distance = (softened * (softened.log() - functional.log_softmax(found / 2, -1))).sum(-1).mean()
+    assert loss(2.0, 0.25) == pytest.approx(0.75 * plain + 0.25 * 4 * float(distance), rel=1e-4)
+    assert loss(2.0, 1.0, student) == pytest.approx(0, abs=1e-5)
+    before = [tensor.clone() for tensor in teacher.state_dict().values()]
+    student.train()
+    training = DistilledTraining([student], data, SHORT, [0], teacher=Teacher(teacher))
+    assert math.isfinite([*training.run(Checkpoint(None))][-1].loss)
+    assert all(map(torch.equal, before, teacher.state_dict().values()))
+    measured = accuracy_and_loss(lambda x: found[None], data)
+    assert measured["loss"] == pytest.approx(plain, rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(accuracy(lambda x: found[None], 1, data)[0])

@@ -12,7 +12,8 @@ from isoshare import Bank, SharingPlan
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import accuracy, train
+from isoshare.evaluators.training.scoring import accuracy
+from isoshare.evaluators.training.trainer import train
 from isoshare.evaluators.training.vmap_plans import train_plans
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+Augment = Literal["auto", "none", "standard"]
+"""none: images stay as they are. standard: what usually suits images of this kind. auto: that, but
+mirrored only where a data set is known to show the same then.
+"""
 
 
 @dataclass(frozen=True)

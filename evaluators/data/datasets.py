@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from isoshare.evaluators.data.augmentation import Augmentation
+from isoshare.evaluators.data.augmentation import Augment, Augmentation
 from isoshare.evaluators.data.data_cache import Arrays, Facts, fetch, store
 from isoshare.evaluators.data.image_folder import folder_source
 from isoshare.evaluators.data.pixels import fitted
@@ -34,22 +34,9 @@ from isoshare.evaluators.data.splits import (
 from isoshare.evaluators.data.torchvision_sets import torchvision_source
 from isoshare.space.errors import one_of
 
-__all__ = [
-    "DATASETS",
-    "DataOptions",
-    "Dataset",
-    "DatasetError",
-    "Part",
-    "full_name",
-    "load_dataset",
-    "moved_to",
-    "row_name",
-    "stratified_cut",
-]
-
 FOLDER = "folder:"
 PARTS = ("train", "validation", "test")
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Counts up when the same source and options give other arrays than before."""
 
 
@@ -58,8 +45,10 @@ class Dataset:
     """One data set in its three parts.
 
     fingerprint: sixteen hexadecimal digits of all images, labels and the way they are split.
-    augmentation: what is usually done to its images in training.
+    augmentation: what is usually done to its images in training. mirrored_is_same: whether they are
+        known to show the same if left and right change places.
     warnings: sentences for the user about what could not be read or written.
+    class_names: where they are known. notes: sentences about what was found and left out.
     """
 
     name: str
@@ -70,6 +59,9 @@ class Dataset:
     fingerprint: str
     augmentation: Augmentation
     warnings: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    mirrored_is_same: bool = False
 
     @property
     def in_channels(self) -> int:
@@ -82,19 +74,28 @@ class Dataset:
         channels, height, width = self.train.images.shape[1:]
         return int(channels), int(height), int(width)
 
+    def augmentation_by(self, augment: Augment) -> Augmentation:
+        """What is done to its images in training if ``augment`` is asked for."""
+        if augment == "none":
+            return Augmentation()
+        safe = augment == "standard" or self.mirrored_is_same
+        return self.augmentation if safe else replace(self.augmentation, flip=False)
+
 
 @dataclass(frozen=True)
 class DatasetRow:
     """One row of DATASETS.
 
     source: from the data set's name, as the user wrote it, and the options.
-    crop, flip: whether images, a little shifted or mirrored, still show the same thing.
+    crop, flip: whether images, a little shifted or mirrored, usually still show the same thing.
+    known: whether anybody knows what they show.
     bundled: whether there is no folder that could be elsewhere.
     """
 
     source: Callable[[str, DataOptions], Source]
     crop: bool = False
     flip: bool = False
+    known: bool = True
     bundled: bool = False
 
     def augmentation(self, height: int, width: int) -> Augmentation:
@@ -130,6 +131,9 @@ def load_dataset(name: str, validation: float, options: DataOptions = AS_IT_IS) 
         facts["fingerprint"],
         row.augmentation(*train.images.shape[2:]),
         tuple(facts["warnings"]),
+        tuple(facts["class_names"]),
+        tuple(facts["notes"]),
+        row.known and row.flip,
     )
 
 
@@ -169,7 +173,8 @@ def _prepare(source: Source, key: str | None, validation: float) -> tuple[Arrays
             f"labels must lie between 0 and {classes - 1}, the classes of the training images: a "
             f"test image has {raw.test.labels.max()}"
         )
-    train, held_out = stratified_cut(raw.train, validation)
+    held_out = raw.validation
+    train, held_out = (raw.train, held_out) if held_out else stratified_cut(raw.train, validation)
     arrays: Arrays = {}
     for name, part in zip(PARTS, (train, held_out, raw.test), strict=True):
         arrays |= {f"{name}-images": part.images, f"{name}-labels": part.labels}
@@ -177,6 +182,8 @@ def _prepare(source: Source, key: str | None, validation: float) -> tuple[Arrays
         "classes": classes,
         "fingerprint": _fingerprint(arrays),
         "warnings": list(raw.warnings),
+        "class_names": list(raw.class_names),
+        "notes": list(raw.notes),
     }
     if key is None:
         return arrays, facts
@@ -227,6 +234,6 @@ DATASETS: dict[str, DatasetRow] = {
     "cifar100": DatasetRow(torchvision_source, crop=True, flip=True),
     "svhn": DatasetRow(torchvision_source, crop=True),  # mirrored digits are other digits
     "fashion_mnist": DatasetRow(torchvision_source, crop=True, flip=True),
-    "folder:PATH": DatasetRow(_image_folder, crop=True, flip=True),
+    "folder:PATH": DatasetRow(_image_folder, crop=True, flip=True, known=False),
 }
 """Name to where its images come from."""

@@ -1,176 +1,49 @@
 """Folders of images, one folder a class: PATH/train/CLASS and PATH/test/CLASS, or PATH/CLASS.
 
-Files are listed first, which costs little and shows whether anything has changed. Images are
-decoded only when the cache does not have them, and only those of the subset.
+Files are listed first (folder_listing.py). Images are decoded only when the cache does not have
+them, and only those of the subset.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from isoshare.evaluators.data.decoding import SUFFIXES, Header, decode, read_header
+from isoshare.evaluators.data.decoding import Header, bits_of, decode, read_header
+from isoshare.evaluators.data.duplicates import find_duplicates
+from isoshare.evaluators.data.folder_listing import Files, Listing, check_counts, list_folder
 from isoshare.evaluators.data.pixels import check_shrinks, with_channels
 from isoshare.evaluators.data.splits import (
-    TEST_FRACTION,
     DataOptions,
     DatasetError,
-    Index,
-    Labels,
+    Images,
     Part,
     Raw,
     Source,
-    stratified_indices,
     stratified_subset,
 )
 
 T = TypeVar("T")
 Broken = dict[str, Exception]
-
-
-@dataclass(frozen=True)
-class Files:
-    """Image files with their labels (n,)."""
-
-    paths: tuple[str, ...]
-    labels: Labels
-
-    def take(self, index: Index) -> Files:
-        """Those at ``index``."""
-        return Files(tuple(self.paths[place] for place in index), self.labels[index])
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a folder; classes in alphabetical order."""
-
-    root: Path
-    classes: tuple[str, ...]
-    train: Files
-    test: Files
+EXAMPLES = 3
+"""Names of files in a sentence."""
 
 
 def folder_source(root: Path, options: DataOptions) -> Source:
     """The images below ``root``. Raises DatasetError for a folder that holds no two classes."""
     listing = list_folder(root)
-    return Source(_state(listing), partial(_read, listing, options))
-
-
-def list_folder(root: Path) -> Listing:
-    """The image files of a folder; where it has no test part, a fifth of each class is one.
-
-    Raises DatasetError.
-    """
-    try:
-        train, test = _layout(root)
-        found = _class_files(train)
-        classes = tuple(found)
-        tested = _class_files(test) if test else {}
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read the image folder {root}: {error.strerror}; check folder:PATH"
-        ) from error
-    if unknown := sorted(set(tested) - set(classes)):
-        raise DatasetError(
-            f"class {unknown[0]!r} is in {test} but not in {train}: every class needs images to "
-            "train on; add some, or remove it from the test part"
-        )
-    _check_classes(train, {name: len(paths) for name, paths in found.items()}, 2 if test else 3)
-    files = _labelled(found, classes)
-    if test:
-        return Listing(root, classes, files, _labelled(tested, classes))
-    kept, cut = stratified_indices(files.labels, TEST_FRACTION)
-    return Listing(root, classes, files.take(kept), files.take(cut))
-
-
-def _layout(root: Path) -> tuple[Path, Path | None]:
-    """Where the class folders for training and for testing lie."""
-    train, test = root / "train", root / "test"
-    has_classes = [path for path in (train, test) if path.is_dir() and _folders(path)]
-    if len(has_classes) == 1:
-        missing = test if has_classes == [train] else train
-        raise DatasetError(
-            f"{has_classes[0]} has class folders but {missing} has none: give both, or put the "
-            f"class folders into {root} itself, then a fifth of the images is cut off for testing"
-        )
-    return (train, test) if has_classes else (root, None)
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _class_files(path: Path) -> dict[str, list[str]]:
-    """Class to its image files, at any depth. Raises OSError, DatasetError."""
-    found = {folder.name: _image_files(folder) for folder in _folders(path)}
-    if len(found) < 2:
-        raise DatasetError(
-            f"an image folder needs two or more class folders, {path} has {len(found)}: "
-            "put the images into PATH/CLASS/, or PATH/train/CLASS/ and PATH/test/CLASS/"
-        )
-    for name, paths in found.items():
-        if not paths:
-            raise DatasetError(
-                f"class {name!r} is empty: {path / name} has no file that ends in "
-                f"{', '.join(SUFFIXES)}; add images or remove the folder"
-            )
-    return found
-
-
-def _image_files(folder: Path) -> list[str]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    return sorted(
-        f"{place}{os.sep}{name}"
-        for place, _, names in os.walk(folder, onerror=fail)
-        for name in names
-        if name[name.rfind(".") :].lower() in SUFFIXES and not name.startswith(".")
-    )
-
-
-def _labelled(found: dict[str, list[str]], classes: tuple[str, ...]) -> Files:
-    paths = tuple(path for files in found.values() for path in files)
-    labels = np.array([classes.index(name) for name in found], np.int64)
-    return Files(paths, np.repeat(labels, [len(files) for files in found.values()]))
-
-
-def _check_classes(place: Path, counts: dict[str, int], needed: int) -> None:
-    """Every class needs an image in every part. Raises DatasetError."""
-    for name, count in counts.items():
-        if count < needed:
-            raise DatasetError(
-                f"class {name!r} of {place} needs {needed} readable images or more, one to train "
-                f"on and one for each part that is cut off, it has {count}: add some or remove it"
-            )
-
-
-def _state(listing: Listing) -> str:
-    """Names, sizes and times of all files, as a digest."""
-    digest = hashlib.sha256(os.fsencode(listing.root))
-    for path in (*listing.train.paths, *listing.test.paths):
-        try:
-            status = Path(path).stat()
-            stamp = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # a link to nothing: reading it will count it as broken
-            stamp = "gone"
-        digest.update(os.fsencode(path) + f"\0{stamp}\0".encode())
-    return digest.hexdigest()
+    return Source(listing.state(), partial(_read, listing, options))
 
 
 def _read(listing: Listing, options: DataOptions) -> Raw:
-    train, test = listing.train, listing.test
-    if options.subset is not None:
-        train = train.take(stratified_subset(train.labels, options.subset))
+    files = _chosen(listing, options.subset)
     broken: Broken = {}
-    paths = (*train.paths, *test.paths)
+    paths = [path for part in files.values() for path in part.paths]
     headers = [header for path in paths if (header := _try(read_header, path, broken))]
     if not headers:
         raise DatasetError(
@@ -178,15 +51,33 @@ def _read(listing: Listing, options: DataOptions) -> Raw:
             f"{next(iter(broken.values()))}"
         )
     height, width = _size(headers, options)
-    channels = 1 if all(header.is_grey for header in headers) else 3
-    _check_memory(len(headers), height, width, channels)
-    shape = (channels, height, width)
-    raw = Raw(
-        _decoded(train, shape, options.channels or channels, broken),
-        _decoded(test, shape, options.channels or channels, broken),
+    shape = (1 if all(header.is_grey for header in headers) else 3, height, width)
+    _check_memory(len(headers), *shape)
+    work = partial(decode, height=height, width=width, channels=shape[0], bits=bits_of(headers))
+    read = {name: _decoded(part, work, shape, broken) for name, part in files.items()}
+    _check_readable(listing, read)
+    warnings = [*listing.warnings, *_unread(listing.root, broken, len(paths))]
+    for name in [name for name in read if name != "train"]:
+        warnings += _repeated(listing.root, read, name)
+    parts = {
+        name: Part(with_channels(images, options.channels or shape[0]), found.labels)
+        for name, (images, found) in read.items()
+    }
+    return Raw(
+        **parts,
+        warnings=tuple(warnings),
+        class_names=listing.classes,
+        notes=(*listing.notes, *_brought_alike(headers, height, width)),
     )
-    _check_readable(listing, raw)
-    return replace(raw, warnings=(_warning(listing.root, broken, len(paths)),) if broken else ())
+
+
+def _chosen(listing: Listing, subset: int | None) -> dict[str, Files]:
+    """The files of each part."""
+    train = listing.train
+    if subset is not None:
+        train = train.take(stratified_subset(train.labels, subset))
+    held_out = {} if listing.validation is None else {"validation": listing.validation}
+    return {"train": train, **held_out, "test": listing.test}
 
 
 def _try(work: Callable[[str], T], path: str, broken: Broken) -> T | None:
@@ -207,7 +98,7 @@ def _size(headers: list[Header], options: DataOptions) -> tuple[int, int]:
     return options.resolution, options.resolution
 
 
-def _check_memory(count: int, height: int, width: int, channels: int) -> None:
+def _check_memory(count: int, channels: int, height: int, width: int) -> None:
     """All images are in memory while they are cut into parts. Raises DatasetError."""
     needed = count * height * width * channels
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -219,32 +110,71 @@ def _check_memory(count: int, height: int, width: int, channels: int) -> None:
         )
 
 
-def _decoded(files: Files, shape: tuple[int, int, int], channels: int, broken: Broken) -> Part:
-    """The images that can be read, decoded in this shape, then grey or in colour as asked for."""
-    read_channels, height, width = shape
-    work = partial(decode, height=height, width=width, channels=read_channels)
+def _decoded(
+    files: Files, work: Callable[[str], Images], shape: tuple[int, ...], broken: Broken
+) -> tuple[Images, Files]:
+    """The images that can be read, (n, *shape), and their files."""
     images = np.empty((len(files.paths), *shape), np.uint8)
     kept = []
     for place, path in enumerate(files.paths):
         if path not in broken and (image := _try(work, path, broken)) is not None:
             images[place] = image
             kept.append(place)
-    if len(kept) < len(images):
-        images = images[kept]
-    return Part(with_channels(images, channels), files.labels[kept])
+    index = np.array(kept, np.int64)
+    return (images[index] if len(kept) < len(images) else images), files.take(index)
 
 
-def _check_readable(listing: Listing, raw: Raw) -> None:
-    counts = np.bincount(raw.train.labels, minlength=len(listing.classes)).tolist()
-    _check_classes(listing.root, dict(zip(listing.classes, counts, strict=True)), 2)
-    if not len(raw.test):
-        raise DatasetError(f"no test image in {listing.root} can be read: replace them")
+def _check_readable(listing: Listing, read: Mapping[str, tuple[Images, Files]]) -> None:
+    labels = read["train"][1].labels
+    counts = np.bincount(labels, minlength=len(listing.classes)).tolist()
+    needed = 2 if listing.validation is None else 1
+    check_counts(listing.root, dict(zip(listing.classes, counts, strict=True)), needed)
+    for name, (images, _) in read.items():
+        if not len(images):
+            raise DatasetError(f"no {name} image in {listing.root} can be read: replace them")
 
 
-def _warning(root: Path, broken: Broken, total: int) -> str:
-    names = [str(Path(path).relative_to(root)) for path in broken]
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return (
-        f"{len(names):,} of {total:,} images cannot be read and are left out: "
-        f"{', '.join(names[:3])}{more}"
-    )
+def _unread(root: Path, broken: Broken, total: int) -> Iterator[str]:
+    if broken:
+        names = [_short(root, path) for path in broken]
+        yield (
+            f"{len(names):,} of {total:,} images cannot be read and are left out: {_some(names)}"
+        )
+
+
+def _repeated(root: Path, read: Mapping[str, tuple[Images, Files]], name: str) -> Iterator[str]:
+    """The sentence about images of a part that are among the training images too."""
+    (known, known_files), (asked, asked_files) = read["train"], read[name]
+    pairs, equal = find_duplicates(known, asked)
+    if pairs:
+        both = [
+            f"{_short(root, asked_files.paths[one])} = {_short(root, known_files.paths[other])}"
+            for one, other in pairs
+        ]
+        yield (
+            f"{len(pairs):,} of {len(asked):,} {name} images are among the training images too, "
+            f"{equal:,} exactly and {len(pairs) - equal:,} nearly, so what is measured on them is "
+            f"memory: {_some(both)}"
+        )
+
+
+def _brought_alike(headers: list[Header], height: int, width: int) -> Iterator[str]:
+    """What was done to bring all images to one form, in sentences."""
+    others = sum((header.height, header.width) != (height, width) for header in headers)
+    if others:
+        yield (
+            f"brought to {height}x{width} pixels, whatever their proportions: "
+            f"{others:,} of {len(headers):,} images"
+        )
+    deep = sum(header.is_deep for header in headers)
+    if deep:
+        yield f"read as {bits_of(headers)} bits a pixel, by the largest value: {deep:,} deep images"
+
+
+def _short(root: Path, path: str) -> str:
+    return str(Path(path).relative_to(root))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
+    return f"{', '.join(names[:EXAMPLES])}{more}"

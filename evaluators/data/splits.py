@@ -5,6 +5,7 @@ Every source of images builds on this file: ``DATASETS`` in evaluators/data/data
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,12 +59,17 @@ AS_IT_IS = DataOptions()
 class Raw:
     """What a source gives: options are applied, the validation images are not cut yet.
 
-    warnings: sentences for the user about images that were left out.
+    warnings: sentences for the user about images that were left out. validation: where the source
+    has one, and nothing is cut from train. class_names: where the source knows them. notes:
+    sentences about what was found, which is as it should be.
     """
 
     train: Part
     test: Part
     warnings: tuple[str, ...] = ()
+    validation: Part | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,13 @@ def stratified_cut(part: Part, fraction: float) -> tuple[Part, Part]:
     return take(part, kept), take(part, cut)
 
 
-def stratified_indices(labels: Labels, fraction: float) -> tuple[Index, Index]:
-    """Which images stay and which are cut off. Raises DatasetError."""
+def stratified_indices(
+    labels: Labels, fraction: float, part: str = "validation"
+) -> tuple[Index, Index]:
+    """Which images stay and which are cut off for ``part``. Raises DatasetError."""
     from sklearn.model_selection import train_test_split
 
+    _check_enough(labels, fraction, part)
     try:
         kept, cut = train_test_split(
             np.arange(len(labels)),
@@ -101,6 +110,22 @@ def stratified_indices(labels: Labels, fraction: float) -> tuple[Index, Index]:
             f"proportion: {error}"
         ) from error
     return kept, cut
+
+
+def _check_enough(labels: Labels, fraction: float, part: str) -> None:
+    """Raise DatasetError unless both sides can have an image of each class."""
+    count, classes = len(labels), len(np.unique(labels))
+    cut = math.ceil(count * fraction)
+    if min(cut, count - cut) >= classes:
+        return
+    enough = math.ceil(100 * classes / count) / 100
+    larger = part == "validation" and cut < classes and math.ceil(count * enough) <= count - classes
+    way_out = f"ask for --validation {enough:g}, " if larger else ""
+    raise DatasetError(
+        f"{count:,} images of {classes:,} classes are too few to cut {fraction:g} of them off for "
+        f"{part}: that leaves {cut:,} and {count - cut:,}, and both need one of each class; "
+        f"{way_out}use more images, or give a {part} folder"
+    )
 
 
 def stratified_subset(labels: Labels, count: int) -> Index:

@@ -18,9 +18,9 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.optimizers import (
     TrainingSettings,
     complete_momenta,
-    optimizer_of,
+    one_cycle,
 )
-from isoshare.evaluators.training.vmap_ensemble import computes_bfloat16
+from isoshare.evaluators.training.vmap_ensemble import trains_in_bfloat16
 from isoshare.space.apply import extra_loss
 
 Loss = Callable[[Any, Any], Tensor]
@@ -45,16 +45,9 @@ class Loop:
         self._device = trial.device
         self._steps = max(1, len(part) // settings.batch_size)
         trained: list[Tensor] = [one for one in network.parameters() if one.requires_grad]
-        self._optimizer = optimizer_of(trained, settings)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer,
-            settings.learning_rate,
-            total_steps=max(1, settings.epochs * self._steps),
-        )
-        wanted = settings.precision
-        self._bfloat16 = wanted == "bfloat16" or (
-            wanted == "auto" and computes_bfloat16(trial.device)
-        )
+        steps = max(1, settings.epochs * self._steps)
+        self._optimizer, self._schedule = one_cycle(trained, settings, steps)
+        self._bfloat16 = trains_in_bfloat16(settings.precision, trial.device)
         self._epoch = 0
         self._checkpoint = Checkpoint(trial.file("training.pt"))
 

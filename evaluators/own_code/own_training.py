@@ -17,14 +17,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from isoshare.evaluators.data.examples import mapped
 from isoshare.evaluators.data.own_data import OwnData, OwnPart, own_data
+from isoshare.evaluators.data.randomness import seeded
 from isoshare.evaluators.data.splits import DatasetError
 from isoshare.evaluators.own_code.own_loop import Loop, Loss, batches, called, default_loss
 from isoshare.evaluators.own_code.own_metrics import Metric, measured
 from isoshare.evaluators.own_code.trial import EvaluateError, Trial
-from isoshare.evaluators.training.optimizers import (
-    TrainingSettings,
-)
+from isoshare.evaluators.training.batches import device
+from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.pace import FORWARD, seconds_per_example
 from isoshare.evaluators.training.vmap_ensemble import Precision
 from isoshare.space.plan import Split
 
@@ -92,6 +94,20 @@ class Training:
                         run.keep()
                         return values
         return values
+
+    def seconds(self, network: nn.Module) -> float:
+        """About how long it takes to train and measure a network, from a few steps of it."""
+        train, held_out = self.data.train, self.data.validation
+        network.train()
+
+        def step(count: int) -> None:
+            inputs, targets = train.batch(range(count))
+            targets = mapped(lambda tensor: tensor.to(device()), targets)
+            self.loss(called(network, inputs), targets).backward()  # type: ignore[no-untyped-call]
+
+        with seeded(0):
+            pace = seconds_per_example(step, min(self.settings.batch_size, len(train)))
+        return pace * (len(train) * self.settings.epochs + len(held_out) * FORWARD)
 
     def on(self, split: Split) -> Training:
         """The same, measured on another part of the data."""

@@ -126,7 +126,7 @@ class _Measure:
         importance = [self._importance(site) for site in sites]
         with torch.random.fork_rng():
             torch.manual_seed(0)  # for generators that stay random
-            shared = apply_plan(alone, SharingPlan((bank,)))
+            shared = apply_plan(alone, SharingPlan((bank,)), weights="fresh")
         project = METHODS[method].implementation.project
         made = project(shared, renamed, bank.options, kernels, importance)
         return {

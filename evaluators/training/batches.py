@@ -6,7 +6,8 @@ among workers. A batch is augmented as bytes and becomes floats only when its tu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,7 @@ import torch
 from torch import Tensor
 
 from isoshare.evaluators.data.augmentation import Augmentation
-from isoshare.evaluators.data.datasets import Part
-from isoshare.evaluators.data.splits import Images
+from isoshare.evaluators.data.splits import Images, Part
 
 NO_AUGMENTATION = Augmentation()
 COUNTED_AT_ONCE = 2**20
@@ -49,6 +49,17 @@ class Batches:
 def use_threads(count: int) -> None:
     """How many threads torch may use in this process, so that workers do not fight for cores."""
     torch.set_num_threads(count)
+
+
+@contextmanager
+def threads_for_now(count: int) -> Iterator[None]:
+    """The same as long as the context lasts."""
+    before = torch.get_num_threads()
+    use_threads(count)
+    try:
+        yield
+    finally:
+        use_threads(before)
 
 
 def device() -> torch.device:

@@ -7,7 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
+from isoshare.evaluators.data.augmentation import Augment
 from isoshare.evaluators.training.vmap_ensemble import Precision
 
 
@@ -16,7 +18,7 @@ class TrainingSettings:
     """How a network is trained.
 
     learning_rate: the peak of the schedule. label_smoothing: the share of each label that is spread
-    over all classes. augment: standard is what the data set names, if it names any.
+    over all classes. augment: see ``Augment``.
     precision: auto is bfloat16 where the device gains from it. compile: by ``torch.compile``.
     """
 
@@ -25,7 +27,7 @@ class TrainingSettings:
     learning_rate: float
     optimizer: Literal["sgd", "adamw"] = "sgd"
     label_smoothing: float = 0.0
-    augment: Literal["none", "standard"] = "standard"
+    augment: Augment = "auto"
     precision: Precision = "auto"
     compile: bool = False
 
@@ -52,3 +54,12 @@ def optimizer_of(parameters: list[Tensor], settings: TrainingSettings) -> torch.
     return torch.optim.SGD(
         parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
     )
+
+
+def one_cycle(
+    parameters: list[Tensor], settings: TrainingSettings, steps: int
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """The optimizer of ``parameters``, and the learning rate of each of ``steps``."""
+    optimizer = optimizer_of(parameters, settings)
+    rate = settings.learning_rate
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)

@@ -22,12 +22,11 @@ from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.gradient_accumulation import (
     EvaluationError,
     Pieces,
-    call_in_pieces,
 )
 from isoshare.evaluators.training.optimizers import (
     TrainingSettings,
     complete_momenta,
-    optimizer_of,
+    one_cycle,
 )
 from isoshare.evaluators.training.vmap_ensemble import (
     Forward,
@@ -40,7 +39,6 @@ Report = Callable[[int, int, Mapping[str, float]], bool | None]
 """Called after each epoch with its number from 1, the number of epochs, and its values: "loss", the
 mean over its images and over the seeds. Returns True to end the training here; nothing to go on.
 """
-
 
 AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary output's loss: Szegedy et al. 2015 (GoogLeNet, CVPR), arXiv 1409.4842."""
@@ -66,17 +64,20 @@ def train(  # noqa: PLR0913  what is trained, and two that may be left out
     report: Report | None = None,
     checkpoint: Path | None = None,
 ) -> Forward:
-    """Train networks of one architecture side by side, as ``epochs`` does, to the end or until
-    ``report``, which hears of each epoch, ends it.
+    """Train networks of one architecture side by side, as ``epochs`` does. As ``finish``."""
+    return finish(TrainingRun(networks, data, settings, seeds), report, checkpoint)
 
-    Returns the trained networks as one function of normalised images, in evaluation mode. Their
-    weights are contiguous, whatever the layout in which they were trained.
-    checkpoint: as in ``epochs``; the end of the training is kept in it too.
+
+def finish(training: TrainingRun, report: Report | None, checkpoint: Path | None) -> Forward:
+    """Run a training to its end, or until ``report``, which hears of each epoch, ends it.
+
+    Returns the networks as one function of normalised images, in evaluation mode, with weights that
+    are contiguous. checkpoint: as in ``epochs``; the end of the training is kept in it too.
     """
-    training, kept = Training(networks, data, settings, seeds), Checkpoint(checkpoint)
-    forward = follow(training.run(kept), settings, report).forward
+    kept = Checkpoint(checkpoint)
+    forward = follow(training.run(kept), training.settings, report).forward
     kept.save(training.state())
-    for network in networks:
+    for network in training.networks:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return forward
 
@@ -109,25 +110,13 @@ def epochs(
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    return Training(networks, data, settings, seeds).run(Checkpoint(checkpoint))
-
-
-@torch.no_grad()
-def accuracy(forward: Forward, seeds: int, data: Batches, batch_size: int = 1024) -> list[float]:
-    """For each seed the share of images whose largest logit is their label, from 0 to 1."""
-    correct = torch.zeros(seeds, dtype=torch.long, device=data.labels.device)
-    for start in range(0, len(data.labels), batch_size):
-        images = data.normalised(data.images[start : start + batch_size])
-        labels = data.labels[start : start + batch_size]
-        logits = call_in_pieces(forward, images.expand(seeds, *images.shape))
-        correct += (logits.argmax(-1) == labels).sum(-1)
-    return [count / len(data.labels) for count in correct.tolist()]
+    return TrainingRun(networks, data, settings, seeds).run(Checkpoint(checkpoint))
 
 
 @dataclass
-class Training:
-    """A training that is under way. Another kind of it overrides the three functions that say what
-    is trained, how it moves, and what it is to lessen.
+class TrainingRun:
+    """A training that is under way. Another kind of it overrides the functions that say what is
+    trained, how it moves, and what it is to lessen.
     """
 
     networks: Sequence[nn.Module]
@@ -157,9 +146,7 @@ class Training:
 
     def optimization(self, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """How parameters move, and the learning rate of each of ``steps``."""
-        optimizer = optimizer_of(self.stack.parameters, self.settings)
-        rate = self.settings.learning_rate
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        return one_cycle(self.stack.parameters, self.settings, steps)
 
     def run(self, checkpoint: Checkpoint) -> Generator[Epoch]:
         """Where it stands, then all epochs that are left."""
@@ -207,12 +194,13 @@ class Training:
         Auxiliary outputs, which a network has in training only, count with AUXILIARY_WEIGHT.
         """
         logits, extra, *auxiliary = self.stack(self.data.normalised(images))
-        loss = self._mean_loss(logits, labels)
+        loss = self.mean_loss(logits, labels)
         for output in auxiliary:
-            loss = loss + AUXILIARY_WEIGHT * self._mean_loss(output, labels)
+            loss = loss + AUXILIARY_WEIGHT * self.mean_loss(output, labels)
         return loss * len(self.seeds) + extra.sum()
 
-    def _mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits (seeds, batch, classes), a scalar."""
         smoothing = self.settings.label_smoothing
         return functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing

@@ -45,6 +45,13 @@ def computes_bfloat16(device: torch.device) -> bool:
     return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
+def trains_in_bfloat16(precision: Precision, device: torch.device, small: bool = False) -> bool:
+    """What a precision means on a device; small: a network too small to gain from it."""
+    return precision == "bfloat16" or (
+        precision == "auto" and not small and computes_bfloat16(device)
+    )
+
+
 def why_one_by_one(network: nn.Module, images: Tensor) -> str:
     """Why ``torch.func.vmap`` cannot train several of ``network``, or "": a step of two is tried.
 
@@ -99,10 +106,7 @@ class Stack:
         wrapped = [_WithExtraLoss(network) for network in networks]
         self._is_single = len(wrapped) == 1
         where = next(iter(networks[0].parameters())).device
-        wanted = precision == "bfloat16" or (
-            precision == "auto" and not small and computes_bfloat16(where)
-        )
-        self.bfloat16 = wanted and self._is_single
+        self.bfloat16 = self._is_single and trains_in_bfloat16(precision, where, small)
         self._channels_last = self._is_single and not small
         self._device = where.type
         parameters: dict[str, Tensor]

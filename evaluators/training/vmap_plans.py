@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import Training, follow
+from isoshare.evaluators.training.trainer import TrainingRun, follow
 from isoshare.evaluators.training.vmap_ensemble import Forward, TrainedAsOne
 from isoshare.space.apply import extra_loss, plain_kernels
 from isoshare.space.layers import LAYERS
@@ -46,7 +46,7 @@ def train_plans(
 
 
 @dataclass
-class _PlansTraining(Training):
+class _PlansTraining(TrainingRun):
     """A training of several plans that is under way."""
 
     backbone: nn.Module = field(kw_only=True)

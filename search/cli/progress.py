@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from isoshare.evaluators import is_own_evaluator
 from isoshare.search.jobs import Progress
-from isoshare.search.results.describe import counted
+from isoshare.search.results.describe import counted, pace_in_words
 from isoshare.storage.records import StudyRecord
 
 
@@ -39,13 +39,16 @@ class View(Protocol):
 
 
 @contextmanager
-def open_view(console: Console) -> Iterator[View]:
-    """The view that fits the console; it is closed at the end, whatever happens."""
+def open_view(console: Console, deadline: float | None = None) -> Iterator[View]:
+    """The view that fits the console; it is closed at the end, whatever happens.
+
+    deadline: of the search, in seconds of ``time.time``.
+    """
     if console.is_terminal:
         with _bar(console) as bar:
-            yield LiveView(bar)
+            yield LiveView(bar, Clock(deadline))
     else:
-        yield PlainView(console)
+        yield PlainView(console, Clock(deadline))
 
 
 @contextmanager
@@ -81,36 +84,37 @@ def _first(values: Mapping[str, float]) -> str:
 class Clock:
     """Estimates the end from what this run has done so far."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
+    def __init__(self, deadline: float | None = None) -> None:
+        self._started, self._deadline = time.monotonic(), deadline
         self._at_start: int | None = None
 
     def left(self, progress: Progress) -> str:
-        """The time left as ``1:05``, or ``?`` while nothing is done yet."""
+        """What a trial takes and what is left, ``12 s per trial, 1:05 min left``, or ``? left``
+        while nothing is done yet.
+        """
         done = _done(progress) + progress.tests_done
         if self._at_start is None:
             self._at_start = done
         here = done - self._at_start
         if not here:
-            return "?"
+            return "? left"
         tests = progress.tests or len(progress.front.members)
         pace = (time.monotonic() - self._started) / here
-        seconds = round(pace * max(0, progress.budget + tests - done))
-        return f"{seconds // 60}:{seconds % 60:02}"
+        seconds = None if self._deadline is None else self._deadline - time.time()
+        return pace_in_words(pace, max(0, progress.budget + tests - done), seconds)
 
 
 class LiveView:
     """A progress bar over the budget, with the front and the time left."""
 
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._clock = Clock()
+    def __init__(self, bar: Bar, clock: Clock) -> None:
+        self._bar, self._clock = bar, clock
         self._task = bar.add_task("starting workers", total=None, count="", facts="")
 
     def update(self, progress: Progress) -> None:
         """Something has changed."""
         testing = progress.tests > 0
-        facts = "  ".join([*_facts(progress), f"{self._clock.left(progress)} left"])
+        facts = "  ".join([*_facts(progress), self._clock.left(progress)])
         done, total = _done(progress), progress.budget
         if testing:
             done, total = progress.tests_done, progress.tests
@@ -127,9 +131,8 @@ class LiveView:
 class PlainView:
     """One line per finished trial."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._clock = Clock()
+    def __init__(self, console: Console, clock: Clock) -> None:
+        self._console, self._clock = console, clock
         self._seen: tuple[int, int] | None = None
         self._shown: tuple[int, int] | None = None
 
@@ -144,10 +147,10 @@ class PlainView:
             return
         self._shown = state
         if progress.tests_done:
-            text = f"tested {progress.tests_done}/{progress.tests} of the front, {left} left"
+            text = f"tested {progress.tests_done}/{progress.tests} of the front, {left}"
         else:
             facts = ", ".join(_facts(progress))
-            text = f"trials {state[0]}/{progress.budget}, {facts}, {left} left"
+            text = f"trials {state[0]}/{progress.budget}, {facts}, {left}"
         self._console.print(text, highlight=False)
 
 

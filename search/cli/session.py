@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ from isoshare.search.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from isoshare.evaluators.evaluator import Evaluator
     from isoshare.search.engine import Engine
     from isoshare.search.results.study_results import Results
@@ -42,8 +46,12 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
 
     config, name, console = prepared.config, prepared.study.name, open_console()
     resume = f"{program()} resume {name}{trust(config.backbone, config.document())}"
+    for note in prepared.notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     for warning in prepared.warnings:
         warn(warning)
+    deadline = None if config.seconds is None else time.time() + config.seconds
+    prepared = replace(prepared, evaluator=prepared.evaluator.ending(deadline))
     with ExitStack() as stack:
         # A new study is stored when nothing can be wrong any more, an old one may be at its end.
         engine = None if prepared.is_new else _begin(prepared, store, stack)
@@ -55,17 +63,35 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
                 store.create_study(prepared.study)
             fail(f"interrupted before the first trial; go on with: {resume}", INTERRUPTED)
         engine = engine or _begin(prepared, store, stack)
+        engine.stopping.deadline = deadline
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
-        view = stack.enter_context(open_view(console))
+        if run is not None:
+            _tell_cost(prepared, engine, console)
+        view = stack.enter_context(open_view(console, deadline))
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if run is not None:
                 run(engine, prepared.evaluator, config.workers)
         except (DriverError, WriteError) as error:
             fail(f"{error}; go on with: {resume}", FAILED)
-    if not engine.done:
+    if engine.stopping.time_is_up:
+        warn(f"the time is up, {config.timeout}; go on with: {resume}")
+    elif not engine.done:
         fail(f"interrupted; go on with: {resume}", INTERRUPTED)
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
+
+
+def _tell_cost(prepared: Prepared, engine: Engine, console: Console) -> None:
+    """Say what the search will take, where that is known before the first trial."""
+    from isoshare.search.results.describe import pace_in_words
+    from isoshare.search.workflows.cost import trial_seconds
+
+    state, config = engine.progress(), prepared.config
+    left = state.budget - state.finished - state.failed - state.stopped
+    seconds = trial_seconds(prepared, engine.search_state.trials.values()) if left else None
+    if seconds is not None:
+        said = pace_in_words(seconds / min(config.workers, left), left, config.seconds)
+        console.print(f"about {said}, by {config.workers} at a time", highlight=False)
 
 
 def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:
@@ -104,8 +130,14 @@ def _warm_up(prepared: Prepared) -> None:
     with_epochs(prepared.evaluator.prepare, "the unshared network cannot be trained: {}")
 
 
-def train_on_terminal(
-    plan: Path | PlanFile, output: Path, init: Any, as_json: bool, given: dict[str, Any]
+def train_on_terminal(  # noqa: PLR0913  what is trained, and one that may be left out
+    plan: Path | PlanFile,
+    output: Path,
+    init: Any,
+    as_json: bool,
+    given: dict[str, Any],
+    *,
+    share_from: float | None = None,
 ) -> int:
     """Train a plan with a bar over its epochs; returns the exit code."""
     from isoshare.search.results.tables import trained_view
@@ -113,7 +145,7 @@ def train_on_terminal(
     with spinner("preparing"):
         from isoshare.search.workflows.train import UnwrittenError, prepare_training, run_training
 
-        training = prepare_training(plan, output, init, given)
+        training = prepare_training(plan, output, init, given, share_from)
     for warning in training.warnings:
         warn(warning)
     try:

@@ -32,7 +32,7 @@ def solve_on_terminal(
         from isoshare.search.solver.plan_solver import PlanSolver
         from isoshare.search.workflows.solve import prepare_solving, scores_for, solve_plan
 
-        solving = prepare_solving(backbone, options)
+        solving = prepare_solving(backbone, options, needs_budget=output is not None)
         solver = PlanSolver(solving.space, scores_for(solving))
     for warning in solving.warnings:
         warn(warning)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from isoshare.search.options.definition import FROZEN, option
 
 if TYPE_CHECKING:
-    from isoshare.evaluators.data.datasets import DataOptions
+    from isoshare.evaluators.data.splits import DataOptions
 
 
 class DataConfig(BaseModel):
@@ -51,6 +51,6 @@ class DataConfig(BaseModel):
     @property
     def data_options(self) -> DataOptions:
         """What is asked of the data set."""
-        from isoshare.evaluators.data.datasets import DataOptions  # brings numpy
+        from isoshare.evaluators.data.splits import DataOptions  # brings numpy
 
         return DataOptions(self.subset, self.resolution, self.channels, self.data_folder)

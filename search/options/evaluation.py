@@ -41,6 +41,15 @@ class EvaluationConfig(BaseModel):
     pretrained: bool = option(
         False, "Take the weights that torchvision, or the function of --backbone, offers."
     )
+    distill: bool = option(
+        False, "inherit: also learn what the trained unshared network answers to each image."
+    )
+    distill_temperature: float = option(
+        4.0, "With --distill: by which answers are softened.", metavar="X", gt=0, le=1000
+    )
+    distill_weight: float = option(
+        0.9, "With --distill: what answers count beside labels.", metavar="X", gt=0, le=1
+    )
     time_steps: int = option(15, "spiking: the number of time steps.", metavar="N", ge=1, le=10**4)
     replicates: int = option(
         2, "Trainings per plan, each with its own seed.", metavar="N", ge=1, le=10**4

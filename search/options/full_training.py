@@ -14,5 +14,8 @@ OF_THE_SEARCH = (
 WEIGHTS = ("weights", "weight_map", "new_head", "pretrained")
 """Options that say where trained weights of the unshared network come from."""
 
-OWN = ("epochs", "subset", "precision", "compile", "seed", *WEIGHTS)
+DISTILLATION = ("distill", "distill_temperature", "distill_weight")
+"""Options that say how it is learned from."""
+
+OWN = ("epochs", "subset", "precision", "compile", "seed", *WEIGHTS, *DISTILLATION)
 """Options that a full training decides for itself."""

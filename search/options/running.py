@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar, Literal
+import re
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
-from isoshare.search.options.definition import FROZEN, option
+from isoshare.search.options.definition import FROZEN, ConfigError, option
+from isoshare.search.options.durations import PATTERN, seconds_of
 
 
 def _cpus() -> int:
@@ -41,6 +43,12 @@ class RunConfig(BaseModel):
         ge=1,
         le=10**4,
     )
+    timeout: str | None = option(
+        help="After this time no training is started, and those that run end with their epoch: "
+        "90s, 30m, 2h, 1d.",
+        metavar="TIME",
+        pattern=PATTERN,
+    )
     driver: Literal["ray", "simulate"] = option(
         "ray", "What runs the trainings: ray, or simulate, which reads them from --table."
     )
@@ -71,3 +79,15 @@ class RunConfig(BaseModel):
         metavar="DIR",
         shown="isoshare-out/STUDY",
     )
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _is_a_time(cls, given: Any) -> Any:
+        if given is not None and not re.fullmatch(PATTERN, str(given)):
+            raise ConfigError(f"--timeout is a time such as 90s, 30m, 2h or 1d, got {given!r}")
+        return given if given is None else str(given)
+
+    @property
+    def seconds(self) -> float | None:
+        """The time that this run has; None if it has no limit."""
+        return None if self.timeout is None else seconds_of(self.timeout)

@@ -24,8 +24,10 @@ class TrainingConfig(BaseModel):
     label_smoothing: float = option(
         0.0, "The share of a label that is spread over all classes.", metavar="X", ge=0, lt=1
     )
-    augment: Literal["none", "standard"] = option(
-        "standard", "Shift and mirror training images, as suits the data set."
+    augment: Literal["auto", "none", "standard"] = option(
+        "auto",
+        "Shift training images, and mirror those that are known to show the same then; standard: "
+        "mirror those of a folder too.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "auto: bfloat16 where the device gains from it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isoshare.evaluators import is_own_evaluator
+from isoshare.search.options.durations import span
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
@@ -75,6 +76,16 @@ def _shared_groups(
 def counted(number: int, noun: str) -> str:
     """``1 kernel``, ``2 kernels``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def pace_in_words(pace: float, trials: int, seconds: float | None) -> str:
+    """What a trial takes, and how many of ``trials`` fit, or how long they take.
+
+    pace: seconds from one trial to the next; seconds: that are left, None: without a limit.
+    """
+    if seconds is None or pace * trials <= seconds:
+        return f"{span(pace)} per trial, {span(pace * max(0, trials))} left"
+    return f"{span(pace)} per trial, {max(0, int(seconds / max(pace, 1e-9))):,} more fit the time"
 
 
 def training_length(config: StudyConfig) -> str:

@@ -10,25 +10,29 @@ import time
 from typing import Any
 
 from isoshare.search.jobs import Progress
-from isoshare.search.results.describe import counted
+from isoshare.search.results.describe import counted, pace_in_words
 
 WIDTH = 24
 
 
 class ProgressLine:
-    """Shows a search of ``seconds`` at most; silent where nobody watches."""
+    """Shows a search of ``seconds`` at most; silent where nobody watches.
 
-    def __init__(self, is_shown: bool, seconds: float | None = None) -> None:
+    workers: trials at the same time. expected: seconds of one trial, if they are known beforehand.
+    """
+
+    def __init__(self, is_shown: bool, seconds: float | None = None, workers: int = 1) -> None:
         self._started = time.monotonic()
-        self._seconds = seconds
+        self._seconds, self._workers = seconds, workers
+        self.expected: float | None = None
         self._done_before: int | None = None
         self._shown = ""
         self._notebook = _notebook() if is_shown else None
-        self._is_shown = is_shown and (self._notebook is not None or sys.stderr.isatty())
+        self.is_shown = is_shown and (self._notebook is not None or sys.stderr.isatty())
 
     def update(self, progress: Progress) -> None:
         """Something has changed."""
-        if not self._is_shown:
+        if not self.is_shown:
             return
         text = self._text(progress)
         if self._notebook is not None:
@@ -60,14 +64,11 @@ class ProgressLine:
         if self._done_before is None:
             self._done_before = done
         here, spent = done - self._done_before, time.monotonic() - self._started
-        if not here:
+        if not here and self.expected is None:
             return "the first trial shows what one takes"
-        pace = spent / here
-        said = f"{pace:.2g} s per trial"
-        if self._seconds is not None:
-            return f"{said}, {max(0, int((self._seconds - spent) / pace))} more fit into the time"
-        left = round(pace * max(0, budget - done))
-        return f"{said}, {left // 60}:{left % 60:02} left"
+        pace = spent / here if here else (self.expected or 0) / self._workers
+        left = None if self._seconds is None else self._seconds - spent
+        return pace_in_words(pace, budget - done, left)
 
 
 def _notebook() -> Any:

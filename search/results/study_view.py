@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-class StudyView:
+class NotebookView:
     """A study that is looked at, and never changed."""
 
     def __init__(self, store: Store, name: str) -> None:

@@ -26,7 +26,9 @@ def why_empty(results: Results) -> str:
     """Why a search that has ended has no front."""
     if results.front.excluded:
         return f"{excluded_in_words(results)}: lower the limit, or train longer with --epochs"
-    reason = next(trial.error for trial in results.trials)
+    if not any(trial.state == "failed" for trial in results.trials):
+        return "no training has come to its end: give more time, or train shorter with --epochs"
+    reason = next(trial.error for trial in results.trials if trial.state == "failed")
     return f"all {len(results.trials)} trials failed; the first one: {reason}"
 
 

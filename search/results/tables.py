@@ -133,8 +133,15 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def trained_view(done: Mapping[str, Any]) -> str:
     """What a full training has made, and how it is used."""
+    before = done.get("unshared")
+    beside = (
+        f" (unshared {before['test_accuracy']:.4f}), loss {done['test_loss']:.4f} "
+        f"({before['test_loss']:.4f})"
+        if before
+        else ""
+    )
     return (
-        f"{done['test_accuracy']:.4f} of the test images are right; wrote "
+        f"{done['test_accuracy']:.4f} of the test images are right{beside}; wrote "
         f"{done['parameters']:,} parameters ({done['bytes']:,} bytes) to {done['weights']}\n\n"
         f"in Python\n  from isoshare.space.weights.saving import load_network\n"
         f"  network = load_network({done['weights']!r})"

@@ -6,9 +6,10 @@ Huangfu and Hall 2018, doi 10.1007/s12532-017-0130-5, through scipy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_array
 
@@ -32,14 +33,16 @@ def best_places(
     joining is; unshared: what the limits are counted from. None if no combination keeps them.
     """
     names = [limit.objective for limit in limits]
+    program = _Program([_worth_having(options, names) for options in own], families)
     budgets = {one.objective: one.value - unshared[one.objective] for one in limits}
-    kept = [_worth_having(options, names) for options in own]
-    best: tuple[float, Offer, tuple[int, ...]] | None = None
-    for offer, parts in families.items():
-        found = _solve(own, kept, parts, budgets)
-        if found is not None and (best is None or found[0] < best[0]):
-            best = (found[0], offer, found[1])
-    return None if best is None else best[1:]
+    chosen = program.solve(own, budgets)
+    if chosen is None:
+        return None
+    offers = [offer for offer, _, _ in chosen if offer is not None]
+    places = {group: number for _, group, number in chosen}
+    none = next(offer for offer, parts in families.items() if not any(p.joined for p in parts))
+    offer = offers[0] if offers else none
+    return offer, tuple(places[group] for group in range(len(own)))
 
 
 def _worth_having(options: Sequence[GroupOption], names: Sequence[str]) -> list[int]:
@@ -50,44 +53,76 @@ def _worth_having(options: Sequence[GroupOption], names: Sequence[str]) -> list[
     return [int(place) for place in first[nondominated(rows[first])]]
 
 
-def _solve(
-    own: Sequence[Sequence[GroupOption]],
-    kept: Sequence[Sequence[int]],
-    families: Sequence[Family],
-    budgets: Mapping[str, float],
-) -> tuple[float, tuple[int, ...]] | None:
-    """One program: a variable for each option, for joining, and for each bank that is joined."""
-    variables = [(group, number) for group, numbers in enumerate(kept) for number in numbers]
-    columns = [own[group][number] for group, number in variables]
-    joins = [(group, one) for family in families for group, one in family.joined.items()]
-    variables += [(group, JOINED) for group, _ in joins]
-    columns += [option for _, option in joins]
-    banks = [family for family in families if family.joined]
-    scores = [*(one.score for one in columns), *(0.0 for _ in banks)]
-    groups = lil_array((len(own), len(scores)))
-    for place, (group, _) in enumerate(variables):
-        groups[group, place] = 1
-    constraints = [LinearConstraint(groups.tocsr(), 1, 1)]
-    for name, budget in budgets.items():
-        costs = [*(one.costs[name] for one in columns), *(bank.fixed[name] for bank in banks)]
-        constraints.append(LinearConstraint(np.array([costs]), -np.inf, budget))
-    constraints += _joining(variables, banks, len(scores))
-    found = milp(
-        scores, integrality=np.ones(len(scores)), bounds=Bounds(0, 1), constraints=constraints
-    )
-    if found.x is None:
-        return None
-    chosen = dict(one for one, value in zip(variables, found.x, strict=False) if value > 0.5)
-    return float(found.fun), tuple(chosen[group] for group in range(len(own)))
+class _Program(Generic[Offer]):
+    """A variable for each option that is kept, for each join, for each bank that is joined, and for
+    each offer, of which at most one is taken.
+    """
 
+    def __init__(
+        self, kept: Sequence[Sequence[int]], families: Mapping[Offer, Sequence[Family]]
+    ) -> None:
+        self.options = [(group, number) for group, some in enumerate(kept) for number in some]
+        self.offers = [offer for offer, parts in families.items() if any(p.joined for p in parts)]
+        self.banks = [
+            (offer, family) for offer in self.offers for family in families[offer] if family.joined
+        ]
+        self.joins = [
+            (bank, group, option)
+            for bank, (_, family) in enumerate(self.banks)
+            for group, option in family.joined.items()
+        ]
+        self.groups = len(kept)
+        columns = (self.options, self.joins, self.banks, self.offers)
+        self.width = sum(len(some) for some in columns)
 
-def _joining(
-    variables: Sequence[tuple[int, int]], banks: Sequence[Family], width: int
-) -> list[LinearConstraint]:
-    """Whoever joins a bank has it paid."""
-    rows = lil_array((len(variables), width))
-    for place, (group, number) in enumerate(variables):
-        for bank, family in enumerate(banks):
-            if number == JOINED and group in family.joined:
-                rows[place, place], rows[place, len(variables) + bank] = 1, -1
-    return [LinearConstraint(rows.tocsr(), -np.inf, 0)] if banks else []
+    def solve(
+        self, own: Sequence[Sequence[GroupOption]], budgets: Mapping[str, float]
+    ) -> list[tuple[Offer | None, int, int]] | None:
+        """Of each group the offer that it joins, if any, and the number of its option."""
+        columns = [own[group][number] for group, number in self.options]
+        columns += [option for _, _, option in self.joins]
+        scores = np.zeros(self.width)
+        scores[: len(columns)] = [one.score for one in columns]
+        constraints = [self._each_group_once(), *self._who_joins_pays()]
+        for name, budget in budgets.items():
+            costs = np.zeros((1, self.width))
+            costs[0, : len(columns)] = [one.costs[name] for one in columns]
+            after = len(columns) + len(self.banks)
+            costs[0, len(columns) : after] = [family.fixed[name] for _, family in self.banks]
+            constraints.append(LinearConstraint(costs, -np.inf, budget))
+        whole, bounds = np.ones(self.width), Bounds(0, 1)
+        found = milp(scores, integrality=whole, bounds=bounds, constraints=constraints)
+        return None if found.x is None else self._chosen(found.x > 0.5)
+
+    def _chosen(self, taken: NDArray[np.bool_]) -> list[tuple[Offer | None, int, int]]:
+        joined = taken[len(self.options) :]
+        own = [(None, *one) for one, is_taken in zip(self.options, taken, strict=False) if is_taken]
+        return own + [
+            (self.banks[bank][0], group, JOINED)
+            for (bank, group, _), is_taken in zip(self.joins, joined, strict=False)
+            if is_taken
+        ]
+
+    def _each_group_once(self) -> LinearConstraint:
+        rows = lil_array((self.groups, self.width))
+        places = [*(group for group, _ in self.options), *(group for _, group, _ in self.joins)]
+        for column, group in enumerate(places):
+            rows[group, column] = 1
+        return LinearConstraint(rows.tocsr(), 1, 1)
+
+    def _who_joins_pays(self) -> list[LinearConstraint]:
+        """A join needs its bank, a bank its offer, and one offer is all there is."""
+        if not self.offers:
+            return []
+        joins, banks = len(self.options), len(self.options) + len(self.joins)
+        offers = banks + len(self.banks)
+        rows = lil_array((offers - joins + 1, self.width))
+        for place, (bank, _, _) in enumerate(self.joins):
+            rows[place, joins + place], rows[place, banks + bank] = 1, -1
+        for bank, (offer, _) in enumerate(self.banks):
+            row = len(self.joins) + bank
+            rows[row, banks + bank], rows[row, offers + self.offers.index(offer)] = 1, -1
+        rows[offers - joins, offers:] = 1
+        most = np.zeros(offers - joins + 1)
+        most[-1] = 1
+        return [LinearConstraint(rows.tocsr(), -np.inf, most)]

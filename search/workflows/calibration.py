@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from isoshare.evaluators.data.datasets import DataOptions, load_dataset
+from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.data.splits import DataOptions
 from isoshare.space.errors import IsoshareError
 
 if TYPE_CHECKING:

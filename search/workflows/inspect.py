@@ -122,7 +122,8 @@ def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
         )
     check_named(file.backbone.name, named, str(path))
     backbone = build_backbone(file.backbone.name, file.backbone.arguments)
-    unshared, shared = count_parameters(backbone), count_parameters(apply_plan(backbone, file.plan))
+    unshared = count_parameters(backbone)
+    shared = count_parameters(apply_plan(backbone, file.plan, weights="fresh"))
     sites = find_sites(backbone)
     device = _device_bytes(backbone, sites, file)
     order = [site.name for site in sites]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from isoshare.evaluators import CODE, is_own_dataset, is_own_evaluator
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.data.datasets import Dataset, moved_to
+from isoshare.evaluators.data.description import describe_dataset
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.engine import Engine
@@ -18,7 +22,12 @@ from isoshare.search.workflows.evaluator import (
     one_by_one,
     probed,
 )
-from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
+from isoshare.search.workflows.network import (
+    check_output,
+    fitting_arguments,
+    network_remarks,
+    network_space,
+)
 from isoshare.search.workflows.own_code.own_dataset import prepare_dataset, prepare_dataset_resume
 from isoshare.search.workflows.own_code.own_function import (
     check_code_named,
@@ -49,11 +58,13 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     check_weights(config.space, config.evaluation)
-    space = _space(config, dataset)
+    backbone, space = _network(config, dataset)
     check_possible(exact_limits(config.document()), space)
     data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
     study = new_study(config, store, space, data)
-    return _prepared(True, config, study, space, dataset)
+    remarks = network_remarks(backbone, space, config.space, config.evaluator)
+    prepared = _prepared(True, config, study, space, dataset)
+    return replace(prepared, warnings=(*prepared.warnings, *remarks))
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
@@ -68,7 +79,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
     check_named(study.config.backbone, changes.get("backbone"), f"study {name!r}")
     if "data_folder" in changes:
         changes = {**changes, **moved_to(study.config.dataset, changes["data_folder"])}
-    config = make_config({**study.config.options, **changes, "study": name})
+    config = make_config({**study.config.options, "timeout": None, **changes, "study": name})
     there = len(store.trials(name))
     if config.trials < there:
         raise IsoshareError(
@@ -89,7 +100,7 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    space = _space(config, dataset, study.context)
+    _, space = _network(config, dataset, study.context)
     if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
@@ -113,23 +124,28 @@ def start(prepared: Prepared, store: Store) -> Engine:
     return Engine(store, study, config, prepared.space, sampler, prepared.conditions)
 
 
-def _space(
+def _network(
     config: SearchConfig, dataset: Dataset, recorded: StudyContext | None = None
-) -> SearchSpace:
-    """The search space of the named backbone, after a check that it fits the data."""
+) -> tuple[nn.Module, SearchSpace]:
+    """The named backbone and its search space, after a check that it fits the data."""
     backbone = build_backbone(config.backbone, config.backbone_arg)
     check_output(backbone, dataset, config.backbone)
     bounded = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *bounded]
-    return network_space(backbone, config.space, dataset.image_shape, asked, recorded)
+    return backbone, network_space(backbone, config.space, dataset.image_shape, asked, recorded)
 
 
 def _prepared(
-    is_new: bool, config: SearchConfig, study: StudyRecord, space: SearchSpace, dataset: Dataset
+    is_new: bool,
+    config: SearchConfig,
+    study: StudyRecord,
+    space: SearchSpace,
+    dataset: Dataset,
 ) -> Prepared:
     folder = checkpoint_folder(study.name)
     made = evaluator_of(config.space, config.training, config.evaluation, dataset, folder)
     evaluator = probed(made, config.objectives, config.space, dataset.image_shape)
     conditions = conditions_of(config.evaluation, dataset)
-    said = (*dataset.warnings, *one_by_one(config, made, dataset))
-    return Prepared(is_new, config, study, space, evaluator, conditions, said)
+    warnings = (*dataset.warnings, *one_by_one(config, made, dataset))
+    notes = describe_dataset(dataset, config.augment)
+    return Prepared(is_new, config, study, space, evaluator, conditions, warnings, notes)

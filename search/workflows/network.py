@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,11 +17,15 @@ from isoshare.space.backbones import Argument, default_arguments
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import BackboneError
 from isoshare.space.forward_pass import network_costs
+from isoshare.space.inheritance import signs_of_training
 from isoshare.space.methods import METHODS
 from isoshare.space.published import references
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import Site, find_sites, searched_sites
+from isoshare.space.sites import Site, find_sites, reach, searched_sites
 from isoshare.storage.study_values import StudyContext
+
+LITTLE = 0.2
+"""Of the parameters: who searches for a smaller network will not find one."""
 
 
 def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
@@ -88,6 +92,26 @@ def network_space(
             f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
         )
     return space
+
+
+def network_remarks(
+    backbone: nn.Module, space: SearchSpace, options: SpaceConfig, evaluator: str
+) -> Iterator[str]:
+    """Sentences about what a search of this network cannot do, or would lose."""
+    free = any(METHODS[method].network_wide for method in options.methods)
+    touched = reach(space.sites, space.unshared)
+    if touched < LITTLE and not free:
+        yield (
+            f"sharing can touch {touched:.0%} of the parameters of {options.backbone!r}: the rest "
+            f"is in layers that have no counterpart or cannot share; 'inspect {options.backbone}' "
+            "says where"
+        )
+    if evaluator != "inherit" and (signs := signs_of_training(backbone)):
+        yield (
+            f"backbone {options.backbone!r} is trained ({signs}), and plans start with fresh "
+            "weights where they share: --evaluator inherit with --weights or --pretrained keeps "
+            "what it has learned"
+        )
 
 
 def _costs(

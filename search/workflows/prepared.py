@@ -30,7 +30,8 @@ class Prepared:
     """A checked search: nothing has been stored or started yet.
 
     is_new: its study is to be made. evaluator: still to be prepared, before it is sent to workers.
-    conditions: what is recorded with each measurement. warnings: sentences about the data.
+    conditions: what is recorded with each measurement. warnings: sentences about what may be wrong;
+        notes: about the data as they are.
     """
 
     is_new: bool
@@ -40,6 +41,7 @@ class Prepared:
     evaluator: Evaluator
     conditions: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def check_study(name: str | None, store: Store) -> None:

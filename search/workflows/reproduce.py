@@ -153,7 +153,7 @@ def _compare_parameters(request: Reproduction) -> Comparison:
     """A count has no noise."""
     file = request.plan
     built = build_backbone(request.config.backbone, request.config.backbone_arg)
-    now = count_parameters(apply_plan(built, file.plan))
+    now = count_parameters(apply_plan(built, file.plan, weights="fresh"))
     before = file.parameters.shared if file.parameters else now
     verdict: Verdict = "bit-equal" if now == before else "differs"
     return Comparison("parameters", "-", 0, before, None, now, None, verdict)

@@ -53,13 +53,18 @@ class Solving:
         return self.dataset.warnings
 
 
-def prepare_solving(backbone: str, options: Mapping[str, Any]) -> Solving:
+def prepare_solving(backbone: str, options: Mapping[str, Any], needs_budget: bool) -> Solving:
     """Check everything that can be wrong. Raises IsoshareError.
 
     options: those of a search that say what may be shared, on which images, and within which
-    budgets.
+    budgets. needs_budget: whether one plan is wanted, and not the whole front alone.
     """
     config = make_config({"backbone": backbone, **options})
+    if needs_budget and not exact_limits(config.document()):
+        raise IsoshareError(
+            "a plan is solved for a budget: give --max-parameters, --max-bytes, --max-macs or "
+            "--max-device-bytes"
+        )
     if not given_weights(config.evaluation):
         raise IsoshareError(
             "a plan is solved from a trained network: give its weights with --weights FILE, or "
@@ -109,13 +114,7 @@ def solve_plan(solving: Solving, solver: PlanSolver, output: Path) -> dict[str, 
     Raises IsoshareError if no plan keeps them.
     """
     config, space = solving.config, solving.space
-    limits = exact_limits(config.document())
-    if not limits:
-        raise IsoshareError(
-            "a plan is solved for a budget: give --max-parameters, --max-bytes, --max-macs or "
-            "--max-device-bytes"
-        )
-    solved = solver.solve(limits)
+    solved = solver.solve(exact_limits(config.document()))
     parameters = {
         "unshared": space.unshared,
         "shared": space.trainable_parameters(solved.plan),

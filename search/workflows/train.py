@@ -1,7 +1,6 @@
 """Train the network of a chosen plan fully, and write it to a file: what a search ends in.
 
-All training images are used, those held out for validation in a search included; the test images
-once, at the end.
+All training images are used, those for validation included; the test images once, at the end.
 """
 
 from __future__ import annotations
@@ -17,15 +16,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoshare.evaluators.data.datasets import Dataset, Part
+from isoshare.evaluators.data.datasets import Dataset
+from isoshare.evaluators.data.splits import Part
 from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
-from isoshare.evaluators.training.batches import Batches, use_threads
+from isoshare.evaluators.training.batches import Batches, device, use_threads
 from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.trainer import Report, accuracy, train
-from isoshare.evaluators.training.vmap_ensemble import worth_stacking
+from isoshare.evaluators.training.scoring import accuracy_and_loss
+from isoshare.evaluators.training.trainer import Report, finish
+from isoshare.evaluators.training.vmap_ensemble import outputs_of, worth_stacking
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
+from isoshare.search.checks import check_distilled
 from isoshare.search.config import SearchConfig, make_config
-from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, WEIGHTS
+from isoshare.search.options.full_training import DISTILLATION, EPOCHS, OF_THE_SEARCH, WEIGHTS
 from isoshare.search.workflows.evaluator import load_data, training_settings
 from isoshare.search.workflows.network import check_output, fitting_arguments
 from isoshare.search.workflows.weights import check_weights, given_weights
@@ -63,10 +65,15 @@ class FullTraining:
 
 
 def prepare_training(
-    plan: Path | PlanFile, output: Path, init: Init, options: Mapping[str, Any]
+    plan: Path | PlanFile,
+    output: Path,
+    init: Init,
+    options: Mapping[str, Any],
+    share_from: float | None = None,
 ) -> FullTraining:
     """Check a request completely before training. Raises IsoshareError.
 
+    share_from: the fraction of the epochs for which the network is trained unshared before.
     options: those of a search that decide how a network is trained; what is not given is as in the
     search that found the plan, but for the number of epochs.
     """
@@ -78,15 +85,17 @@ def prepare_training(
             '"backbone": {"name": ..., "arguments": {...}}'
         )
     _check_writable(output)
-    named = options.get("backbone")
-    check_named(file.backbone.name, named, "its study" if plan is file else str(plan))
+    where = "its study" if plan is file else str(plan)
+    check_named(file.backbone.name, options.get("backbone"), where)
+    check_distilled(options)
     backbone = {"backbone": file.backbone.name, "backbone_arg": file.backbone.arguments}
     config = make_config({**_known(file), **options, **backbone})
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
-    evaluator = _evaluator(config, init, _whole(dataset))
     check_weights(config.space, config.evaluation)
-    network = apply_plan(build_backbone(config.backbone, config.backbone_arg), file.plan)
+    evaluator = _evaluator(config, init, _whole(dataset), share_from)
+    unshared = build_backbone(config.backbone, config.backbone_arg)
+    network = apply_plan(unshared, file.plan, weights="fresh")
     check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
     document = file.model_dump(by_alias=True, exclude_none=True)
@@ -105,18 +114,13 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
     network = evaluator.network(plan, config.seed)
     if worth_stacking(network, evaluator.train_batches.images, config.batch_size):
         use_threads(1)  # so small that threads would wait for each other
-    forward = train(
-        [network],
-        evaluator.train_batches,
-        evaluator.training_settings,
-        [config.seed],
-        report=report,
-        checkpoint=training.checkpoint,
-    )
-    (tested,) = accuracy(forward, 1, evaluator.held_out["test"])
+    under_way = evaluator.training([network], [config.seed])
+    forward = finish(under_way, report, training.checkpoint)
+    test = evaluator.held_out["test"]
+    tested = accuracy_and_loss(forward, test)
     measured = {
         "objective": "accuracy",
-        "value": tested,
+        "value": tested["accuracy"],
         "split": "test",
         "fidelity": {"epochs": config.epochs, "images": "all"},
         "seed": config.seed,
@@ -130,8 +134,18 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
         "parameters": count_parameters(network),
         "bytes": training.output.stat().st_size,
         "epochs": config.epochs,
-        "test_accuracy": tested,
+        **{f"test_{name}": value for name, value in tested.items()},
+        **_unshared(evaluator, test),
     }
+
+
+def _unshared(evaluator: TrainingEvaluator, test: Batches) -> dict[str, Any]:
+    """What the network gives that was inherited from, on the same images."""
+    if not isinstance(evaluator, InheritingEvaluator):
+        return {}
+    network = evaluator.unshared().to(device())
+    found = accuracy_and_loss(lambda images: outputs_of(network(images[0]))[0][None], test)
+    return {"unshared": {f"test_{name}": value for name, value in found.items()}}
 
 
 def _check_writable(output: Path) -> None:
@@ -160,7 +174,7 @@ def _write(network: nn.Module, training: FullTraining, file: PlanFile) -> None:
 def _kept(network: nn.Module, training: FullTraining, file: PlanFile) -> str:
     """Keep a trained network somewhere else than it should be; says where that is."""
     state = Checkpoint(training.checkpoint).load()
-    if state is not None and state["epoch"] == training.config.epochs:
+    if state is not None and state["epoch"] == training.evaluator.settings.epochs:
         return (
             f"the training is kept in {training.checkpoint}, and the same command writes its "
             "weights without training again"
@@ -181,11 +195,37 @@ def _input(images: Batches) -> dict[str, Any]:
     return {"image": list(images.images.shape[1:]), "mean": mean, "deviation": deviation}
 
 
-def _evaluator(config: SearchConfig, init: Init, dataset: Dataset) -> TrainingEvaluator:
-    asked = (config.backbone, config.backbone_arg, dataset, training_settings(config.training))
-    if init == "fresh" and not given_weights(config.evaluation):
-        return TrainingEvaluator(*asked)
-    return InheritingEvaluator(*asked, **{name: getattr(config, name) for name in WEIGHTS})
+def _evaluator(
+    config: SearchConfig, init: Init, dataset: Dataset, share_from: float | None
+) -> TrainingEvaluator:
+    settings = training_settings(config.training)
+    given = {name: getattr(config, name) for name in (*WEIGHTS, *DISTILLATION)}
+    asked = (config.backbone, config.backbone_arg, dataset)
+    if share_from is not None:
+        before = _unshared_epochs(config, share_from)
+        settings = replace(settings, epochs=config.epochs - before)
+        return InheritingEvaluator(*asked, settings, pretrain_epochs=before, **given)
+    if init == "inherit" or given_weights(config.evaluation):
+        return InheritingEvaluator(*asked, settings, **given)
+    if config.distill:
+        raise IsoshareError(
+            "--distill learns from the trained unshared network: give its weights with --weights "
+            "FILE, or have it trained first with --init inherit or --share-from X"
+        )
+    return TrainingEvaluator(*asked, settings)
+
+
+def _unshared_epochs(config: SearchConfig, share_from: float) -> int:
+    """How many of the epochs come before sharing."""
+    if given_weights(config.evaluation):
+        raise IsoshareError(
+            "--share-from trains the unshared network, weights give a trained one: leave one out"
+        )
+    epochs = round(share_from * config.epochs)
+    if not 0 < epochs < config.epochs:
+        found = f"{share_from:g} of {config.epochs} are {epochs}"
+        raise IsoshareError(f"--share-from must leave epochs before and after it: {found}")
+    return epochs
 
 
 def _known(file: PlanFile) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from isoshare.space.choices.method_choices import (
     MethodConfig,
-    Trial,
+    Suggester,
     find_offer,
     group_offers,
     middle_offer,
@@ -113,7 +113,7 @@ class GroupSpace:
         offer = middle_offer([one for one in offers if len(self.sites) in one.sizes], self.sites)
         return ALL_PRIVATE if offer is None else Choice(offer, (self.names,))
 
-    def suggest(self, trial: Trial, method: str) -> Choice:
+    def suggest(self, trial: Suggester, method: str) -> Choice:
         """The choice of a sampler that has chosen ``method`` for this group."""
         offer = suggest_offer(trial, self.offers, method, self.label)
         return ALL_PRIVATE if offer is None else self._choice(offer, self._suggest_parts(trial))
@@ -163,7 +163,7 @@ class GroupSpace:
         blocks = tidy(self.names, parts, offer.sizes)
         return Choice(offer, blocks) if blocks else ALL_PRIVATE
 
-    def _suggest_parts(self, trial: Trial) -> list[list[str]] | Blocks:
+    def _suggest_parts(self, trial: Suggester) -> list[list[str]] | Blocks:
         """The partition a sampler chooses: a mapping and a number of banks, or site by site."""
         if len(self.names) > 2:
             mapping = trial.suggest_categorical(f"mapping/{self.label}", MAPPINGS)

@@ -17,7 +17,7 @@ from isoshare.space.plan import Bank
 from isoshare.space.sites import Site
 
 
-class Trial(Protocol):
+class Suggester(Protocol):
     """The one method of ``optuna.Trial`` that the space needs."""
 
     def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
@@ -91,7 +91,7 @@ def network_offers(
 
 
 def suggest_offer(
-    trial: Trial, offers: Sequence[MethodConfig], method: str, label: str = ""
+    trial: Suggester, offers: Sequence[MethodConfig], method: str, label: str = ""
 ) -> MethodConfig | None:
     """The offer that a sampler chooses of a method; None for options that save nothing.
 

@@ -15,7 +15,7 @@ from math import prod
 from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
 from isoshare.space.choices.method_choices import (
     MethodConfig,
-    Trial,
+    Suggester,
     by_kernel_size,
     middle_offer,
     network_offers,
@@ -118,7 +118,7 @@ class WideSpace:
         """Whether a group has joined a network-wide bank."""
         return choice.offer is not None and METHODS[choice.offer.method].network_wide
 
-    def suggest(self, trial: Trial, chosen: Sequence[Choice | str]) -> Choices:
+    def suggest(self, trial: Suggester, chosen: Sequence[Choice | str]) -> Choices:
         """Turn the method's name, where a group has chosen to join, into choices."""
         method = next((one for one in chosen if isinstance(one, str)), None)
         offer = None if method is None else suggest_offer(trial, self.offers, method)

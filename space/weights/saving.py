@@ -89,4 +89,4 @@ def load_network(path: str | Path, backbone: str | None = None) -> nn.Module:
         )
     check_named(file.backbone.name, backbone, str(path))
     unshared = build_backbone(file.backbone.name, file.backbone.arguments)
-    return load_weights(apply_plan(unshared, file.plan), path).eval()
+    return load_weights(apply_plan(unshared, file.plan, weights="fresh"), path).eval()

@@ -1,7 +1,8 @@
-"""Drivers, workers and nodes are killed at random while two searches run; nothing may be lost.
+"""Drivers, workers and nodes are killed at random while searches run; nothing may be lost.
 
-A real cluster of three Ray nodes, two real searches on digits, one on SQLite and one on PostgreSQL.
-ISOSHARE_KILLS sets how many kills: a handful by default, more than 100 by ``make chaos``.
+A real cluster of three Ray nodes and real searches on digits. By default one search, on PostgreSQL,
+loses one node; ISOSHARE_KILLS sets how many kills there are, more than 100 by ``make chaos``, and
+from two on another search on SQLite runs beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.chaos.nodes import NODES, OTHER_TORCH
 from tests.postgresql import Server
 from tests.processes import PROGRAM, ray_workers
 
-KILLS = int(os.environ.get("ISOSHARE_KILLS", "2"))
+KILLS = int(os.environ.get("ISOSHARE_KILLS", "1"))
 KINDS = ("node", "driver", "worker")
 SEEDS, WORKERS, BUDGET, PATIENCE = 2, 2, 100_000, 300
 LAUNCH = (
@@ -195,7 +196,9 @@ def test_random_kills_lose_nothing_and_count_nothing_twice(
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "chaos" * 8)
     rng, seconds = random.Random(0), defaultdict(list)
-    urls = {"sqlite": f"sqlite:///{tmp_path / 'chaos.db'}", "postgresql": postgresql.new_database()}
+    urls = {"postgresql": postgresql.new_database()}
+    if KILLS > 1:
+        urls["sqlite"] = f"sqlite:///{tmp_path / 'chaos.db'}"
     with running_nodes(tmp_path) as nodes:
         searches = []
         for name, url in urls.items():

@@ -62,6 +62,12 @@ def train(
             help="Start from fresh weights, or from an unshared network that is trained first."
         ),
     ] = "fresh",
+    share_from: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Train the unshared network first, for this fraction of the epochs."
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Train the network of a plan fully and write its weights.
@@ -70,7 +76,8 @@ def train(
 
     Example: isoshare train plan.json --dataset digits --epochs 60 -o model.safetensors
     """
-    raise SystemExit(train_on_terminal(plan, output, init, as_json, given))
+    code = train_on_terminal(plan, output, init, as_json, given, share_from=share_from)
+    raise SystemExit(code)
 
 
 @takes(SOLVE_OPTIONS)

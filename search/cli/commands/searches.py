@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isoshare.search.workflows.prepared import Prepared
     from isoshare.storage.store import Store
 
-RUN_AGAIN = {name: OPTIONS[name] for name in ("workers", "ray_address", "out")}
+RUN_AGAIN = {name: OPTIONS[name] for name in ("workers", "ray_address", "out", "timeout")}
 """Options of a launch that a later run may set anew."""
 
 

@@ -50,9 +50,7 @@ def run_study(
         engine.stopping.begin(options.timeout)
         engine.on_change = lambda: watch(engine.progress())
         engine.on_end = lambda trial: on_end(trial, engine)
-        measure = prepared.evaluator
-        if isinstance(measure, UserFunction):
-            measure = replace(measure, until=engine.stopping.deadline)
+        measure = prepared.evaluator.ending(engine.stopping.deadline)
         if options.n_jobs == 1 and options.ray_address is None:
             run_inline(engine, measure)
             return

@@ -1,0 +1,204 @@
+"""Folders of images as people keep them: recognised, or refused with what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from isoshare.evaluators.data.augmentation import Augment
+from isoshare.evaluators.data.datasets import Dataset, load_dataset
+from isoshare.evaluators.data.description import describe_dataset
+from isoshare.evaluators.data.duplicates import find_duplicates
+from isoshare.evaluators.data.folder_layout import part_name
+from isoshare.evaluators.data.folder_listing import list_folder
+from isoshare.evaluators.data.splits import DatasetError
+from tests.fake_data import noise, write_classes, write_image
+
+
+def load(root: Path, validation: float = 0.25) -> Dataset:
+    return load_dataset(f"folder:{root}", validation)
+
+
+def write_all(root: Path, places: dict[str, int]) -> Path:
+    """So many different images in each folder."""
+    for number, (place, count) in enumerate(places.items()):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        for image in range(count):
+            pixels = noise(8, 8, 3, seed=100 * number + image)
+            write_image(root / place / f"{image}.png", pixels)
+    return root
+
+
+def split(*parts: str, each: int = 4) -> dict[str, int]:
+    return {f"{part}/{name}": each for part in parts for name in ("cat", "dog")}
+
+
+@pytest.mark.parametrize(
+    ("places", "counts"),
+    [
+        (split("Train", "Test"), (6, 2, 8)),
+        (split("training_set", "test_set"), (6, 2, 8)),
+        (split("seg_train/seg_train", "seg_test/seg_test"), (6, 2, 8)),
+        (split("train", "valid", "test"), (8, 8, 8)),
+        (split("train", "val", each=5), (8, 10, 2)),
+        (split("data", each=10), (12, 4, 4)),
+        (split("archive/photos", each=10), (12, 4, 4)),
+        (split("archive/train", "archive/test", "__MACOSX/train"), (6, 2, 8)),
+        ({**split("train", each=10), "test": 7}, (12, 4, 4)),
+        ({**split("train", "test"), "Test/.ipynb_checkpoints": 2}, (6, 2, 8)),
+        ({"cat": 10, "dog": 10, "dog/.ipynb_checkpoints": 3, ".git/x": 2}, (12, 4, 4)),
+        ({"train": 10, "bus": 10}, (12, 4, 4)),  # vehicles
+        ({"train/Cat": 4, "train/dog": 4, "test/cat": 2, "test/Dog": 1}, (6, 2, 3)),
+        ({"cat/images": 10, "cat/masks": 10, "dog/images": 10, "dog/masks": 10}, (12, 4, 4)),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, dict) else "",
+)
+def test_layouts_are_recognised(
+    tmp_path: Path, places: dict[str, int], counts: tuple[int, ...]
+) -> None:
+    dataset = load(write_all(tmp_path, places))
+    parts = (dataset.train, dataset.validation, dataset.test)
+    assert (tuple(map(len, parts)), dataset.classes) == (counts, 2)
+
+
+@pytest.mark.parametrize(
+    ("places", "says"),
+    [
+        ({"train": 4, "test": 4}, r"test/ and train/ .* hold images but no class folders"),
+        (split("train", "cats"), r"train has class folders, but cats beside it is neither a test"),
+        (split("test"), r"test has class folders but there is no train folder"),
+        (split("train", "training"), r"train and .*training could both be the train part"),
+        ({"images": 4, "labels": 0}, r"images and labels, as sets for detection and segmentation"),
+        (
+            {"train/images": 4, "train/labels": 0, "valid/images": 4},
+            r"train holds images and labels",
+        ),
+        (
+            {"images/train": 4, "images/val": 4, "labels/train": 0},
+            r"holds images and labels, as sets",
+        ),
+        ({"x/cat": 4, "x/Cat": 4}, r"'Cat' and 'cat' of .*x differ in case alone: put"),
+        ({"images": 4}, r"images has 0 \(4 images in no folder\): put the images into PATH/CLASS/"),
+        ({f"c{i}": 5 for i in range(20)}, r"20 classes are too few to .* --validation 0.25, use"),
+        ({f"c{i}": 3 for i in range(20)}, r"cut 0.2 of them off for test: that leaves 12 and 48"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, dict) else "",
+)
+def test_others_are_refused_with_what_was_found(
+    tmp_path: Path, places: dict[str, int], says: str
+) -> None:
+    with pytest.raises(DatasetError, match=says):
+        load(write_all(tmp_path, places), 0.2)
+
+
+def test_a_table_of_labels_is_named(tmp_path: Path) -> None:
+    write_all(tmp_path, {".": 4})
+    (tmp_path / "labels.csv").write_text("0.png,cat")
+    with pytest.raises(DatasetError, match=r"4 images in no folder and labels.csv, which is not"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("TRAIN", "train"),
+        ("test-set", "test"),
+        ("Validation_Set", "validation"),
+        ("tests", None),
+        ("contest", None),
+        ("train test", None),
+        ("trainers", None),
+    ],
+)
+def test_parts_are_known_by_whole_words(name: str, part: str | None) -> None:
+    assert part_name(name) == part
+
+
+def test_what_was_left_out_and_why_is_said(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", 8)
+    for name in ("1.heic", "2.heic", "3.npy"):
+        (root / "a" / name).write_text("pixels")
+    (root / "a" / "data.yaml").write_text("")
+    write_image(root / "a" / "000_mask.png")
+    write_image(root / "b" / "mask_of_no_image_mask.png", noise(8, 8, 3, seed=77))
+    (root / "b" / "more").symlink_to(root / "a")
+    listing = list_folder(tmp_path)
+    assert listing.notes == (
+        f"the images are in {root}",
+        "left out, no images: 1 .yaml",
+        "left out, masks beside their images: 1",
+        "left out, linked folders within classes: 1",
+    )
+    (warning,) = listing.warnings
+    assert warning.startswith("files of these kinds are not read and left out: 2 .heic, 1 .npy; co")
+    assert len(listing.paths) == 17
+
+
+def test_images_of_a_camera_on_its_side_count_by_their_upright_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for place in range(16):
+        (tmp_path / "ab"[place % 2]).mkdir(exist_ok=True)
+        picture = Image.fromarray(noise(20, 40, 3, seed=place))
+        picture.save(tmp_path / "ab"[place % 2] / f"{place}.png", exif=exif)
+    assert load(tmp_path).image_shape == (3, 40, 20)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_deep_pixels_keep_their_range(tmp_path: Path, bits: int) -> None:
+    for place in range(16):
+        (tmp_path / "ab"[place % 2]).mkdir(exist_ok=True)
+        pixels = noise(8, 8, seed=place).astype(np.uint16) << (bits - 8)
+        Image.fromarray(pixels).save(tmp_path / "ab"[place % 2] / f"{place}.tif")
+    dataset = load(tmp_path)
+    assert np.array_equal(np.sort(dataset.train.images[0].ravel())[-1:] // 128, [1])
+    assert f"read as {bits} bits a pixel, by the largest value: 16 deep images" in dataset.notes
+
+
+def test_pixels_beyond_any_camera_are_named(tmp_path: Path) -> None:
+    write_classes(tmp_path, 8)
+    for name, value in (("scan.tif", -1000), ("sum.tif", 70_000)):
+        Image.fromarray(np.full((8, 8), value, np.int32)).save(tmp_path / "a" / name)
+    (warning,) = load(tmp_path).warnings
+    assert warning.startswith("2 of 18 images cannot be read and are left out: a/")
+
+
+def test_duplicates_in_the_test_part_are_reported(tmp_path: Path) -> None:
+    smooth = np.linspace(0, 200, 32 * 32).reshape(32, 32).astype(np.uint8) // 3 + noise(32, 32) // 4
+    for part in ("train", "test"):
+        for name in "ab":
+            write_classes(tmp_path / part, 6, name, 32, first=10 * ord(name) + 1000 * len(part))
+    write_image(tmp_path / "train" / "a" / "1.png", smooth)
+    write_image(tmp_path / "test" / "b" / "again.png", smooth)
+    write_image(tmp_path / "test" / "b" / "paler.png", smooth // 2 + 60)
+    (warning,) = load(tmp_path).warnings
+    assert warning.startswith("2 of 14 test images are among the training images too, 1 exactly")
+    assert "test/b/again.png = train/a/1.png" in warning
+
+
+def test_different_images_are_no_duplicates() -> None:
+    digits = load_dataset("digits", 0.25)
+    assert find_duplicates(digits.train.images, digits.test.images) == ([], 0)
+    flat = np.full((3, 1, 8, 8), 7, np.uint8)
+    assert find_duplicates(flat, flat + 1) == ([], 0)
+
+
+def test_a_data_set_describes_itself(tmp_path: Path) -> None:
+    folder = load(write_all(tmp_path, split("data", each=10)))
+    first, training, *_ = describe_dataset(folder, "auto")
+    assert first.endswith(
+        ": 2 classes (cat, dog); images: 12 to train, 4 to validate, 4 to test; 8x8 pixels, "
+        "in colour"
+    )
+    assert "shifted by up to 1 pixel, not mirrored, which may change what they show" in training
+    assert "mirrored by chance" in describe_dataset(folder, "standard")[1]
+    assert "left as they are" in describe_dataset(folder, "none")[1]
+
+
+def test_mirroring_is_for_what_is_known_to_stay_the_same() -> None:
+    digits = load_dataset("digits", 0.25)
+    assert not any(digits.augmentation_by(augment).flip for augment in get_args(Augment))

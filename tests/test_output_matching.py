@@ -1,0 +1,64 @@
+"""Projected banks are brought close to what their sites computed unshared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from isoshare import Bank, SharingPlan
+from isoshare.evaluators.output_matching import input_statistics, match_outputs
+from isoshare.evaluators.training.batches import Batches
+from isoshare.evaluators.weight_projection import calibrate, inherit
+from tests.test_methods import OPTIONS, body_sites
+from tests.test_weight_projection import data, images, trained
+
+
+def off(network: nn.Module, source: nn.Module) -> float:
+    """How far logits are off, after normalisation has been estimated again."""
+    calibrate(network, data())
+    with torch.no_grad():
+        return float((network(images()) - source(images())).square().mean())
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_outputs_come_closer_whatever_the_method(method: str) -> None:
+    source = trained()
+    calibrate(source, data())
+    known = input_statistics(source, data())
+    plan = SharingPlan((Bank(method, OPTIONS[method], body_sites(source)),))
+    before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    network, _ = inherit(source, plan)
+    moved = match_outputs(network, source, plan, known)
+    again, _ = inherit(source, plan)
+    first = {
+        name: known[name].error(weight_of(source, name), weight_of(again, name)) for name in moved
+    }
+    assert set(moved) == {*body_sites(source)}
+    assert sum(moved.values()) < 0.9 * sum(first.values())
+    assert all(torch.equal(t, before[name]) for name, t in source.state_dict().items())
+    assert all(tensor.grad is None for tensor in network.parameters())
+    assert off(network, source) < off(again, source)
+
+
+def weight_of(network: nn.Module, name: str) -> Any:
+    return network.get_submodule(name).weight.detach()  # type: ignore[operator]
+
+
+def test_what_is_exact_stays_and_what_cannot_be_matched_is_left_alone() -> None:
+    source = trained()
+    convs: list[Any] = [source.body[place] for place in (0, 3, 6, 9)]
+    for conv in convs[1:]:
+        conv.weight.data.copy_(convs[0].weight)
+    plan = SharingPlan((Bank("kernel", {}, body_sites(source)),))
+    network, _ = inherit(source, plan)
+    known = input_statistics(source, data())
+    assert sum(match_outputs(network, source, plan, known).values()) < 1e-4
+    assert torch.allclose(weight_of(network, "body.3"), convs[0].weight, atol=1e-3)
+    kept = weight_of(network, "body.0").clone()
+    assert match_outputs(network, source, plan, {}) == {}
+    assert torch.equal(weight_of(network, "body.0"), kept)
+    still = Batches(torch.zeros(8, 2, 9, 9), torch.zeros(8).long())
+    assert "stem" not in input_statistics(source, still), "constant inputs say nothing"
