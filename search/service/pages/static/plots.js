@@ -119,7 +119,7 @@ const NOTHING = {
 const costs = document.getElementById("effects");
 let effects = null;
 
-/** What sharing a group costs; asked for once, as it takes the server some time. */
+/** What sharing a group costs; asked for once somebody looks, as it takes the server some time. */
 async function drawEffects(colors) {
   if (!costs || !effects) return;
   if (!effects.rows.length) {
@@ -181,4 +181,12 @@ every("[data-scale]", (button) => button.addEventListener("click", () => {
 }));
 dark.addEventListener("change", () => { if (figure) draw(); });
 if (plot.dataset.study) document.addEventListener("changed", gently(load));
-load().then(loadEffects);
+load();
+if (costs) {
+  const watching = new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    watching.disconnect();
+    loadEffects();
+  }, { rootMargin: "200px" });
+  watching.observe(costs);
+}
