@@ -76,12 +76,14 @@ def timeline_plot(trials: Sequence[TrialRecord], since: datetime) -> Plot:
                 "base": [(span.begun - since).total_seconds() / size for span in of_kind],
                 "x": [(span.ended - span.begun).total_seconds() / size for span in of_kind],
                 "y": [span.lane + 1 for span in of_kind],
+                "width": 0.8,
                 "marker": {"color": kind, "line": {"width": 1, "color": "paper"}},
                 "customdata": [span.trial.number for span in of_kind],
                 "hovertemplate": f"trial %{{customdata}}<br>%{{x:.3g}} {name}<extra></extra>",
             }
         )
-    lanes = {"title": "at the same time", "whole": True}
+    few = max((span.lane for span in spans), default=0) < 8
+    lanes = {"title": "at the same time", "whole": 1 if few else 5}
     return {"x": {"title": f"{name} since the start"}, "y": lanes, "traces": traces}
 
 

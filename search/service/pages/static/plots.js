@@ -32,14 +32,14 @@ function layout(part, colors, type, legend) {
     xaxis: { ...axis, title: { text: part.x.title }, ...(type && { type }), ...(part.x.zero && { rangemode: "tozero" }) },
     yaxis: {
       ...axis, title: { text: part.y.title }, ...(part.y.zero && { rangemode: "tozero" }),
-      ...(part.y.percent && { tickformat: ".0%", range: [-0.05, 1.05] }), ...(part.y.whole && { dtick: 1, autorange: "reversed" }),
+      ...(part.y.percent && { tickformat: ".0%", range: [-0.05, 1.05] }), ...(part.y.whole && { dtick: part.y.whole, autorange: "reversed" }),
     },
     barmode: "overlay",
     ...(part.y2 && {
       yaxis2: { ...axis, title: { text: part.y2.title }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", tickformat: ".0%" },
     }),
     hoverlabel: { align: "left", bgcolor: colors.panel, bordercolor: colors.line, font: { color: colors.ink } },
-    legend: { orientation: "h", y: part.low ? -0.45 : innerWidth < 600 ? -0.3 : -0.18, font: { color: colors.ink, size: innerWidth < 600 ? 11 : 13 } },
+    legend: { orientation: "h", y: (part.low ? -0.45 : -0.18) * (innerWidth < 600 ? 1.7 : 1), font: { color: colors.ink, size: innerWidth < 600 ? 11 : 13 } },
     showlegend: legend, uirevision: `keep-${type}`, datarevision: figure.version, hovermode: "closest",
   };
 }
@@ -187,6 +187,6 @@ if (costs) {
     if (!seen.some((one) => one.isIntersecting)) return;
     watching.disconnect();
     loadEffects();
-  }, { rootMargin: "200px" });
+  }, { rootMargin: "100% 0px" });
   watching.observe(costs);
 }
