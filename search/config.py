@@ -23,7 +23,7 @@ from isoshare.evaluators import (
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
 from isoshare.evaluators.objectives import OBJECTIVES, objective_name, written
 from isoshare.search.checks import check_data, check_measured, check_used
-from isoshare.search.defaults import fitting_defaults
+from isoshare.search.defaults import fitting_defaults, unserved
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
 from isoshare.search.options.evaluation import EvaluationConfig
@@ -116,6 +116,8 @@ class SearchConfig(
                 "--driver simulate answers from a table and needs --table, and only it does: got "
                 f"--driver {self.driver} with {f'--table {self.table}' if self.table else 'none'}"
             )
+        if self.sampler == "ehvi" and (why := unserved(self.objectives)):
+            raise ConfigError(f"{why}: leave --sampler out, or take --sampler tpe")
         if list(self.rungs) != sorted({rung for rung in self.rungs if 0 < rung < self.epochs}):
             raise ConfigError(
                 f"rungs must be ascending numbers of epochs below --epochs {self.epochs}, got "

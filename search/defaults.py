@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isoshare.evaluators import EVALUATORS, evaluator_row, is_own_evaluator
-from isoshare.evaluators.objectives import OBJECTIVES, is_exact
+from isoshare.evaluators.objectives import OBJECTIVES, is_exact, objective_name
 from isoshare.evaluators.sharebench import Table
 from isoshare.search.options.definition import ConfigError
 
@@ -67,6 +67,16 @@ def trades_exact(objectives: Any) -> bool:
     if not objectives or any(name not in OBJECTIVES and ":" not in name for name in objectives):
         return True
     return len(objectives) == 2 and sum(map(is_exact, objectives)) == 1
+
+
+def unserved(objectives: Sequence[str]) -> str:
+    """Why the default sampler does not serve objectives, in words; empty where it does."""
+    if trades_exact(objectives):
+        return ""
+    return (
+        "sampler ehvi trades one measured objective against one that is exact, got "
+        f"{', '.join(map(objective_name, objectives))}"
+    )
 
 
 def with_table(data: dict[str, Any]) -> dict[str, Any]:

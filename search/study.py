@@ -19,7 +19,7 @@ from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.own_code.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
 from isoshare.search.config import make_config
-from isoshare.search.defaults import trades_exact
+from isoshare.search.defaults import unserved
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
 from isoshare.search.results.study_view import NotebookView
@@ -234,13 +234,9 @@ class Study(NotebookView):
 
 def _able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
     """The sampler, or the one that takes its place, with a warning."""
-    if sampler != "ehvi" or trades_exact(objectives):
+    if sampler != "ehvi" or not (why := unserved(objectives)):
         return sampler
-    warnings.warn(
-        f"sampler ehvi trades one measured objective against one that is exact, got "
-        f"{', '.join(objectives)}: tpe takes its place",
-        stacklevel=3,
-    )
+    warnings.warn(f"{why}: tpe takes its place", stacklevel=3)
     return "tpe"
 
 

@@ -86,7 +86,7 @@ HOMES = {
     "starlette": {"search/service"},
     "uvicorn": {"search/service/server.py"},
     "prometheus_client": {"search/service/metrics.py"},
-    "cachetools": {"search/service/guard.py", "search/service/study_cache.py"},
+    "cachetools": {"search/service/guard.py", "search/service/snapshot.py"},
     "tenacity": {"storage/transactions.py"},
     "platformdirs": {"evaluators/data/data_cache.py"},
 }

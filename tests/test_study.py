@@ -146,6 +146,25 @@ def test_an_objective_that_has_no_known_worst_value() -> None:
     assert study.best("rmse").number == 0
 
 
+def test_names_and_directions_make_no_difference_to_the_default_sampler() -> None:
+    """What it learns of an objective to minimise is what it learns of one to maximise."""
+    proposed = []
+    for objectives, sign in (
+        ({"bytes": "minimize", "gain": "maximize"}, 1),
+        ({"rmse": "minimize", "bytes": "minimize"}, -1),
+    ):
+        study = isoshare.create_study(
+            ThreeSites(5),
+            methods=["kernel"],
+            objectives=objectives,
+            example_input=torch.zeros(1, 2, 8, 8),
+        )
+        study.optimize(lambda *asked, sign=sign: sign * (less_is_worse(*asked) - 2), n_trials=15)
+        assert study._record.config.sampler == "ehvi"
+        proposed.append([trial.plan for trial in study.trials])
+    assert proposed[0] == proposed[1]
+
+
 def test_what_ehvi_cannot_serve_goes_to_another_sampler() -> None:
     two = {"a": "maximize", "b": "minimize", "parameters": "minimize"}
     with pytest.warns(UserWarning, match="tpe takes its place"):

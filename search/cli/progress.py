@@ -13,6 +13,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingCol
 from rich.progress import Progress as Bar
 
 from isoshare.evaluators import is_own_evaluator
+from isoshare.search.defaults import unserved
 from isoshare.search.jobs import Progress
 from isoshare.search.results.describe import counted, pace_in_words
 from isoshare.storage.records import StudyRecord
@@ -24,10 +25,12 @@ def headline(study: StudyRecord, trials: int) -> str:
     own = is_own_evaluator(config.evaluator)
     long = "" if own else f"{counted(config.epochs, 'epoch')} and "
     data = config.evaluator if own else config.dataset
+    why = unserved(config.objectives) if config.sampler == "tpe" else ""
+    instead = f"; {why}: tpe takes its place" if why else ""
     return (
         f"study [bold]{study.name}[/]: {study.context.plans:,} plans of "
         f"{config.backbone} on {escape(data)}, {counted(trials, 'trial')} of "
-        f"{long}{counted(config.replicates, 'seed')}"
+        f"{long}{counted(config.replicates, 'seed')}{instead}"
     )
 
 

@@ -20,9 +20,11 @@ from isoshare.search.constraints import measured_limits
 from isoshare.search.pareto import axes_of, values_of
 from isoshare.search.results.describe import plan_in_words
 from isoshare.search.results.study_results import Results
+from isoshare.search.results.timeline import span_of
 from isoshare.space.files import atomic_write
 from isoshare.storage.records import StudyRecord, TrialRecord
 
+LEAST_TRIALS = 8
 STATES = {
     "finished": TrialState.COMPLETE,
     "failed": TrialState.FAIL,
@@ -74,17 +76,53 @@ def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[Fro
         values, params = values_of(axes, trial), trial.proposal["params"]
         unmeasured = trial.state == "finished" and values is None
         violation = {one.option: one.violation(trial.value(one.objective) or 0.0) for one in limits}
-        frozen.append(
-            optuna.trial.create_trial(
-                state=TrialState.FAIL if unmeasured else STATES[trial.state],
-                values=values,
-                params=params,
-                distributions={name: choices[name] for name in params},
-                user_attrs={"plan": plan_in_words(trial.plan, sites), **_notes(trial)},
-                constraints=None if values is None else violation,
-            )
+        made = optuna.trial.create_trial(
+            state=TrialState.FAIL if unmeasured else STATES[trial.state],
+            values=values,
+            params=params,
+            distributions={name: choices[name] for name in params},
+            user_attrs={"plan": plan_in_words(trial.plan, sites), **_notes(trial)},
+            constraints=None if values is None else violation,
         )
+        frozen.append(_in_time(made, trial))
     return frozen
+
+
+def _in_time(made: FrozenTrial, trial: TrialRecord) -> FrozenTrial:
+    """With the times at which the trial ran; Optuna knows local times without a zone."""
+    span = span_of(trial)
+    if span is not None:
+        made.datetime_start = span.begun.astimezone().replace(tzinfo=None)
+        ended = span.ended.astimezone().replace(tzinfo=None)
+        made.datetime_complete = ended if made.state.is_finished() else None
+    return made
+
+
+def importances(results: Results) -> dict[str, float]:
+    """How much each parameter of Optuna's samplers says about the first objective, by fANOVA.
+
+    Empty where it does not apply: for plans that were proposed without parameters, or too few.
+    """
+    axis = axes_of(results.study)[0]
+    trials = [one for one in results.finished if one.proposal["params"]]
+    if len(trials) < LEAST_TRIALS:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(direction=axis.direction)
+        for one in frozen_trials(results.study, trials):
+            study.add_trial(_of_one_value(one))
+        try:
+            return dict(optuna.importance.get_param_importances(study))
+        except (RuntimeError, ValueError):  # all values alike, or no parameter that all have
+            return {}
+
+
+def _of_one_value(trial: FrozenTrial) -> FrozenTrial:
+    """A finished trial with the first of its values alone."""
+    return optuna.trial.create_trial(
+        value=trial.values[0], params=trial.params, distributions=trial.distributions
+    )
 
 
 def _notes(trial: TrialRecord) -> dict[str, Any]:

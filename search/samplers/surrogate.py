@@ -76,6 +76,14 @@ class Surrogate:
         mean, variance = self._regression(features)
         return Prediction(mean, np.sqrt(variance + self.of_plan))
 
+    def difference(self, features: Numbers, base: Numbers) -> Prediction:
+        """What the features alone say that plans are better than a base plan: (plans, features)
+        less (1, features). Values as the objective was given, not negated.
+        """
+        apart = (features - base) / self._scale
+        variance = self._unit**2 * np.einsum("ij,ij->i", apart @ self._covariance, apart)
+        return Prediction(self._unit * apart @ self._weights, np.sqrt(variance))
+
     def condition(self, features: Numbers, means: Numbers, counts: Numbers) -> Prediction:
         """Of measured plans: between what was measured and what the features say.
 

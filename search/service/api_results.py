@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from isoshare.search.results.choose import Best
 from isoshare.search.results.pictures.figures import front_figure
@@ -25,6 +26,9 @@ from isoshare.search.service.errors import Problem
 from isoshare.search.study_names import is_plain
 from isoshare.space.plan import PlanFile
 from isoshare.storage.records import TrialState
+
+THIS_PROCESS = secrets.token_hex(4)
+"""Versions of studies count from the start of the service."""
 
 
 @reads.get("/studies/{name}/trials", responses=MISSING)
@@ -84,9 +88,26 @@ def get_hypervolume(study: One) -> models.Hypervolume:
 
 
 @reads.get("/studies/{name}/figure", responses=MISSING, response_model=dict[str, Any])
-def get_figure(study: One) -> Response:
-    """The pictures of the page of a study as values for plotly.js; colours are names of roles."""
-    return Response(study.figure, media_type="application/json")
+def get_figure(study: One, request: Request) -> Response:
+    """The pictures of the page of a study as values for plotly.js; colours are names of roles.
+    Who sends the ETag of the last answer gets it again only when it has changed.
+    """
+    tag = f'"{THIS_PROCESS}-{study.version}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(study.figure, media_type="application/json", headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(study.packed_figure, media_type="application/json", headers=headers)
+
+
+@reads.get("/studies/{name}/importance", responses=MISSING, response_model=dict[str, Any])
+def get_importance(study: One) -> Response:
+    """What the first objective loses when a whole group shares, by method, with the uncertainty of
+    the surrogate; and the importance of Optuna's parameters, for plans that Optuna proposed.
+    """
+    return Response(study.effects, media_type="application/json")
 
 
 @reads.get("/studies/{name}/export", responses=MISSING, response_model=PlanFile)
@@ -104,17 +125,21 @@ def export(
 
 @reads.get("/compare", responses=MISSING)
 def compare(
-    studies: All, a: Annotated[str, Query(min_length=1)], b: Annotated[str, Query(min_length=1)]
+    studies: All,
+    a: Annotated[str, Query(min_length=1)],
+    b: Annotated[str, Query(min_length=1)],
+    also: Annotated[list[str], Query(max_length=5, description="More studies.")] = [],  # noqa: B006
 ) -> dict[str, Any]:
-    """The fronts of two studies in one picture, as values for plotly.js."""
-    both = {name: studies.snapshot(name) for name in (a, b)}
+    """The fronts of several studies in one picture, as values for plotly.js."""
+    both = {name: studies.snapshot(name) for name in (a, b, *also)}
     axes = [[axis.name for axis in one.results.front.axes] for one in both.values()]
-    if axes[0] != axes[-1]:
-        raise Problem(
-            "invalid",
-            f"study {a!r} trades {' and '.join(axes[0])}, study {b!r} {' and '.join(axes[-1])}: "
-            "only fronts of the same objectives fit into one picture",
-        )
+    for name, other in zip(both, axes, strict=True):
+        if other != axes[0]:
+            raise Problem(
+                "invalid",
+                f"study {a!r} trades {' and '.join(axes[0])}, study {name!r} "
+                f"{' and '.join(other)}: only fronts of the same objectives fit into one picture",
+            )
     figures = {name: front_figure(one.results, one.points) for name, one in both.items()}
     return {"version": 0, "front": compare_plot(figures)}
 

@@ -11,8 +11,8 @@ from isoshare.search.service.errors import documented
 from isoshare.search.service.events import StreamRoom
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.search.service.studies import Studies
-from isoshare.search.service.study_cache import Snapshot
 
 ALWAYS = documented(
     "wrong_request", "not_logged_in", "too_many_requests", "database_unavailable", "invalid"

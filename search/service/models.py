@@ -94,6 +94,9 @@ class StudyDetail(StudyView):
     unshared: int | None = Field(default=None, description="Parameters of the unshared network.")
     plans: str | None = Field(default=None, description="Distinct plans of the space.")
     reference_point: dict[str, float] = {}
+    seconds_left: float | None = Field(
+        default=None, description="As fast as it has gone lately; None if that cannot be said."
+    )
     launched_by: str = Field(default="", description="The name of the token that was used.")
     option: str | None = Field(default=None, description="The option that the message is about.")
 

@@ -17,7 +17,8 @@ from isoshare.search.service.launching import as_asked, check_allowed, check_bou
 from isoshare.search.service.models import StudyDetail, StudyLog
 from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
-from isoshare.search.service.study_cache import Mirror, Snapshot
+from isoshare.search.service.snapshot import Snapshot
+from isoshare.search.service.study_cache import Mirror
 from isoshare.search.service.study_detail import stored_detail, unstored_detail
 from isoshare.search.service.study_state import running_elsewhere, standing, standing_unstored
 from isoshare.search.service.trials import find

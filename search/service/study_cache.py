@@ -7,110 +7,23 @@ is read once. Readers get a frozen ``Snapshot``; its version counts up with ever
 from __future__ import annotations
 
 import gc
-import json
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from threading import Lock
-from typing import Any, TypeVar
-
-from cachetools import LRUCache
+from typing import TypeVar
 
 from isoshare.search.constraints import measured_limits
 from isoshare.search.pareto import Axis, Front, axes_of, values_of
-from isoshare.search.replication import times_measured
 from isoshare.search.results.hypervolume_history import FrontHistory, history_of
-from isoshare.search.results.pictures.figures import Point, front_figure, points_of
-from isoshare.search.results.pictures.plotly_figure import front_plot, history_plot
+from isoshare.search.results.pictures.figures import Point, points_of
 from isoshare.search.results.study_results import Results
-from isoshare.search.results.tables import front_json
-from isoshare.space.sites import Site
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.storage.change_feed import Cursor, Delta, StudyVersion, WatchedStore
-from isoshare.storage.records import NoteRecord, StudyRecord, TrialRecord
+from isoshare.storage.records import StudyRecord, TrialRecord
 
 T = TypeVar("T")
-MOST_REMEMBERED = 32
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One state of one study. What is computed from it is computed once.
-
-    counts: trials by state. notes: of people, by the number of the trial, None for the study.
-    budget: trials that the search is to have.
-    """
-
-    version: int
-    results: Results
-    points: dict[int, Point]
-    history: FrontHistory
-    counts: dict[str, int]
-    notes: Mapping[int | None, NoteRecord] = field(default_factory=dict)
-    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
-    _memory: LRUCache[Hashable, Any] = field(
-        default_factory=lambda: LRUCache(MOST_REMEMBERED), repr=False, compare=False
-    )
-
-    @property
-    def study(self) -> StudyRecord:
-        """The study itself."""
-        return self.results.study
-
-    @cached_property
-    def budget(self) -> int:
-        """Fewer trials than asked for where plans were measured again, or if there are no more."""
-        asked = self.study.config.trials - self.repeats
-        return min(asked, self.study.context.plans)
-
-    @cached_property
-    def repeats(self) -> int:
-        """How often plans were measured again with new seeds."""
-        config = self.study.config
-        if not config.repeats:
-            return 0
-        trials = self.results.finished
-        return sum(times_measured(one, config.replicates) - 1 for one in trials)
-
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """The convolutions of the backbone, in module order."""
-        return self.study.context.sites
-
-    @cached_property
-    def complete(self) -> bool:
-        """Whether nothing is left to do: all trials ended, the front measured on test images."""
-        ended = sum(number for state, number in self.counts.items() if state != "running")
-        seeds = self.study.config.replicates
-        members = self.results.front.members
-        enough = ended >= self.budget or self.study.config.stop_at is not None
-        return enough and all(_tested(trial, seeds) for trial in members)
-
-    @property
-    def front(self) -> bytes:
-        """The front as ``pareto --json`` prints it."""
-        return self.remembered("front", lambda: _json(front_json(self.results)))
-
-    @property
-    def figure(self) -> bytes:
-        """The picture of the front and that of the hypervolume, as JSON for plotly.js."""
-        return self.remembered("figure", lambda: _json(self._plots()))
-
-    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` returns: one reader makes it, the others wait for it."""
-        with self._lock:
-            if key not in self._memory:
-                self._memory[key] = make()
-            found: T = self._memory[key]
-            return found
-
-    def _plots(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
-            "front": front_plot(front_figure(self.results, self.points)),
-            "history": history_plot(self.history),
-        }
 
 
 @contextmanager
@@ -222,11 +135,3 @@ class Mirror:
         if rewritten or self._snapshot is None:
             return history_of(changes.study, axes, tuple(self._finished.values()), limits)
         return self._snapshot.history.after(changes.study, ended, limits)
-
-
-def _tested(trial: TrialRecord, seeds: int) -> bool:
-    return sum(m.split == "test" for m in trial.measurements) >= seeds
-
-
-def _json(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()

@@ -7,7 +7,7 @@ from datetime import datetime
 from isoshare.search.pareto import knee
 from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.models import BestPlan, StudyDetail
-from isoshare.search.service.study_cache import Snapshot
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.search.service.study_state import Standing
 from isoshare.storage.records import NoteRecord
 
@@ -58,6 +58,7 @@ def stored_detail(
         unshared=study.context.unshared,
         plans=str(study.context.plans),
         reference_point=front.reference_point,
+        seconds_left=snapshot.seconds_left if running else None,
         launched_by=driver.by if driver else "",
         option=standing.option,
         note=note.text,

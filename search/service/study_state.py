@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from isoshare.search.service.driver_files import Driver, option_of
 from isoshare.search.service.models import State
 from isoshare.search.service.processes import is_alive
-from isoshare.search.service.study_cache import Snapshot
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.storage.records import RunningDriver
 
 LOST = "its driver ended without a word: it was killed, or the machine went down"

@@ -12,7 +12,7 @@ from isoshare.search.results.choose import Best, choose, plan_file, trial_by_num
 from isoshare.search.results.pictures.figures import method_of
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.models import Measurement, TrialDetail, TrialView
-from isoshare.search.service.study_cache import Snapshot
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
 from isoshare.storage.records import NoteRecord, TrialRecord, TrialState

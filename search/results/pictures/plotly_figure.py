@@ -10,6 +10,7 @@ from typing import Any
 
 from isoshare.search.pareto import Axis
 from isoshare.search.results.hypervolume_history import FrontAt, FrontHistory
+from isoshare.search.results.pictures.answers import unit_of
 from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
 from isoshare.space.methods import METHODS
 
@@ -18,14 +19,28 @@ KINDS = ("unshared", *METHODS, "several methods")
 MANY = 2000
 """With more dominated plans than this only their numbers are said on hover, not their banks."""
 
+FAINT = 0.8
+"""Of dominated plans, which are small as well: their contrast stays above 3 to 1."""
+OF_STUDIES = (
+    "bank-0",
+    "bank-2",
+    "anchored",
+    "slice_generator",
+    "low_rank",
+    "filter_basis",
+    "muted",
+)
+"""Colours of several studies in one plot."""
+
 Trace = dict[str, Any]
 
 
-def front_plot(figure: FrontFigure) -> dict[str, Any]:
-    """Traces and axes of the front: accuracy against parameters, for example."""
+def front_plot(figure: FrontFigure, knee: int | None = None) -> dict[str, Any]:
+    """Traces and axes of the front: accuracy against parameters, for example. knee: its number."""
     traces = [_stairs(figure), *_dominated(figure), *_excluded(figure)]
     traces += [_points(kind, points, 11) for kind, points in _by_kind(figure.members)]
     traces += [_stopped(figure.stopped), _references(figure.references)]
+    traces += [_knee([point for point in figure.members if point.number == knee])]
     return {
         "title": figure.title,
         "x": _axis(figure.x_axis),
@@ -39,19 +54,20 @@ def history_plot(history: FrontHistory) -> dict[str, Any]:
     """The hypervolume over the time since the study was made, in steps; on the right what may still
     be gained, where the sampler could tell.
     """
-    minutes = [moment.seconds / 60 for moment in history.moments]
+    size, name = unit_of(max((moment.seconds for moment in history.moments), default=0.0))
+    times = [moment.seconds / size for moment in history.moments]
     told = [moment for moment in history.moments if moment.remaining is not None]
     return {
-        "x": {"title": "minutes since the start"},
-        "y": {"title": "hypervolume"},
+        "x": {"title": f"{name} since the start", "zero": True},
+        "y": {"title": "hypervolume", "zero": True},
         **({"y2": {"title": "at most still to gain"}} if told else {}),
         "traces": [
-            *([_remaining(told)] if told else []),
+            *([_remaining(told, size)] if told else []),
             {
                 "type": "scatter",
                 "mode": "lines",
                 "name": "hypervolume",
-                "x": minutes,
+                "x": times,
                 "y": [moment.hypervolume for moment in history.moments],
                 "line": {"shape": "hv", "width": 2, "color": "accent"},
                 "customdata": [moment.finished for moment in history.moments],
@@ -61,12 +77,12 @@ def history_plot(history: FrontHistory) -> dict[str, Any]:
     }
 
 
-def _remaining(told: Sequence[FrontAt]) -> Trace:
+def _remaining(told: Sequence[FrontAt], size: float) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines",
         "name": "at most still to gain",
-        "x": [moment.seconds / 60 for moment in told],
+        "x": [moment.seconds / size for moment in told],
         "y": [moment.remaining for moment in told],
         "yaxis": "y2",
         "line": {"width": 1.5, "color": "muted", "dash": "dot"},
@@ -78,7 +94,7 @@ def compare_plot(figures: Mapping[str, FrontFigure]) -> dict[str, Any]:
     """The fronts of several studies in one plot, a colour each."""
     traces: list[Trace] = []
     for place, (name, figure) in enumerate(figures.items()):
-        color = f"bank-{2 * place}"
+        color = OF_STUDIES[place % len(OF_STUDIES)]
         stairs = _stairs(figure) | {"line": {"color": color, "width": 1.5}, "showlegend": False}
         points = _points(name, figure.members, 10)
         points["marker"]["color"] = color
@@ -143,7 +159,7 @@ def _dominated(figure: FrontFigure) -> list[Trace]:
     traces = []
     for kind, points in _by_kind(figure.others):
         trace = _points(kind, points, 7, many=len(figure.others) > MANY)
-        traces.append(trace | {"opacity": 0.45, "showlegend": kind not in on_front})
+        traces.append(trace | {"opacity": FAINT, "showlegend": kind not in on_front})
     return traces
 
 
@@ -157,6 +173,24 @@ def _stopped(points: Sequence[Point]) -> Trace:
     trace = _points("muted", points, 8, "stopped early")
     trace["marker"] |= {"symbol": "circle-open", "line": {"width": 1.5, "color": "muted"}}
     return trace
+
+
+def _knee(points: Sequence[Point]) -> Trace:
+    """A ring around the knee, which hides no point from the mouse."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "knee",
+        "x": [point.x for point in points],
+        "y": [point.y for point in points],
+        "marker": {
+            "size": 22,
+            "symbol": "circle-open",
+            "color": "accent",
+            "line": {"width": 2.5, "color": "accent"},
+        },
+        "hoverinfo": "skip",
+    }
 
 
 def _references(points: Sequence[Point]) -> Trace:

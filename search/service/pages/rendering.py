@@ -57,7 +57,16 @@ def when(time: datetime) -> str:
     return f"{moment(time)} UTC"
 
 
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h``, ``2 days``."""
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h")):
+        if seconds < limit:
+            return f"{max(1, round(seconds / size))} {unit}"
+    return f"{round(seconds / 86_400)} days"
+
+
 templates.env.filters |= {
+    "duration": duration,
     "number": number,
     "plain": plain,
     "moment": moment,

@@ -86,15 +86,18 @@ def compare(
     b: str = "",
     trial_a: str = "",
     trial_b: str = "",
+    also: Annotated[list[str], Query(max_length=5)] = [],  # noqa: B006
 ) -> Response:
-    """Two studies, or two plans, side by side."""
-    values: dict[str, Any] = {"names": list(studies.stored())[::-1], "a": a, "b": b}
+    """Two plans side by side, or the fronts of two or more studies."""
+    names = list(studies.stored())[::-1]
+    also = [name for name in dict.fromkeys(also) if name not in (a, b)]
+    values: dict[str, Any] = {"names": names, "a": a, "b": b, "also": also}
     if not (a and b):
         return render(request, "compare.html", **values, trial_a=trial_a, trial_b=trial_b)
     chosen = (read_number(trial_a, "trial"), read_number(trial_b, "trial"))
     if (chosen[0] is None) != (chosen[1] is None):
         raise Problem("invalid", "two plans have two trial numbers: give both of them, or none")
-    both = [studies.detail(a), studies.detail(b)]
+    both = [studies.detail(name) for name in (a, b, *also)]
     values |= {"trial_a": trial_a, "trial_b": trial_b, "both": both}
     if chosen[0] is not None and chosen[1] is not None:
         numbers = [int(number) for number in chosen if number is not None]

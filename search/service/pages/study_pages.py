@@ -21,8 +21,8 @@ from isoshare.search.service.models import StudyDetail
 from isoshare.search.service.pages.rendering import form_values, read_number, render, see
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.search.service.studies import Studies
-from isoshare.search.service.study_cache import Snapshot
 from isoshare.space.errors import first_problem
 from isoshare.storage.records import TrialState
 

@@ -29,13 +29,17 @@ function layout(part, colors, type, legend) {
     paper_bgcolor: colors.paper, plot_bgcolor: colors.paper,
     font: { color: colors.ink, family: "system-ui, DejaVu Sans, sans-serif", size: 13 },
     margin: { l: 64, r: 24, t: 12, b: 52 },
-    xaxis: { ...axis, title: { text: part.x.title }, type },
-    yaxis: { ...axis, title: { text: part.y.title } },
+    xaxis: { ...axis, title: { text: part.x.title }, ...(type && { type }), ...(part.x.zero && { rangemode: "tozero" }) },
+    yaxis: {
+      ...axis, title: { text: part.y.title }, ...(part.y.zero && { rangemode: "tozero" }),
+      ...(part.y.percent && { tickformat: ".0%", range: [-0.05, 1.05] }), ...(part.y.whole && { dtick: part.y.whole, autorange: "reversed" }),
+    },
+    barmode: "overlay",
     ...(part.y2 && {
       yaxis2: { ...axis, title: { text: part.y2.title }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", tickformat: ".0%" },
     }),
     hoverlabel: { align: "left", bgcolor: colors.panel, bordercolor: colors.line, font: { color: colors.ink } },
-    legend: { orientation: "h", y: -0.18, font: { color: colors.ink } },
+    legend: { orientation: "h", y: (part.low ? -0.45 : -0.18) * (innerWidth < 600 ? 1.7 : 1), font: { color: colors.ink, size: innerWidth < 600 ? 11 : 13 } },
     showlegend: legend, uirevision: `keep-${type}`, datarevision: figure.version, hovermode: "closest",
   };
 }
@@ -112,6 +116,29 @@ const NOTHING = {
   annotations: [{ text: "No trial has ended yet: its point will appear here.", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false }],
 };
 
+const costs = document.getElementById("effects");
+let effects = null;
+
+/** What sharing a group costs; asked for once somebody looks, as it takes the server some time. */
+async function drawEffects(colors) {
+  if (!costs || !effects) return;
+  if (!effects.rows.length) {
+    costs.hidden = true;
+    document.getElementById("effects-text").textContent = "Too few trials have ended to say.";
+    return;
+  }
+  const traces = effects.effects.traces.map((trace) => painted(trace, colors));
+  await Plotly.react(costs, traces, layout({ ...effects.effects, low: true }, colors, "linear", true), OPTIONS);
+  costs.dataset.rows = effects.rows.length;
+}
+
+async function loadEffects() {
+  const answer = costs && await fetch(costs.dataset.effects);
+  if (!answer || !answer.ok) return;
+  effects = await answer.json();
+  if (figure) await drawEffects(theme());
+}
+
 async function draw() {
   const colors = theme();
   const paint = (traces) => traces.map((trace) => painted(trace, colors));
@@ -122,6 +149,12 @@ async function draw() {
   if (past) {
     await Plotly.react(past, paint(figure.history.traces), layout(figure.history, colors, "linear", false), OPTIONS);
   }
+  for (const key of ["by_trial", "groups", "timeline"]) {
+    const place = document.getElementById(key);
+    if (!place || !figure[key]) continue;
+    await Plotly.react(place, paint(figure[key].traces), layout({ ...figure[key], low: true }, colors, null, key === "timeline"), OPTIONS);
+  }
+  await drawEffects(colors);
   plot.dataset.version = figure.version ?? 0;
   plot.dataset.points = figure.front.traces.reduce((sum, trace) => sum + (trace.customdata?.length ?? 0), 0);
 }
@@ -149,3 +182,11 @@ every("[data-scale]", (button) => button.addEventListener("click", () => {
 dark.addEventListener("change", () => { if (figure) draw(); });
 if (plot.dataset.study) document.addEventListener("changed", gently(load));
 load();
+if (costs) {
+  const watching = new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting)) return;
+    watching.disconnect();
+    loadEffects();
+  }, { rootMargin: "100% 0px" });
+  watching.observe(costs);
+}
