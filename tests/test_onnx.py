@@ -326,6 +326,6 @@ def test_a_network_that_asks_for_the_kind_of_a_layer_is_baked_or_refused(tmp_pat
     """The layers of a filter basis are several in the file, and no linear layer any more."""
     shared, plan = mixed(Chain, 1)
     path = tmp_path / "n.onnx"
-    with pytest.raises(OnnxError, match="computes something else than the network.*--bake"):
+    with pytest.raises(OnnxError, match=r"computes something else than the network.*--bake"):
         save_onnx(shared, path, PlanFile.of(plan), (4, 4))
     assert save_onnx(shared, path, PlanFile.of(plan), (4, 4), bake=True) < 1e-4

@@ -131,9 +131,10 @@ def _drop_fillers(model: Any, weights: Collection[str]) -> None:
     """
     for node in model.graph:
         bias = node.inputs[2] if node.op_type.startswith("Conv") and len(node.inputs) > 2 else None
-        if bias is not None and bias.is_initializer() and bias.name not in weights:
-            if not bias.const_value.numpy().any():
-                node.replace_input_with(2, None)
+        if bias is None or not bias.is_initializer() or bias.name in weights:
+            continue
+        if not bias.const_value.numpy().any():
+            node.replace_input_with(2, None)
 
 
 def _write(model: Any, path: Path, plan: PlanFile) -> None:

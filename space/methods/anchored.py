@@ -16,21 +16,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.errors import PlanError
 from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
 from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
-from isoshare.space.methods.computed_weight import (
-    ComputedWeight,
-    OfAnyLayer,
-    become,
-    become_computed,
-)
+from isoshare.space.methods.computed_weight import ComputedWeight, become, become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.ordinary import become_sequence, layer_by
+from isoshare.space.methods.regulated_norm import RegulatedNorm
 from isoshare.space.sites import Site, describe, registered_after
 
 
@@ -64,47 +59,6 @@ class Anchored(ComputedWeight):
         mixed = mixing @ anchor.reshape(shape)
         moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
         return mixed.view_as(anchor), moved
-
-
-class RegulatedNorm(OfAnyLayer):
-    """The batch normalisation of an anchored convolution, followed by the regulator.
-
-    Who reads its ``weight`` normalises by itself, or folds it into a convolution, and would leave
-    the regulator out: that is refused.
-    """
-
-    site: str
-    regulator: Any
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, height, width)."""
-        y: Tensor = self.regulator(self._normalised(x))
-        return y
-
-    @property
-    def weight(self) -> Tensor:
-        """Not to be read: PlanError."""
-        raise PlanError(
-            f"the normalisation behind {self.site!r} is followed by a regulator, which is lost "
-            "where its weight is read, as fuse_conv_bn_eval does: leave both as they are, or share "
-            "with regulator_after='convolution'"
-        )
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        """As PyTorch's own layer, which reads its weight."""
-        norm: Any = self
-        norm._check_input_dim(x)
-        momentum = norm.momentum or 0.0
-        if self.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-            if norm.momentum is None:
-                momentum = 1.0 / float(norm.num_batches_tracked)
-        kept = (norm.running_mean, norm.running_var)
-        by_batch = self.training or kept[0] is None
-        if self.training and not norm.track_running_stats:
-            kept = (None, None)
-        affine = (self._parameters["weight"], self._parameters["bias"])
-        return functional.batch_norm(x, *kept, *affine, by_batch, momentum, norm.eps)
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
