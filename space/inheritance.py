@@ -32,6 +32,7 @@ def project_weights(
     network: ``source``, shared by ``banks``. importance: for each site how much the loss depends on
     each element of its kernel; without it all count alike. Returns for each site the kernel of
     ``source`` and the one that comes out, (out, in/groups, k, k), up to a positive factor.
+    Raises WeightsError for complex kernels.
     """
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
     for bank, sites in banks:
@@ -92,4 +93,9 @@ def _is_norm(part: nn.Module) -> bool:
 def _kernel(network: nn.Module, site: Site) -> Tensor:
     conv: Any = network.get_submodule(site.name)
     weight: Tensor = conv.weight.detach()
+    if weight.is_complex():
+        raise WeightsError(
+            f"trained weights are taken over where they are real, those of {site.name!r} are "
+            f"{weight.dtype}: leave its site out of the plan, or start afresh (weights='fresh')"
+        )
     return weight

@@ -30,7 +30,7 @@ class Site:
     count channels of the whole convolution, over all its groups. Stride, padding and dilation are
     not part of a site: they may differ between sites that share. bias: it has one that is trained;
     frozen_bias: it has one that is not. subclass: the layer is of a class derived from PyTorch's,
-    so that its forward may do more than theirs.
+    so that its forward may do more than theirs. is_complex: its kernel has complex numbers.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Site:
     subclass: bool = False
     frozen_bias: bool = False
     kind: Kind = "convolution"
+    is_complex: bool = False
 
     @property
     def signature(self) -> Signature:
@@ -242,4 +243,5 @@ def _site(name: str, layer: Any) -> Site:
         subclass=type(layer) not in LAYERS,
         frozen_bias=bias is not None and not bias.requires_grad,
         kind=kind_of(layer),
+        is_complex=layer.weight.is_complex(),
     )

@@ -20,8 +20,11 @@ from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval, parametrizations, parametrize, prune
 
 from isoshare.space.apply import apply_plan, bake, count_parameters, plan_parameters
-from isoshare.space.errors import BackboneError, IsoshareError, PlanError
+from isoshare.space.backbones import torchvision_operators
+from isoshare.space.errors import BackboneError, IsoshareError, PlanError, WeightsError
+from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites, left_private
 
 pytestmark = [
@@ -33,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "anchored": {},
     "filter_basis": {"shared_rank": 4, "unique_rank": 1, "orthogonality": 0.0},
     "slice_generator": {"slice_size": 4, "code_size": 4},
+    "low_rank": {"rank": 2},
 }
 SITES = ("body.0", "body.1", "body.2")
 
@@ -380,5 +384,47 @@ def test_lazy_modules_are_refused_before_anything_is_counted() -> None:
 def test_a_filter_basis_of_complex_kernels_is_refused() -> None:
     network = Net().to(torch.complex64)
     assert apply_plan(network, plan_by("kernel"))
-    with pytest.raises(PlanError, match=r"real kernels, that of 'body.0' is torch.complex64"):
+    with pytest.raises(WeightsError, match=r"those of 'body.0' are torch.complex64"):
+        apply_plan(network, plan_by("kernel"), weights="inherit")
+    with pytest.raises(PlanError, match=r"real kernels, that of 'body.0' is complex"):
         apply_plan(network, plan_by("filter_basis"))
+
+
+def test_a_network_without_sites_is_looked_at_and_not_searched() -> None:
+    for network in (nn.Sequential(nn.ReLU()), Net().requires_grad_(False)):
+        sites, unshared = find_sites(network), count_parameters(network)
+        assert (sites, SearchSpace(sites, unshared, tuple(METHODS)).count()) == ((), 1)
+
+
+def averaged(kind: str) -> Callable[[nn.Module], Any]:
+    """Who keeps a moving average of a network, and the network in it."""
+    if kind == "torch":
+        return torch.optim.swa_utils.AveragedModel
+    torchvision_operators.declare_missing()
+    from timm.utils import ModelEmaV2, ModelEmaV3
+
+    return {"timm": ModelEmaV2, "timm 3": ModelEmaV3}[kind]
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+@pytest.mark.parametrize("kind", ["torch", "timm", "timm 3"])
+def test_a_moving_average_of_a_shared_network_is_one(kind: str, method: str) -> None:
+    shared: Any = apply_plan(Net(), plan_by(method))
+    average = averaged(kind)(shared)
+    update = average.update_parameters if kind == "torch" else average.update
+    optimizer = torch.optim.SGD(shared.parameters(), lr=0.1)
+    for _ in range(3):
+        shared(images()).square().mean().backward()
+        optimizer.step()
+        update(shared)
+    kept = average.module.eval()
+    assert count_parameters(kept) == count_parameters(shared)
+    bank = [kept.body[place] for place in range(3)]
+    tensor = {"filter_basis": "basis", "slice_generator": "generator"}.get(method, "weight")
+    assert len({id(part._parameters[tensor]) for part in bank}) == 1
+    found, baked = kept(images()), bake(kept, plan_by(method))(images())
+    assert torch.allclose(found, baked, atol=1e-4)
+    assert not torch.equal(found, shared.eval()(images()))
+    again = apply_plan(Net(), plan_by(method))
+    again.load_state_dict(kept.state_dict())
+    assert torch.equal(again.eval()(images()), found)

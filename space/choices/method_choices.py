@@ -79,6 +79,8 @@ def network_offers(
 ) -> Iterator[MethodConfig]:
     """What a network is offered of a network-wide method."""
     sites = [site for group in groups for site in group]
+    if not sites:
+        return
     for options in _options(method, sites, known):
         offer = MethodConfig(method, tuple(sorted(options.items())))
         for places in by_kernel_size(groups):

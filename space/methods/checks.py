@@ -35,6 +35,16 @@ def check_not_transposed(method: str, sites: Sequence[Site]) -> None:
             )
 
 
+def check_real(method: str, sites: Sequence[Site]) -> None:
+    """Raise PlanError for complex kernels: nothing normalises complex numbers."""
+    for site in sites:
+        if site.is_complex:
+            raise PlanError(
+                f"{_bank(method)} needs real kernels, that of {site.name!r} is complex; share it "
+                "by method kernel, anchored or slice_generator"
+            )
+
+
 def check_kernel_size(method: str, sites: Sequence[Site]) -> None:
     """Raise PlanError unless all sites have the kernel size of the first one."""
     _check_alike(method, sites, lambda site: site.kernel_size, "sites of one kernel size")

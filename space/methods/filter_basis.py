@@ -24,7 +24,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoshare.space.errors import PlanError
 from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, orthogonality
-from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
+from isoshare.space.methods.checks import (
+    check_isomorphic,
+    check_not_transposed,
+    check_plain,
+    check_real,
+)
 from isoshare.space.methods.computed_weight import become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.filter_layer import FilterBasis, affine
@@ -43,6 +48,7 @@ def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
     check_isomorphic("filter_basis", sites)
     check_plain("filter_basis", sites)
     check_not_transposed("filter_basis", sites)
+    check_real("filter_basis", sites)
     groups = sites[0].groups
     for name in ("shared_rank", "unique_rank"):
         if options[name] % groups:
@@ -111,16 +117,8 @@ def held(sites: Sequence[Site], options: Mapping[str, Any], uses: Sequence[Uses]
 
 
 def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
-    """Replace the kernels by one shared basis and what each site has of its own.
-
-    Raises PlanError for complex kernels: nothing normalises complex numbers.
-    """
+    """Replace the kernels by one shared basis and what each site has of its own."""
     first: Any = network.get_submodule(sites[0].name)
-    if first.weight.is_complex():
-        raise PlanError(
-            f"a filter_basis bank needs real kernels, that of {sites[0].name!r} is "
-            f"{first.weight.dtype}; share it by method kernel, anchored or slice_generator"
-        )
     asked = orthogonality.Orthogonality(
         method="filter_basis",
         bank=sites[0].name,
