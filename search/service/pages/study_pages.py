@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from isoshare.search.results.choose import Best
-from isoshare.search.results.describe import plan_in_brief, plan_in_words
+from isoshare.search.results.describe import plan_in_brief
 from isoshare.search.results.pictures.plan_picture import plan_picture
 from isoshare.search.results.pictures.plan_svg import NARROW, draw_strip, draw_svg
 from isoshare.search.results.pictures.plotly_figure import KINDS
@@ -181,7 +181,7 @@ def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
         "backbone": snapshot.study.context.backbone,
         "trial": trials.detail(snapshot, trial),
         "banks": sorted(picture.banks, key=lambda bank: bank.shared - bank.unshared),
-        "words": plan_in_words(trial.plan, snapshot.sites),
+        "words": plan_in_brief(trial.plan, snapshot.sites, 300),
         "picture": draw_svg(picture),
         "narrow_picture": draw_svg(picture, NARROW),
     }
