@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: search test check unit python docs chaos fuzz exports sweep audit format clean
+.PHONY: search test check unit python docs chaos fuzz exports examples sweep audit format clean
 
 search: $(INSTALLED)  ## a first search, on digits: about three minutes on two cores
 	$(BIN)/python run_search.py launch
@@ -39,6 +39,10 @@ sweep: $(VENV)/installed-dev  ## all networks of timm's families and of torchvis
 
 exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors: minutes
 	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py tests/test_onnx.py
+
+examples: $(VENV)/installed-dev  ## all of examples/, some with libraries of their own: minutes
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[examples]'
+	ISOSHARE_ALL_EXAMPLES=1 $(BIN)/python -m pytest tests/test_examples.py
 
 audit: $(VENV)/installed-dev  ## known vulnerabilities of what is pinned, and risky code of ours
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[audit]'

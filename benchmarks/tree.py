@@ -15,6 +15,7 @@ ROOMS = ("isoshare", "space", "evaluators", "storage", "search")
 BESIDE = {
     "tests/": "one file a module; fakes.py runs a search in a moment; chaos/ kills",
     "benchmarks/": "the commands behind every figure in the docs",
+    "examples/": "searches of many tasks, one short file each",
     "docs/": "pages, their pictures, a notebook, files for clusters",
 }
 WIDTH = 34

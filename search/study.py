@@ -30,6 +30,7 @@ from isoshare.search.workflows.own_code.own_dataset import with_known_data
 from isoshare.search.workflows.own_code.own_study import (
     check_measured,
     make_own_study,
+    new_source,
     prepare_own,
     recalled_source,
     remember_source,
@@ -55,7 +56,7 @@ def create_study(
     sampler: str = "ehvi",
     seed: int = 0,
     storage: str | None = None,
-    weights: Weights = "fresh",
+    weights: Weights | None = None,
     *,
     rungs: Sequence[int] = (),
     example_input: torch.Tensor | None = None,
@@ -76,8 +77,9 @@ def create_study(
             with a warning.
         seed: the same seed repeats the search.
         storage: a database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``; None: memory.
-        weights: where networks start. ``fresh``: weights drawn anew for each seed, of a module by
-            the ``reset_parameters`` of its parts; ``inherit``: those of the model, projected.
+        weights: where networks start. ``fresh``: drawn anew for each seed, of a module by the
+            ``reset_parameters`` of its parts; ``inherit``: those of the model, projected. None:
+            fresh, with a TrainedWeightsWarning if the model is trained.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.
         options: more options of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
@@ -85,7 +87,7 @@ def create_study(
     Raises:
         IsoshareError: a wrong option, a name that is taken, a model that cannot share.
     """
-    source = NetworkSource.of(model, weights)
+    source = new_source(model, weights)
     url, asked = storage or "sqlite://", _written(objectives)
     check_measured(asked)
     sampler = _able_sampler(sampler, asked)
@@ -97,7 +99,7 @@ def create_study(
     config = make_config({key: value for key, value in given.items() if value is not None})
     store = Store(url)
     record = make_own_study(source, config, store, example_input)
-    store.change_study(record.name, {}, {"weights": weights})
+    store.change_study(record.name, {}, {"weights": source.weights})
     if not store.is_in_memory:
         remember_source(record, source)
     return Study(store, record.name, source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.space.errors import BackboneError, PlanError
 from isoshare.space.methods import METHODS
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def apply_plan(
-    module: nn.Module, plan: SharingPlan, weights: Literal["fresh", "inherit"] | None = None
+    module: nn.Module,
+    plan: SharingPlan,
+    weights: Literal["fresh", "inherit"] | None = None,
+    *,
+    sample: Any = None,
 ) -> nn.Module:
     """A copy of ``module`` whose sites share weights as ``plan`` says.
 
@@ -27,6 +31,9 @@ def apply_plan(
         it is trained, onto the banks (training goes on from there: the statistics of batch
         normalisation are still those of ``module``). None is fresh, with a TrainedWeightsWarning
         if a normalisation shows that ``module`` has been trained.
+    sample: an input of ``module``, of two images or more, for a pass forward and back that shows
+        whether every shared tensor acts: PlanError for a site that takes no part, or whose weight
+        is read past its method. Without it that is not looked at.
 
     ``load_state_dict`` of the copy refuses the weights of an unshared network.
 
@@ -40,6 +47,8 @@ def apply_plan(
     count_parameters(module)
     if banks and weights is None:
         _warn_of_training(module)
+    if banks and sample is not None:
+        check_sample(module, banks, sample)
     shared = copy_network(module)
     for bank, sites in banks:
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
@@ -48,6 +57,21 @@ def apply_plan(
     if banks:
         shared.register_load_state_dict_pre_hook(refuse_disagreement)  # type: ignore[no-untyped-call]
     return shared
+
+
+def check_sample(module: nn.Module, banks: Sequence[tuple[Bank, list[Site]]], sample: Any) -> None:
+    """Raise PlanError unless a pass on ``sample`` shows that every tensor of ``banks`` acts."""
+    from isoshare.space.sample_pass import check_acting, in_short, taking_part
+
+    sites = [site for _, members in banks for site in members]
+    try:
+        known = taking_part(module, sites, sample)
+    except Exception as error:  # whatever the user's network raises
+        raise PlanError(
+            f"the network cannot take the sample: {in_short(error)}; give one that it can be "
+            "trained on, or none"
+        ) from error
+    check_acting(module, banks, sample, known)
 
 
 def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:

@@ -58,7 +58,7 @@ def signs_of_training(network: nn.Module) -> str:
         counted = getattr(part, "num_batches_tracked", None)
         if isinstance(counted, Tensor) and not counted.is_meta and counted > 0:
             return f"{name!r} has seen {int(counted)} batches"
-        scales = getattr(part, "weight", None) if _is_norm(part) else None
+        scales = part._parameters.get("weight") if _is_norm(part) else None
         if scales is not None and not bool((scales == scales.flatten()[0]).all()):
             return f"the scales of {name!r} have been trained"
     return ""

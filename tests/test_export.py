@@ -71,6 +71,15 @@ def test_weights_that_were_trained_for_an_export_that_fails_are_named(
     assert load_network("n.safetensors")
 
 
+def test_weights_beside_an_export_are_not_written_over(command: Command, folder: Path) -> None:
+    (folder / "n.safetensors").write_bytes(b"of another training")
+    code, _, err = command("export", "s", "--format", "onnx", "--epochs", 1, "-o", "n.onnx")
+    assert code == 2
+    assert "would write over n.safetensors" in err
+    assert "isoshare export n.safetensors -o n.onnx" in err
+    assert (folder / "n.safetensors").read_bytes() == b"of another training"
+
+
 def test_exporting_a_file_onto_itself_keeps_it(command: Command, folder: Path) -> None:
     asked = ("--format", "safetensors", "-o", "n.safetensors")
     assert command("export", "s", "--epochs", 1, *asked)[0] == 0

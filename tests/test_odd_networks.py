@@ -277,6 +277,42 @@ def test_a_convolution_is_fused_with_its_normalisation(method: str) -> None:
     assert type(shared.body[1]) is (nn.Conv2d if method == "kernel" else type(shared.body[0]))
 
 
+class Blocks(nn.Module):
+    """Each convolution with its normalisation beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*[one for _ in range(3) for one in (conv(), nn.BatchNorm2d(8))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, 8, height, width)."""
+        y: Tensor = self.body(x)
+        return y
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_normalisation_with_a_regulator_is_not_fused_and_else_as_ever(
+    momentum: float | None,
+) -> None:
+    network: Any = Blocks()
+    for place in (1, 3, 5):
+        network.body[place].momentum = momentum
+    options = {"every": 2, "regulator_after": "batch_norm"}
+    plan = SharingPlan((Bank("anchored", options, ("body.0", "body.2", "body.4")),))
+    shared: Any = apply_plan(network, plan)
+    tied: Any = apply_plan(network, SharingPlan((Bank("kernel", {}, plan.sites),)))
+    x = torch.randn(2, 8, 6, 6)
+    for part in (shared, tied):
+        part(x)
+        part(2 * x)
+    assert torch.allclose(shared(x), tied(x), atol=1e-5)  # regulators start as the identity
+    assert torch.allclose(shared.eval()(x), tied.eval()(x), atol=1e-5)
+    with pytest.raises(PlanError, match=r"behind 'body.4' is followed by a regulator.*fuse_conv"):
+        fuse_conv_bn_eval(shared.body[4], shared.body[5])
+    fuse_conv_bn_eval(shared.body[2], shared.body[3])
+    assert copy.deepcopy(shared)(x).equal(shared(x))
+
+
 @pytest.mark.parametrize("method", OPTIONS)
 def test_scripting_works_or_is_refused_with_the_way_out(method: str) -> None:
     plan = plan_by(method)

@@ -29,6 +29,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 from tests.test_methods import OPTIONS, VARIANTS, Net, images, plan_of, shared_net
+from tests.test_random_networks import CONVOLUTIONS, TRANSPOSED, Chain
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "resnet_cifar": {"depth": 14, "width": 8},
@@ -275,3 +276,56 @@ def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("isoshare.space.exports.onnx_file.find_spec", without)
     with pytest.raises(OnnxError, match="pip install onnxscript onnxruntime"):
         check_packages()
+
+
+MIXED = {
+    1: {"convolution": "slice_generator", "transposed": "low_rank", "linear": "filter_basis"},
+    3: {"convolution": "filter_basis", "transposed": "slice_generator", "linear": "low_rank"},
+}
+"""By dimensions: how the layers of each kind share."""
+
+
+class Mixed(Chain):
+    """Its last two layers are linear, whatever stands in their place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, channels, side, ...)."""
+        for place, layer in enumerate(self.layers):
+            x = torch.relu(layer(x)) if place < 4 else layer(x.movedim(1, -1)).movedim(-1, 1)
+        return x
+
+
+def mixed(kind: type[Chain], dimensions: int) -> tuple[nn.Module, SharingPlan]:
+    """Convolutions of so many dimensions, transposed ones, and linear layers, two of each."""
+    torch.manual_seed(0)
+    makes = (CONVOLUTIONS[dimensions - 1], TRANSPOSED[dimensions - 1])
+    layers: list[nn.Module] = [make(4, 4, 3, padding=1) for make in makes for _ in range(2)]
+    network = kind([*layers, nn.Linear(4, 4), nn.Linear(4, 4)], dimensions, 4)
+    banks = []
+    for group in isomorphic_groups(find_sites(network)):
+        method = MIXED[dimensions][group[0].kind]
+        banks.append(Bank(method, OPTIONS[method], tuple(site.name for site in group)))
+    shared = apply_plan(network, SharingPlan(tuple(banks)))
+    shared(torch.randn(5, 4, *[4] * dimensions))
+    with torch.no_grad():
+        for tensor in shared.parameters():
+            tensor.add_(0.1 * torch.randn_like(tensor))
+    return shared.eval(), SharingPlan(tuple(banks))
+
+
+@pytest.mark.parametrize("dimensions", MIXED)
+def test_layers_of_every_kind_are_exported(tmp_path: Path, dimensions: int) -> None:
+    shared, plan = mixed(Mixed, dimensions)
+    batch, path = torch.randn(3, 4, *[4] * dimensions), tmp_path / "n.onnx"
+    assert save_onnx(shared, path, PlanFile.of(plan), batch.shape[1:]) < 1e-4
+    assert torch.allclose(run(path, batch), shared(batch), atol=1e-4)
+    assert held_bytes(onnx.load(path).graph) <= unique_bytes(shared)
+
+
+def test_a_network_that_asks_for_the_kind_of_a_layer_is_baked_or_refused(tmp_path: Path) -> None:
+    """The layers of a filter basis are several in the file, and no linear layer any more."""
+    shared, plan = mixed(Chain, 1)
+    path = tmp_path / "n.onnx"
+    with pytest.raises(OnnxError, match=r"computes something else than the network.*--bake"):
+        save_onnx(shared, path, PlanFile.of(plan), (4, 4))
+    assert save_onnx(shared, path, PlanFile.of(plan), (4, 4), bake=True) < 1e-4

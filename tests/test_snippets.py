@@ -42,6 +42,7 @@ from tests.service_fakes import settings_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCRIPTS = ("benchmarks/", "examples/")
 PROGRAMS = (["isoshare"], ["python", "run_search.py"])
 SMALL: dict[str, Any] = {"trials": 3, "epochs": 1, "replicates": 1}
 """What a search is cut down to."""
@@ -181,7 +182,7 @@ def looked_at(words: list[str]) -> None:
         assert (ROOT / words[place]).is_file(), line
         parsed("launch", words[place + 1 :])
     elif words[:2] != ["python", "-c"]:
-        script = next((word for word in words if word.startswith("benchmarks/")), None)
+        script = next((word for word in words if word.startswith(SCRIPTS)), None)
         assert script is None or (ROOT / script).is_file(), line
         assert script or words[0] in ELSEWHERE, f"nobody looks at: {line}"
 

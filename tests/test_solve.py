@@ -273,3 +273,75 @@ def test_ten_lines_of_python() -> None:
         solver.plan(max_layers=3)
     with pytest.raises(IsoshareError, match="there are no batches"):
         isoshare.solve(network, [], max_parameters=500)
+
+
+class Windows(nn.Module):
+    """A layer on the rows of images, as they are, folded into the batch, or twice a half."""
+
+    def __init__(self, fold: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(2))
+        self.head = nn.Linear(6, 3)
+        self.fold = fold
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.folded(layer, x)
+            torch.relu_(x)
+        y: Tensor = self.head(x.mean(1))
+        return y
+
+    def folded(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if self.fold == "windows":
+            return torch.cat([layer(x.reshape(-1, 2, 6)).view_as(x)])
+        if self.fold == "halves":
+            return torch.cat([layer(x[:, :4]), layer(x[:, 4:])], 1)
+        found: Tensor = layer(x)
+        return found
+
+
+def test_windows_in_the_batch_and_several_calls_change_no_sensitivity() -> None:
+    torch.manual_seed(1)
+    x, y = torch.randn(8, 8, 6), torch.arange(8) % 3
+    found = []
+    for fold in ("", "windows", "halves"):
+        network = Windows(fold)
+        space = SearchSpace(find_sites(network), count_parameters(network), ("kernel", "low_rank"))
+        scores = [
+            score_sharing(network, space, [(x[:5], y[:5]), (x[5:], y[5:])], loss=loss)
+            for loss in (functional.cross_entropy, None)
+        ]
+        found.append([list(group.pairs.values()) for one in scores for group in one.groups])
+    assert all(found[0])
+    for other in found[1:]:
+        for one, expected in zip(other, found[0], strict=True):
+            assert one == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_is_that_of_the_output_before_it_is_overwritten() -> None:
+    network = Windows("")
+    x, y = torch.randn(4, 8, 6), torch.arange(4) % 3
+    known = site_statistics(network, find_sites(network), [(x, y)], functional.cross_entropy)
+    first, second = network.layers
+    output = first(x).detach().requires_grad_()
+    logits = network.head(second(output.relu()).relu().mean(1))
+    (gradient,) = torch.autograd.grad(4 * functional.cross_entropy(logits, y), output)
+    expected = gradient.double().square().sum((0, 1)) / 4
+    steepness = known["layers.0"].steepness
+    assert steepness is not None
+    assert torch.allclose(steepness, expected, rtol=1e-4)
+
+
+class Read(Windows):
+    """Its owner reads the weights."""
+
+    def folded(self, layer: Any, x: Tensor) -> Tensor:
+        return functional.linear(x, layer.weight, layer.bias)
+
+
+def test_what_is_never_called_has_no_known_price() -> None:
+    network = Read("")
+    space = SearchSpace(find_sites(network), count_parameters(network), ("kernel",))
+    with pytest.raises(IsoshareError, match=r"'layers\.0' was not called on any of the inputs"):
+        score_sharing(network, space, [(torch.randn(2, 8, 6), torch.zeros(2).long())])

@@ -130,6 +130,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: {**state(), "stages.0.0.conv1.generator": torch.ones(3)},
         "shares weights already",
     ),
+    "shared, with residuals": (
+        lambda: {**state(), "stages.0.0.conv1.left": torch.ones(3)},
+        "shares weights already",
+    ),
     "diverged": (lambda: {**state(), "stem.weight": torch.full((4, 3, 3, 3), torch.nan)}, "finite"),
     "whole numbers": (
         lambda: {**state(), "head.bias": torch.ones(10, dtype=torch.int8)},

@@ -54,6 +54,7 @@ def score_sharing(
     _check_kinds(space)
     scored = [site for site in space.sites if site.kind != "transposed"]
     statistics = site_statistics(network, scored, batches, loss)
+    _check_called(space, statistics)
     measure = _Measure(network, {site.name: site for site in space.sites}, statistics)
     offers = [
         (group.sites, offer.method, dict(offer.options))
@@ -155,6 +156,18 @@ def _check_kinds(space: SearchSpace) -> None:
                 "sensitivities are computed of linear layers and convolutions that are not "
                 f"transposed, but {describe(group[0])}: search this network with 'launch' instead"
             )
+
+
+def _check_called(space: SearchSpace, statistics: Mapping[str, SiteStatistics]) -> None:
+    """Raise IsoshareError for what is shared and was not seen at work: it would seem to be free."""
+    for offers in space.group_spaces:
+        for site in offers.sites:
+            if (offers.offers or space.wide.offers) and not statistics[site.name].was_called:
+                raise IsoshareError(
+                    f"{site.name!r} was not called on any of the inputs, or its owner reads its "
+                    "weight without calling it, so nobody knows what sharing it would cost: search "
+                    "this network with 'launch' instead"
+                )
 
 
 def _sizes(sites: int) -> list[int]:

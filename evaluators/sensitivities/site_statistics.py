@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from isoshare.space.layers import groups_of
 from isoshare.space.sites import Site
 
 POSITIONS = 16
@@ -28,11 +30,13 @@ Loss = Callable[[Any, Any], Tensor]
 class SiteStatistics:
     """covariance: of what one output position is computed from, (groups, fan-in, fan-in), double.
     steepness: for each out-channel the mean over images of the squared gradients of the loss,
-    summed over positions, (out,); None where no loss was given.
+    summed over positions, (out,); None where no loss was given. was_called: whether there was any
+    input at all.
     """
 
     covariance: Tensor
     steepness: Tensor | None = None
+    was_called: bool = True
 
     def variance(self, kernel: Tensor) -> Tensor:
         """Of each out-channel under ``kernel`` (out, in/groups, ...), (out,)."""
@@ -80,62 +84,60 @@ def site_statistics(
     """
     network.eval()
     sums = {site.name: _Sums(network.get_submodule(site.name), loss is not None) for site in sites}
+    images = 0
     try:
         for inputs, targets in batches:
             with torch.set_grad_enabled(loss is not None):
                 outputs = network(inputs)
             if loss is not None:
-                count = len(targets)
-                (loss(outputs, targets) * count).backward()  # type: ignore[no-untyped-call]
-            for one in sums.values():
-                one.end_of_batch()
+                images += len(targets)
+                (loss(outputs, targets) * len(targets)).backward()  # type: ignore[no-untyped-call]
             network.zero_grad(set_to_none=True)
     finally:
         for one in sums.values():
             one.hook.remove()
-    return {name: one.statistics() for name, one in sums.items()}
+    return {name: one.statistics(images) for name, one in sums.items()}
 
 
 class _Sums:
-    """What is summed up of the inputs of one site while batches run."""
+    """What is summed up of the inputs of one site while batches run.
+
+    How many images there are, its inputs do not tell: networks fold windows and tokens into the
+    batch, and call a layer several times an image.
+    """
 
     def __init__(self, site: Any, with_gradients: bool) -> None:
         self.site, self.with_gradients = site, with_gradients
-        self.rows, self.images = 0, 0
-        self.total: Tensor | float = 0.0
-        self.squares: Tensor | float = 0.0
-        self.steepness: Tensor | float = 0.0
-        self.outputs: list[Tensor] = []
+        self.rows, groups = 0, groups_of(site)
+        fan_in = site.weight[0].numel()
+        new = partial(torch.zeros, dtype=torch.double, device=site.weight.device)
+        self.total, self.squares = new(groups, fan_in), new(groups, fan_in, fan_in)
+        self.steepness = new(len(site.weight))
         self.hook = site.register_forward_hook(self._see)
 
-    def _see(self, site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _see(self, site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Any:
         rows = patches(site, inputs[0].detach()).double()  # (rows, groups, fan-in)
-        self.total = self.total + rows.sum(0)
-        self.squares = self.squares + torch.einsum("rgi,rgj->gij", rows, rows)
+        self.total += rows.sum(0)
+        self.squares += torch.einsum("rgi,rgj->gij", rows, rows)
         self.rows += len(rows)
-        self.images += len(output)
-        if self.with_gradients:
-            output.retain_grad()
-            self.outputs.append(output)
+        if not (self.with_gradients and output.requires_grad):
+            return output
+        output.register_hook(self._add_gradient)  # type: ignore[no-untyped-call]
+        return output.clone()  # so that no activation overwrites it in place
 
-    def end_of_batch(self) -> None:
-        """Take the gradients, now that they are there."""
-        for output in self.outputs:
-            assert output.grad is not None, "the loss depends on every site that was called"
-            squares = output.grad.double().square()
-            if isinstance(self.site, nn.Linear) and squares.dim() > 2:
-                squares = squares.movedim(-1, 1)
-            channels = squares if squares.dim() < 3 else squares.flatten(2).sum(2)
-            self.steepness = self.steepness + channels.sum(0)
-        self.outputs.clear()
+    def _add_gradient(self, gradient: Tensor) -> None:
+        squares = gradient.double().square()
+        if isinstance(self.site, nn.Linear) and squares.dim() > 2:
+            squares = squares.movedim(-1, 1)
+        channels = squares if squares.dim() < 3 else squares.flatten(2).sum(2)
+        self.steepness += channels.sum(0)
 
-    def statistics(self) -> SiteStatistics:
-        """The covariance, and the mean steepness."""
-        mean = torch.as_tensor(self.total) / max(1, self.rows)
-        covariance = torch.as_tensor(self.squares) / max(1, self.rows)
+    def statistics(self, images: int) -> SiteStatistics:
+        """The covariance, and the mean steepness over so many images."""
+        mean, covariance = self.total / max(1, self.rows), self.squares / max(1, self.rows)
         covariance = covariance - mean[..., :, None] * mean[..., None, :]
-        steepness = torch.as_tensor(self.steepness) / max(1, self.images)
-        return SiteStatistics(covariance, steepness if self.with_gradients else None)
+        steepness = self.steepness / max(1, images) if self.with_gradients else None
+        return SiteStatistics(covariance, steepness, self.rows > 0)
 
 
 def patches(conv: Any, images: Tensor) -> Tensor:

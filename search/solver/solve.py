@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Solver:
         loss: Loss | None = None,
     ) -> None:
         from isoshare.evaluators.sensitivities.sensitivity import score_sharing
+        from isoshare.space.acting_sites import acting_sites, participation
         from isoshare.space.apply import count_parameters
         from isoshare.space.forward_pass import network_costs
         from isoshare.space.sites import find_sites
@@ -46,10 +48,16 @@ class Solver:
         first = next(rest, None)
         if first is None:
             raise IsoshareError("there are no batches: give some hundred inputs with their targets")
-        sites = find_sites(model)
+        known, unshared, found = (
+            tuple(methods or METHODS),
+            count_parameters(model),
+            find_sites(model),
+        )
+        sites = acting_sites(model, found, unshared, known, first[0][:2])
+        for said in participation(found, sites):
+            warnings.warn(said, stacklevel=2)
         costs = network_costs(model, sites, first[0][:1])
-        known = tuple(methods or METHODS)
-        self.space = SearchSpace(sites, count_parameters(model), known, costs=costs)
+        self.space = SearchSpace(sites, unshared, known, costs=costs)
         self.scores: PlanScores = score_sharing(model, self.space, chain([first], rest), loss=loss)
         self._solver = PlanSolver(self.space, self.scores)
 

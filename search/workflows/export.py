@@ -97,6 +97,21 @@ def source_of(target: str, choice: Selection, results: Callable[[], Results]) ->
     return ExportSource(weights=Path(target))
 
 
+def weights_beside(output: Path) -> Path:
+    """Where the trained weights go that another format is made of: beside it, by the same name.
+
+    Raises IsoshareError if a file is there, which may have taken a training too.
+    """
+    weights = output.with_suffix(WEIGHTS)
+    if weights != output and weights.exists():
+        raise IsoshareError(
+            f"the training that {output.name} needs would write over {weights}, which is there "
+            f"already: export that file itself (isoshare export {weights} -o {output}), or give "
+            "-o another name"
+        )
+    return weights
+
+
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
     """Write the plan file."""
     source.plan.save(path)

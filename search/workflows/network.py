@@ -12,14 +12,16 @@ from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.objectives import objective_row
 from isoshare.evaluators.probes import probe
 from isoshare.search.options.space import SpaceConfig
+from isoshare.space.acting_sites import acting_sites, participation
 from isoshare.space.apply import count_parameters
-from isoshare.space.backbones import Argument, default_arguments
+from isoshare.space.backbones import Argument, default_arguments, is_own
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import BackboneError
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.inheritance import signs_of_training
 from isoshare.space.methods import METHODS
 from isoshare.space.published import references
+from isoshare.space.sample_pass import sample_images
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, find_sites, reach, searched_sites
 from isoshare.storage.study_values import StudyContext
@@ -79,6 +81,11 @@ def network_space(
     chosen = recorded.sites if recorded else searched_sites(sites, unshared)
     names = {site.name for site in chosen}
     sites = tuple(site for site in sites if site.name in names)
+    if recorded:
+        sites = _as_recorded(sites, recorded.sites)
+    elif image_shape and is_own(options.backbone):
+        sample = sample_images(image_shape)
+        sites = acting_sites(backbone, sites, unshared, options.methods, sample)
     published = references(options.backbone, sites)
     known = recorded.costs if recorded else None
     costs = NetworkCosts.of(known) if known else None
@@ -106,12 +113,20 @@ def network_remarks(
             f"is in layers that have no counterpart or cannot share; 'inspect {options.backbone}' "
             "says where"
         )
+    found = searched_sites(find_sites(backbone), space.unshared)
+    yield from participation(found, space.sites)
     if evaluator != "inherit" and (signs := signs_of_training(backbone)):
         yield (
             f"backbone {options.backbone!r} is trained ({signs}), and plans start with fresh "
             "weights where they share: --evaluator inherit with --weights or --pretrained keeps "
             "what it has learned"
         )
+
+
+def _as_recorded(sites: Sequence[Site], recorded: Sequence[Site]) -> tuple[Site, ...]:
+    """The sites of a study that goes on: what was found out about them on a sample still holds."""
+    marked = {site.name for site in recorded if site.subclass}
+    return tuple(replace(site, subclass=site.subclass or site.name in marked) for site in sites)
 
 
 def _costs(

@@ -32,9 +32,10 @@ from isoshare.search.workflows.evaluator import load_data, training_settings
 from isoshare.search.workflows.network import check_output, fitting_arguments
 from isoshare.search.workflows.weights import check_weights, given_weights
 from isoshare.space.apply import apply_plan, count_parameters
-from isoshare.space.backbones import build_backbone, check_named
+from isoshare.space.backbones import build_backbone, check_named, is_own
 from isoshare.space.errors import IsoshareError, PlanError
 from isoshare.space.plan import PlanFile
+from isoshare.space.sample_pass import sample_images
 from isoshare.space.weights.saving import save_weights
 
 __all__ = ["FullTraining", "UnwrittenError", "prepare_training", "run_training"]
@@ -95,7 +96,8 @@ def prepare_training(
     check_weights(config.space, config.evaluation)
     evaluator = _evaluator(config, init, _whole(dataset), share_from)
     unshared = build_backbone(config.backbone, config.backbone_arg)
-    network = apply_plan(unshared, file.plan, weights="fresh")
+    sample = sample_images(dataset.image_shape) if is_own(config.backbone) else None
+    network = apply_plan(unshared, file.plan, weights="fresh", sample=sample)
     check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
     document = file.model_dump(by_alias=True, exclude_none=True)

@@ -13,7 +13,7 @@ convolution of 1x1: no runtime folds one convolution into another, and they are 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from isoshare.space.apply import deployed
 from isoshare.space.errors import IsoshareError
 from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
+from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 
@@ -69,7 +70,7 @@ def save_onnx(
     images = torch.randn(FEW_IMAGES, *image, generator=torch.Generator().manual_seed(0))
     with atomic_write(path) as half:
         _write(_graph(whole, images[:2]), half, plan)
-        return _difference(whole, half, images)
+        return _difference(copy_network(network).eval(), half, images)
 
 
 def _graph(network: nn.Module, images: Tensor) -> Any:
@@ -91,7 +92,8 @@ def _graph(network: nn.Module, images: Tensor) -> Any:
     except Exception as error:  # whatever the exporter says of the user's network
         reason = " ".join(str(error).split())[:300]
         raise OnnxError(
-            f"torch.onnx cannot export this network: {reason}; export it as safetensors instead"
+            f"torch.onnx cannot export this network: {reason}; export it as safetensors instead, "
+            "or with --bake if it reads the weights of its layers"
         ) from error
     assert program is not None, "the exporter returns its program"
     return _tidied(program.model)
@@ -118,8 +120,21 @@ def _tidied(model: Any) -> Any:
         passes.ClearMetadataAndDocStringPass(),
     )
     tidy(model)
+    _drop_fillers(model, weights)
     keep_shared(model)
     return model
+
+
+def _drop_fillers(model: Any, weights: Collection[str]) -> None:
+    """Take away the zeros that the exporter puts where a convolution has no bias: of one in three
+    dimensions they have a shape that no runtime takes.
+    """
+    for node in model.graph:
+        bias = node.inputs[2] if node.op_type.startswith("Conv") and len(node.inputs) > 2 else None
+        if bias is None or not bias.is_initializer() or bias.name in weights:
+            continue
+        if not bias.const_value.numpy().any():
+            node.replace_input_with(2, None)
 
 
 def _write(model: Any, path: Path, plan: PlanFile) -> None:
@@ -131,7 +146,9 @@ def _write(model: Any, path: Path, plan: PlanFile) -> None:
 
 
 def _difference(network: nn.Module, path: Path, images: Tensor) -> float:
-    """How far onnxruntime is from torch, on another batch size than was traced."""
+    """How far onnxruntime is from the network as it was trained, on another batch size than was
+    traced: what asks for the kind of a layer may do something else with the layers in the file.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -144,6 +161,6 @@ def _difference(network: nn.Module, path: Path, images: Tensor) -> float:
     if difference > TOLERANCE * max(1.0, float(expected.abs().max())):
         raise OnnxError(
             f"the ONNX file computes something else than the network (outputs differ by "
-            f"{difference:.2g}), so it is not written; export it as safetensors instead"
+            f"{difference:.2g}), so it is not written; export it with --bake, or as safetensors"
         )
     return difference

@@ -21,6 +21,7 @@ from isoshare.space.exports.quantised import Quantised, quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, Layer, SmallGraph
 from isoshare.space.exports.tracing import ConversionError, traced
 from isoshare.space.files import atomic_write
+from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 
@@ -54,8 +55,7 @@ def export_onnx_int8(
     the network takes them, from which the ranges of activations are taken. Raises ConversionError
     where a layer cannot be converted or onnxruntime computes something else than the reference.
     """
-    whole = deployed(network, plan.plan)
-    graph = traced(whole, batches[0][:1])
+    graph = traced(deployed(network, plan.plan), batches[0][:1])
     _check_kinds(graph)
     made = quantised(graph, batches)
     with atomic_write(path) as half:
@@ -69,8 +69,9 @@ def export_onnx_int8(
                 f"the ONNX file computes something else than its reference (logits differ by "
                 f"{difference:.0f} steps of 8 bits), so it is not written"
             )
+    trained = copy_network(network).eval()
     with torch.no_grad():
-        classes = torch.cat([whole(batch).argmax(1) for batch in batches])
+        classes = torch.cat([trained(batch).argmax(1) for batch in batches])
     agreement = float((classes == found.argmax(1)).float().mean())
     return Exported(difference, agreement, len(classes))
 

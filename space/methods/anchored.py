@@ -22,14 +22,10 @@ from isoshare.space.errors import PlanError
 from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
 from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
-from isoshare.space.methods.computed_weight import (
-    ComputedWeight,
-    OfAnyLayer,
-    become,
-    become_computed,
-)
+from isoshare.space.methods.computed_weight import ComputedWeight, become, become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.ordinary import become_sequence, layer_by
+from isoshare.space.methods.regulated_norm import RegulatedNorm
 from isoshare.space.sites import Site, describe, registered_after
 
 
@@ -63,17 +59,6 @@ class Anchored(ComputedWeight):
         mixed = mixing @ anchor.reshape(shape)
         moved = None if bias is None else (mixing @ bias.view(groups, -1, 1)).flatten()
         return mixed.view_as(anchor), moved
-
-
-class RegulatedNorm(OfAnyLayer):
-    """The batch normalisation of an anchored convolution, followed by the regulator."""
-
-    regulator: Any
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, height, width)."""
-        y: Tensor = self.regulator(super().forward(x))
-        return y
 
 
 def check(sites: Sequence[Site], options: Mapping[str, Any]) -> None:
@@ -149,6 +134,7 @@ def share(network: nn.Module, sites: Sequence[Site], options: Mapping[str, Any])
         else:
             host = _norm_beside(network, site, conv)
             become(host, RegulatedNorm, type(host))
+            host.site = site.name
         host.regulator = regulator
 
 

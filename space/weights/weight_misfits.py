@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 COUNTER = "num_batches_tracked"
 """What batch normalisation counts, and old files lack; nothing depends on it."""
-OF_SHARING = (".regulator.", ".coefficients.", ".basis", ".generator", ".codes")
+OF_SHARING = (".regulator.", ".coefficients.", ".basis", ".generator", ".codes", ".left", ".right")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,13 @@ def export(
     """
     from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import FORMATS, ExportOptions, ExportSource, source_of
+    from isoshare.search.workflows.export import (
+        FORMATS,
+        ExportOptions,
+        ExportSource,
+        source_of,
+        weights_beside,
+    )
     from isoshare.space.errors import IsoshareError
 
     choice = Selection(best, max_parameters, min_accuracy, trial)
@@ -87,7 +93,7 @@ def export(
         )
     kept = ""
     if row.needs_weights and source.weights is None:
-        weights = output.with_suffix(".safetensors")
+        weights = weights_beside(output)
         more = {"epochs": epochs, "backbone": backbone}
         given |= {key: value for key, value in more.items() if value is not None}
         said = f"a study keeps no weights: training the plan of {source.words} first"

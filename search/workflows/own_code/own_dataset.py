@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from isoshare.evaluators import USUAL
 from isoshare.evaluators.data.splits import DatasetError
@@ -25,6 +26,7 @@ from isoshare.search.workflows.own_code.own_study import (
 )
 from isoshare.search.workflows.prepared import Prepared, new_study
 from isoshare.search.workflows.weights import trained_backbone
+from isoshare.space.acting_sites import acting_sites, participation
 from isoshare.space.backbones import build_backbone, default_arguments
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.records import StudyRecord
@@ -99,6 +101,20 @@ def check_training(training: Training, source: NetworkSource, study: StudyRecord
             "two examples of the data set, the network and the loss do not fit together: "
             f"{in_user_words(error, type(network).forward)}"
         ) from error
+    _check_acting(network, inputs, study)
+
+
+def _check_acting(network: nn.Module, inputs: Any, study: StudyRecord) -> None:
+    """Raise IsoshareError where the study would share what does not act: without an example it
+    could not know.
+    """
+    known, methods = study.context, study.config.methods
+    acting = acting_sites(network, known.sites, known.unshared, methods, inputs)
+    if said := " ".join(participation(known.sites, acting)):
+        raise IsoshareError(
+            f"{said}; make the study with create_study(..., example_input=...), which leaves out "
+            "what cannot share"
+        )
 
 
 def _training(config: SearchConfig) -> Training:

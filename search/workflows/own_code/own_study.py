@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from isoshare.evaluators import OWN
 from isoshare.evaluators.data.data_cache import cache_folder
-from isoshare.evaluators.network_source import Model, NetworkSource
+from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
 from isoshare.evaluators.own_code.by_value import dumps, loads
 from isoshare.evaluators.training.conditions import device_conditions
@@ -25,6 +26,7 @@ from isoshare.search.workflows.network import network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
+from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training
 from isoshare.space.search_space import SearchSpace
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
@@ -81,6 +83,24 @@ def measured_names(study: StudyRecord) -> tuple[str, ...]:
     """The objectives of a study that its function has to measure."""
     asked = study.config.objectives
     return tuple(objective_name(one) for one in asked if not is_exact(one))
+
+
+def new_source(model: Model, weights: Weights | None) -> NetworkSource:
+    """Where the networks of a new study come from. weights: None is fresh, with a
+    TrainedWeightsWarning where that loses what a trained model has learned.
+    """
+    source = NetworkSource.of(model, weights or "fresh")
+    if weights is None:
+        made = source.model if isinstance(source.model, torch.nn.Module) else source.backbone()
+        if signs := signs_of_training(made):
+            warnings.warn(
+                f"{source.name} is trained ({signs}), and trials start without what it has "
+                "learned: to keep that create the study with weights='inherit', to start afresh "
+                "with weights='fresh'",
+                TrainedWeightsWarning,
+                stacklevel=3,
+            )
+    return source
 
 
 def check_measured(objectives: Sequence[str]) -> None:

@@ -1,0 +1,216 @@
+"""One backward pass on a sample: what of a network takes part in it, and whether banks act.
+
+A layer that nobody calls gets no gradient, and neither does a tensor that a method has added where
+the network reads a kernel past the method. Several passes are made, in training and in evaluation
+and on inputs that vary, before a tensor counts as one that gets none: ways through a network may
+depend on chance and on the data. Where all get one, a kernel may still be read past its method:
+then the network computes something else once its sites are made ordinary layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from isoshare.space.errors import PlanError
+from isoshare.space.methods import METHODS
+from isoshare.space.methods.computed_weight import ComputedWeight
+from isoshare.space.network_copy import copy_network
+from isoshare.space.plan import Bank
+from isoshare.space.sites import Site
+
+PASSES = 6
+"""At most; one is enough for most networks."""
+CLOSE = {torch.float16: 0.05, torch.bfloat16: 0.05}
+"""Of the largest output, within which outputs count as equal; 1e-3 for finer types."""
+Banks = Sequence[tuple[Bank, Sequence[Site]]]
+
+
+def sample_images(shape: Sequence[int], count: int = 2) -> Tensor:
+    """(count, *shape) of noise, the same each time."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def taking_part(network: nn.Module, sites: Sequence[Site], sample: Any) -> set[str]:
+    """The names of the sites whose weight gets a gradient; ``network`` stays as it is.
+
+    sample: an input, of two or more images where a normalisation counts them. Raises whatever the
+    network does if no pass succeeds.
+    """
+    weights = {f"{site.name}.weight" for site in sites}
+    reached = _reached(copy_network(network), sample, weights)
+    return {name.removesuffix(".weight") for name in reached & weights}
+
+
+def check_acting(network: nn.Module, banks: Banks, sample: Any, known: Collection[str]) -> None:
+    """Raise PlanError, naming the site, unless every tensor of the banks acts.
+
+    network: unshared, it stays as it is; known: the sites that take part in it (``taking_part``).
+    """
+    for _, sites in banks:
+        for site in sites:
+            if site.name not in known:
+                raise PlanError(
+                    f"{site.name!r} gets no gradient from a sample: nothing calls it or reads its "
+                    "weight; leave it out of the plan"
+                )
+    trial, methods = copy_network(network), {s.name: b.method for b, sites in banks for s in sites}
+    before: dict[str, Any] = {name: trial.get_submodule(name).weight for name in methods}
+    with torch.random.fork_rng():
+        for bank, sites in banks:
+            METHODS[bank.method].implementation.share(trial, sites, bank.options)
+    _check_gradients(trial, methods, before, sample)
+    _check_kernels(trial, methods, sample)
+
+
+def _check_gradients(
+    trial: nn.Module, methods: Mapping[str, str], before: Mapping[str, Tensor], sample: Any
+) -> None:
+    """See ``check_acting``; trial: shared. before: by site, the weights that it had."""
+    wanted = dict(_added(trial, methods))
+    try:
+        reached = _reached(trial, sample, set(wanted))
+    except PlanError:
+        raise
+    except Exception as error:  # whatever the user's network raises
+        raise PlanError(
+            f"a network that shares {next(iter(methods))!r} by method "
+            f"{next(iter(methods.values()))} cannot compute: {in_short(error)}; "
+            "share by method kernel, or leave its sites out of the plan"
+        ) from error
+    now = {id(tensor) for tensor in trial.parameters()}
+    for site, tensor in before.items():
+        if id(tensor) not in now and tensor.grad is not None:
+            raise PlanError(
+                f"the network computes with the weight that {site!r} had before it was shared: "
+                "something beside its modules holds it; read the weight of the layer there, or "
+                "leave the site out of the plan"
+            )
+    for name, site in wanted.items():
+        if name not in reached:
+            raise PlanError(
+                f"the network reads the weight of {site!r} past method {methods[site]}: {name!r} "
+                "gets no gradient from a sample; share that site by another method, or leave it "
+                "out of the plan"
+            )
+
+
+def _check_kernels(trial: nn.Module, methods: Mapping[str, str], sample: Any) -> None:
+    """Raise PlanError if ordinary layers in the place of sites compute something else, as soon as
+    what methods have added is other than they start with; trial: shared, it is changed.
+    """
+    names = {name for name, _ in _added(trial, methods)}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for name, tensor in trial.named_parameters():
+            if name in names:
+                tensor.add_(torch.randn_like(tensor) * (0.05 + 0.1 * tensor.abs().mean()))
+    plain = copy_network(trial.eval()).eval()
+    for name, method in methods.items():
+        layer = plain.get_submodule(name)
+        if isinstance(layer, ComputedWeight):
+            layer.become_plain(*METHODS[method].implementation.to_dense(layer))
+    inputs = (sample, _varied(sample, 1), _varied(sample, 2))
+    if all(_differ(trial, plain, one) for one in inputs):
+        raise PlanError(
+            f"the network reads weights of {next(iter(methods))!r} or other sites of method "
+            f"{' or '.join(sorted(set(methods.values())))} past it, so they would be trained as "
+            "one network and counted as another; share by method kernel, or leave them private"
+        )
+
+
+def _differ(one: nn.Module, other: nn.Module, inputs: Any) -> bool:
+    """Whether the outputs of two networks do; what is not finite is not compared."""
+    found: list[list[Tensor]] = []
+    for network in (one, other):
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            found.append(list(_tensors(network(inputs), 6)))
+    for a, b in zip(*found, strict=True):
+        if a.is_floating_point() and a.numel() and bool(a.isfinite().all() and b.isfinite().all()):
+            most = CLOSE.get(a.dtype, 1e-3) * float(a.abs().max())
+            if a.shape != b.shape or float((a - b).abs().max()) > most:
+                return True
+    return False
+
+
+def _added(trial: nn.Module, methods: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The trainable tensors of banks with a site of each; those of a normalisation that a method
+    has changed belong to the site that it follows.
+    """
+    for path, part in trial.named_modules():
+        site = path if path in methods else str(getattr(part, "site", ""))
+        if site in methods:
+            for name, tensor in part.named_parameters(path):
+                if tensor.requires_grad:
+                    yield name, site
+
+
+def _reached(network: nn.Module, sample: Any, wanted: set[str]) -> set[str]:
+    """The names, aliases too, of parameters that some pass has given a gradient.
+
+    wanted: those that are waited for. Raises what the first pass did if none succeeds.
+    """
+    reached: set[str] = set()
+    problems = []
+    for place in range(PASSES):
+        network.train(place % 2 == 0)
+        try:
+            _pass(network, sample if place < 2 else _varied(sample, place), place)
+        except Exception as error:  # whatever the user's network raises
+            problems.append(error)
+            continue
+        named = network.named_parameters(remove_duplicate=False)
+        reached |= {name for name, tensor in named if tensor.grad is not None}
+        if wanted <= reached:
+            break
+    if len(problems) == PASSES:
+        raise problems[0]
+    return reached
+
+
+def in_short(error: Exception) -> str:
+    """What code of the user's has raised, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _pass(network: nn.Module, sample: Any, seed: int) -> None:
+    """Gradients of everything that the network gives."""
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        given = [t for t in _tensors(network(sample), 6) if t.requires_grad]
+        real = [torch.view_as_real(t) if t.is_complex() else t for t in given]
+        if real:
+            torch.autograd.backward([t.sum() for t in real])
+
+
+def _varied(sample: Any, seed: int) -> Any:
+    """The same numbers in another order, so that it stays what the network takes."""
+    shuffled = torch.Generator().manual_seed(seed)
+
+    def mixed(tensor: Tensor) -> Tensor:
+        order = torch.randperm(tensor.numel(), generator=shuffled).to(tensor.device)
+        return tensor.flatten()[order].view_as(tensor)
+
+    return tree_map_only(Tensor, mixed, sample)
+
+
+def _tensors(value: Any, depth: int) -> Iterator[Tensor]:
+    """In whatever a network returns."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    inner: Any = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif is_dataclass(value):
+        inner = [getattr(value, field.name) for field in fields(value)]
+    for one in inner if depth else ():
+        yield from _tensors(one, depth - 1)
