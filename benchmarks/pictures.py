@@ -23,7 +23,8 @@ from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.pareto import knee, values_of
 from isoshare.search.results.pictures.drawing import BLUE, GREY, INK
 from isoshare.search.results.pictures.figures import axis_title, front_figure
-from isoshare.search.results.pictures.plan_picture import draw_svg, plan_picture
+from isoshare.search.results.pictures.plan_picture import plan_picture
+from isoshare.search.results.pictures.plan_svg import draw_svg
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.space.backbones import build_backbone

@@ -131,6 +131,14 @@ def test_files_named_in_the_documents_exist(document: Path) -> None:
         assert (ROOT / name).exists() or "NAME" in name, f"{document.name} names {name}"
 
 
+def test_what_is_shown_to_be_copied_imports_isoshare() -> None:
+    files = [*DOCUMENTS, *ROOT.glob("docs/*.ipynb"), *(ROOT / "search").rglob("*.html")]
+    rooms = re.compile(r"\b(from|import) (space|search|evaluators|storage)\b(?! of)")
+    for file in files:
+        shown = [line for line in file.read_text().splitlines() if "isoshare" not in line]
+        assert not [line for line in shown if rooms.search(line)], file.name
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_commands_behind_figures_exist(document: Path) -> None:
     for name in re.findall(r"benchmarks/\w+\.py", document.read_text()):

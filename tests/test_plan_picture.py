@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 
 import pytest
 import torch
 
 from isoshare import Bank, SharingPlan, apply_plan, count_parameters, find_sites, isomorphic_groups
-from isoshare.search.results.pictures.plan_picture import PALETTE, draw_svg, in_words, plan_picture
+from isoshare.search.results.describe import plan_in_brief, plan_in_words
+from isoshare.search.results.pictures.plan_picture import PALETTE, plan_picture
+from isoshare.search.results.pictures.plan_svg import draw_strip, draw_svg, in_words
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS
 from tests.test_methods import OPTIONS
@@ -68,3 +71,24 @@ def test_a_plan_that_shares_nothing_can_be_drawn() -> None:
     picture = plan_picture(find_sites(network), SharingPlan(), count_parameters(network))
     assert picture.shared == picture.unshared
     assert ET.fromstring(draw_svg(picture)).tag == f"{SVG}svg"
+
+
+def test_rows_break_between_stages_and_a_strip_has_a_tick_per_site() -> None:
+    network = build_backbone("resnet_cifar", {"depth": 32, "width": 4})
+    sites, names = find_sites(network), [site.name for site in find_sites(network)]
+    plan = SharingPlan((Bank("kernel", {}, tuple(names[1:3])),))
+    root = ET.fromstring(draw_svg(plan_picture(sites, plan, count_parameters(network)), 12))
+    tops = defaultdict(list)
+    for group in root.findall(f"{SVG}g"):
+        rectangle, title = group.find(f"{SVG}rect"), group.findtext(f"{SVG}title") or ""
+        assert rectangle is not None
+        foot = float(rectangle.get("y", "")) + float(rectangle.get("height", ""))
+        tops[foot].append(title.partition(",")[0])
+    rows = [row for _, row in sorted(tops.items())]
+    assert [name for row in rows for name in row] == names
+    assert [row[0] for row in rows] == ["stem", "stages.1.0.conv1", "stages.2.0.conv1"]
+    strip = ET.fromstring(draw_strip(plan, sites))
+    assert len(strip) == len(sites)
+    assert sum(one.get("class") == "private" for one in strip) == len(sites) - 2
+    assert plan_in_brief(plan, sites, 10) == "1 bank of 1 method, 2 of 32 sites share"
+    assert plan_in_brief(plan, sites) == plan_in_words(plan, sites)

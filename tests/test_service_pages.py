@@ -132,6 +132,11 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         wait_for_points(page, 24)
         assert page.evaluate("window.stayed"), "the page followed without being loaded again"
         page.get_by_role("button", name="The knee").click()
+        bank = page.locator("tr[data-bank]").first
+        bank.hover()
+        expect(page.locator(".on-a-desk g.dimmed").first).to_be_visible()
+        expect(bank).not_to_have_class("dimmed")
+        expect(page.locator(".on-a-phone")).to_be_hidden()
         with page.expect_download() as download:
             page.get_by_role("link", name="Export as JSON").click()
         exported = json.loads(Path(download.value.path()).read_text())

@@ -32,6 +32,19 @@ def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
     return ", ".join(parts) or "unshared"
 
 
+def plan_in_brief(plan: SharingPlan, sites: Sequence[Site], most: int = 90) -> str:
+    """In words if they are at most so many characters, else in numbers: ``23 banks of 4 methods, 96
+    of 120 sites share``.
+    """
+    words = plan_in_words(plan, sites)
+    if len(words) <= most:
+        return words
+    sharing = sum(len(bank.sites) for bank in plan.banks)
+    methods = len({bank.method for bank in plan.banks})
+    banks = f"{counted(len(plan.banks), 'bank')} of {counted(methods, 'method')}"
+    return f"{banks}, {sharing} of {counted(len(sites), 'site')} share"
+
+
 def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
     """The same for a table, kernels/sites: ``16→16 3x3 1/6 · 32→32 3x3 basis S8U1 2/5``."""
     parts = [f"{brief(bank)} {len(bank.sites)} sites" for bank in _network_wide(plan)]

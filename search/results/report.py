@@ -23,12 +23,8 @@ from isoshare.search.results.choose import plan_file
 from isoshare.search.results.describe import counted, plan_in_short, training_length, with_error
 from isoshare.search.results.pictures.drawing import front_html
 from isoshare.search.results.pictures.figures import front_figure
-from isoshare.search.results.pictures.plan_picture import (
-    PlanPicture,
-    draw_svg,
-    in_words,
-    plan_picture,
-)
+from isoshare.search.results.pictures.plan_picture import PlanPicture, plan_picture
+from isoshare.search.results.pictures.plan_svg import draw_svg, in_words
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS

@@ -18,7 +18,7 @@ from cachetools import TTLCache
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from isoshare.search.results.pictures.plan_picture import STYLE
+from isoshare.search.results.pictures.plan_svg import STYLE
 from isoshare.search.service.addresses import under
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.settings import LOOPBACK, Settings

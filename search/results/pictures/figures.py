@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from isoshare.search.pareto import Axis, with_unit
-from isoshare.search.results.describe import plan_in_words, with_error
+from isoshare.search.results.describe import plan_in_brief, with_error
 from isoshare.search.results.study_results import Results
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import Site
@@ -152,7 +152,7 @@ def _hover(trial: TrialRecord, axes: Sequence[Axis], sites: Sequence[Site], unsh
     lines += [f"{axis.name} {with_error(trial, axis.name)} {axis.unit}".strip() for axis in axes]
     if "parameters" in trial.exact:
         lines.append(f"{trial.exact['parameters'] / unshared:.0%} of the unshared network")
-    lines += plan_in_words(trial.plan, sites).split(", ")
+    lines += plan_in_brief(trial.plan, sites).split(", ")
     return "<br>".join(lines)
 
 

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from isoshare.search.results.choose import Best
-from isoshare.search.results.describe import plan_in_words
-from isoshare.search.results.pictures.plan_picture import draw_svg, plan_picture
+from isoshare.search.results.describe import plan_in_brief
+from isoshare.search.results.pictures.plan_picture import plan_picture
+from isoshare.search.results.pictures.plan_svg import NARROW, draw_strip, draw_svg
 from isoshare.search.results.pictures.plotly_figure import KINDS
 from isoshare.search.service import trials
 from isoshare.search.service.asking import All, Name, Number, One
@@ -160,7 +161,8 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
         "unshared": snapshot.study.context.unshared,
         "wanted": wanted,
         "rows": [trials.row(snapshot, trial, front) for trial in shown],
-        "words": {t.number: plan_in_words(t.plan, snapshot.sites) for t in shown},
+        "words": {t.number: plan_in_brief(t.plan, snapshot.sites) for t in shown},
+        "strips": {t.number: draw_strip(t.plan, snapshot.sites) for t in shown},
         "page": page,
         "pages": max(1, -(-len(found) // A_PAGE)),
         "total": len(found),
@@ -178,9 +180,10 @@ def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
         "unshared": unshared,
         "backbone": snapshot.study.context.backbone,
         "trial": trials.detail(snapshot, trial),
-        "banks": picture.banks,
-        "words": plan_in_words(trial.plan, snapshot.sites),
+        "banks": sorted(picture.banks, key=lambda bank: bank.shared - bank.unshared),
+        "words": plan_in_brief(trial.plan, snapshot.sites, 300),
         "picture": draw_svg(picture),
+        "narrow_picture": draw_svg(picture, NARROW),
     }
 
 

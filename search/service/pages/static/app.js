@@ -129,5 +129,13 @@ every("[data-copy]", (button) => button.addEventListener("click", async () => {
   }
 }));
 
+/** Whoever points at a site or a bank of a plan sees who shares with it. */
+document.addEventListener("pointerover", (event) => {
+  const pointed = event.target.closest?.("[data-bank]");
+  const plan = pointed?.closest(".sides > *") ?? document; // one of two that are compared
+  every(".dimmed", (one) => one.classList.remove("dimmed"));
+  if (pointed) plan.querySelectorAll("[data-bank]").forEach((one) => one.classList.toggle("dimmed", one.dataset.bank !== pointed.dataset.bank));
+});
+
 document.getElementById("problem")?.focus();
 watch();
