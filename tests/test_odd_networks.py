@@ -401,7 +401,7 @@ def averaged(kind: str) -> Callable[[nn.Module], Any]:
     if kind == "torch":
         return torch.optim.swa_utils.AveragedModel
     torchvision_operators.declare_missing()
-    from timm.utils import ModelEmaV2, ModelEmaV3
+    from timm.utils.model_ema import ModelEmaV2, ModelEmaV3
 
     return {"timm": ModelEmaV2, "timm 3": ModelEmaV3}[kind]
 
