@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from isoshare.search.pareto import knee
+from isoshare.search.results.hypervolume_history import history_of
 from isoshare.search.results.optuna_file import frozen_trials, importances
 from isoshare.search.results.pictures.answers import (
     by_trial_plot,
@@ -20,6 +23,7 @@ from isoshare.search.results.pictures.answers import (
 from isoshare.search.results.pictures.figures import points_of
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.timeline import seconds_left, span_of, timeline
+from isoshare.search.service.snapshot import Snapshot
 from isoshare.search.workflows.importance import effects
 from isoshare.space.plan import SharingPlan
 from tests.service_fakes import client_of, searched, settings_of
@@ -141,3 +145,23 @@ def test_several_studies_are_compared_in_one_picture(tmp_path: Path) -> None:
         colors = {trace["line"]["color"] for trace in found["front"]["traces"] if "line" in trace}
         assert len(colors) == 3
         assert client.get("/compare?a=a&b=b&also=c").status_code == 200
+
+
+def test_who_waits_for_one_answer_gets_another_at_once(results: Results) -> None:
+    history = history_of(results.study, results.front.axes, results.finished)
+    snapshot = Snapshot(1, results, {}, history, {})
+    begun, let_go, made = threading.Event(), threading.Event(), list[str]()
+
+    def slow() -> str:
+        begun.set()
+        made.append("slow")
+        assert let_go.wait(60)
+        return "slow"
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(snapshot.remembered, "slow", slow) for _ in range(2)]
+        assert begun.wait(60)
+        assert snapshot.remembered("fast", lambda: "fast") == "fast"
+        let_go.set()
+        assert [one.result() for one in both] == ["slow", "slow"]
+    assert made == ["slow"]

@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import Lock
+from threading import Condition
 from typing import Any, TypeVar
 
-from cachetools import LRUCache
+from cachetools import LRUCache, cached
 
 from isoshare.search.pareto import knee
 from isoshare.search.replication import times_measured
@@ -33,6 +33,12 @@ T = TypeVar("T")
 MOST_REMEMBERED = 32
 
 
+def _memory() -> Any:
+    """A function of a key and of what makes its value; who makes one keeps nobody from another."""
+    by_key = cached(LRUCache(MOST_REMEMBERED), lambda *given: given[0], condition=Condition())
+    return by_key(lambda _, make: make())
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One state of one study. What is computed from it is computed once.
@@ -47,10 +53,7 @@ class Snapshot:
     history: FrontHistory
     counts: dict[str, int]
     notes: Mapping[int | None, NoteRecord] = field(default_factory=dict)
-    _lock: Any = field(default_factory=Lock, repr=False, compare=False)
-    _memory: LRUCache[Hashable, Any] = field(
-        default_factory=lambda: LRUCache(MOST_REMEMBERED), repr=False, compare=False
-    )
+    _memory: Any = field(default_factory=_memory, repr=False, compare=False)
 
     @property
     def study(self) -> StudyRecord:
@@ -73,10 +76,14 @@ class Snapshot:
         return sum(times_measured(one, config.replicates) - 1 for one in trials)
 
     @cached_property
+    def ended(self) -> int:
+        """Trials that are over, however they ended."""
+        return sum(number for state, number in self.counts.items() if state != "running")
+
+    @cached_property
     def seconds_left(self) -> float | None:
         """How long the rest of the budget will take."""
-        ended = sum(number for state, number in self.counts.items() if state != "running")
-        return seconds_left(self.results.finished, self.budget - ended)
+        return seconds_left(self.results.finished, self.budget - self.ended)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -86,10 +93,9 @@ class Snapshot:
     @cached_property
     def complete(self) -> bool:
         """Whether nothing is left to do: all trials ended, the front measured on test images."""
-        ended = sum(number for state, number in self.counts.items() if state != "running")
         seeds = self.study.config.replicates
         members = self.results.front.members
-        enough = ended >= self.budget or self.study.config.stop_at is not None
+        enough = self.ended >= self.budget or self.study.config.stop_at is not None
         return enough and all(_tested(trial, seeds) for trial in members)
 
     @property
@@ -115,11 +121,8 @@ class Snapshot:
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` returns: one reader makes it, the others wait for it."""
-        with self._lock:
-            if key not in self._memory:
-                self._memory[key] = make()
-            found: T = self._memory[key]
-            return found
+        found: T = self._memory(key, make)
+        return found
 
     @property
     def _knee(self) -> int | None:
