@@ -29,6 +29,7 @@ from isoshare.evaluators.training.vmap_ensemble import worth_stacking
 from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
+from isoshare.space.errors import typed_in_one_line
 from isoshare.space.plan import SharingPlan, Split
 from isoshare.space.sites import find_sites
 
@@ -114,10 +115,9 @@ class TrainingEvaluator(Evaluator):
     def _go_one_by_one(self, error: Exception) -> None:
         """Said once; if the network itself is broken, it fails again alone."""
         self.one_by_one()
-        reason = " ".join(str(error).split())[:160]
         warnings.warn(
             f"seeds of backbone {self.backbone!r} are trained one after another: torch.func.vmap "
-            f"cannot train several at once ({type(error).__name__}: {reason})",
+            f"cannot train several at once ({typed_in_one_line(error, 160)})",
             stacklevel=3,
         )
 

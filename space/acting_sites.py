@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from isoshare.space.apply import fit
-from isoshare.space.errors import PlanError
+from isoshare.space.errors import PlanError, listed
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank
 from isoshare.space.sample_pass import check_acting, taking_part
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Fitted = tuple[Bank, list[Site]]
+EXAMPLES = 3
+"""Sites that a sentence names."""
 
 
 def acting_sites(
@@ -52,21 +54,21 @@ def acting_sites(
 def participation(found: Sequence[Site], acting: Sequence[Site]) -> Iterator[str]:
     """Sentences about what ``acting_sites`` has made of the sites that were found."""
     known = {site.name: site for site in acting}
-    idle = [site.name for site in found if site.name not in known]
+    idle = [repr(site.name) for site in found if site.name not in known]
     past = [
-        site.name
+        repr(site.name)
         for site in found
         if site.name in known and known[site.name].subclass and not site.subclass
     ]
     if idle:
         yield (
-            f"{_listed(idle)} get no gradient from a sample, or only past their layers: they stay "
-            "private"
+            f"{listed(idle, EXAMPLES)} get no gradient from a sample, or only past their layers: "
+            "they stay private"
         )
     if past:
         yield (
-            f"the network reads the weights of {_listed(past)} in ways of its own, so they can "
-            "share by method kernel alone"
+            f"the network reads the weights of {listed(past, EXAMPLES)} in ways of its own, so "
+            "they can share by method kernel alone"
         )
 
 
@@ -92,8 +94,3 @@ def _refused(
     alone = [(replace(bank, sites=(site.name,)), [site]) for site in sites]
     found = [name for one in alone for name in _refused(network, [one], known, sample)]
     yield from found or bank.sites
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from isoshare.space.errors import BackboneError, PlanError
+from isoshare.space.errors import BackboneError, PlanError, listed, typed_in_one_line
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, find_sites, left_private
@@ -61,15 +61,15 @@ def apply_plan(
 
 def check_sample(module: nn.Module, banks: Sequence[tuple[Bank, list[Site]]], sample: Any) -> None:
     """Raise PlanError unless a pass on ``sample`` shows that every tensor of ``banks`` acts."""
-    from isoshare.space.sample_pass import check_acting, in_short, taking_part
+    from isoshare.space.sample_pass import check_acting, taking_part
 
     sites = [site for _, members in banks for site in members]
     try:
         known = taking_part(module, sites, sample)
     except Exception as error:  # whatever the user's network raises
         raise PlanError(
-            f"the network cannot take the sample: {in_short(error)}; give one that it can be "
-            "trained on, or none"
+            f"the network cannot take the sample: {typed_in_one_line(error)}; give one that it can "
+            "be trained on, or none"
         ) from error
     check_acting(module, banks, sample, known)
 
@@ -203,5 +203,4 @@ def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -
     if name in private:
         return f"site {name!r} cannot share: {private[name]}; remove it from the plan"
     names = list(known)
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    return f"the network has no site {name!r}: it has {shown or 'no sites at all'}"
+    return f"the network has no site {name!r}: it has {listed(names, 6) or 'no sites at all'}"

@@ -6,6 +6,7 @@ The command line prints it as one sentence and exits with 2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,22 @@ class WeightsError(IsoshareError):
 def failure_in_words(error: Exception) -> str:
     """Why a plan has failed: a sentence of ours as it is, anything else with its type."""
     return str(error) if isinstance(error, IsoshareError) else f"{type(error).__name__}: {error}"
+
+
+def in_one_line(error: BaseException, most: int = 300) -> str:
+    """What an error of others says, without its line breaks; its beginning, if it is long."""
+    return " ".join(str(error).split())[:most]
+
+
+def typed_in_one_line(error: BaseException, most: int = 200) -> str:
+    """The same behind the type of the error."""
+    return f"{type(error).__name__}: {in_one_line(error, most)}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def one_of(kind: str, value: object, allowed: object) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from isoshare.space.errors import BackboneError
+from isoshare.space.errors import BackboneError, in_one_line
 
 Network = TypeVar("Network", bound=nn.Module)
 LOCKS: tuple[tuple[type, Any], ...] = (
@@ -142,7 +142,7 @@ def _is_empty(cell: CellType) -> bool:
 
 def _uncopied(network: nn.Module, memo: dict[int, Any], error: Exception) -> str:
     """The sentence that names what does not let itself be copied."""
-    reason = " ".join(str(error).split())[:200]
+    reason = in_one_line(error, 200)
     for path, part in network.named_modules():
         for name, value in vars(part).items():
             if name in {"_parameters", "_modules"}:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from isoshare.space.errors import PlanError
+from isoshare.space.backbones import is_own
+from isoshare.space.errors import PlanError, typed_in_one_line
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.computed_weight import ComputedWeight
 from isoshare.space.network_copy import copy_network
@@ -34,6 +35,13 @@ Banks = Sequence[tuple[Bank, Sequence[Site]]]
 def sample_images(shape: Sequence[int], count: int = 2) -> Tensor:
     """(count, *shape) of noise, the same each time."""
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def own_sample(backbone: str, shape: Sequence[int] | None) -> Tensor | None:
+    """Images of ``shape`` for a backbone of the user's own; None for those that are known to call
+    their layers, or where no shape is known.
+    """
+    return sample_images(shape) if shape and is_own(backbone) else None
 
 
 def taking_part(network: nn.Module, sites: Sequence[Site], sample: Any) -> set[str]:
@@ -80,7 +88,7 @@ def _check_gradients(
     except Exception as error:  # whatever the user's network raises
         raise PlanError(
             f"a network that shares {next(iter(methods))!r} by method "
-            f"{next(iter(methods.values()))} cannot compute: {in_short(error)}; "
+            f"{next(iter(methods.values()))} cannot compute: {typed_in_one_line(error)}; "
             "share by method kernel, or leave its sites out of the plan"
         ) from error
     now = {id(tensor) for tensor in trial.parameters()}
@@ -172,11 +180,6 @@ def _reached(network: nn.Module, sample: Any, wanted: set[str]) -> set[str]:
     if len(problems) == PASSES:
         raise problems[0]
     return reached
-
-
-def in_short(error: Exception) -> str:
-    """What code of the user's has raised, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _pass(network: nn.Module, sample: Any, seed: int) -> None:

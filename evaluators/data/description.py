@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from isoshare.evaluators.data.augmentation import Augment, Augmentation
 from isoshare.evaluators.data.datasets import Dataset
+from isoshare.space.errors import listed
 
 NAMES = 8
 """Classes that are named."""
@@ -32,8 +33,7 @@ def _parts(dataset: Dataset) -> tuple[int, int, int]:
 
 
 def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES:,} more" if len(names) > NAMES else ""
-    return f" ({', '.join(names[:NAMES])}{more})" if names else ""
+    return f" ({listed(names, NAMES)})" if names else ""
 
 
 def _training(done: Augmentation, possible: Augmentation) -> str:

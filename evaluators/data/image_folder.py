@@ -7,7 +7,7 @@ them, and only those of the subset.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from isoshare.evaluators.data.splits import (
     Source,
     stratified_subset,
 )
+from isoshare.space.errors import listed
 
 T = TypeVar("T")
 Broken = dict[str, Exception]
@@ -138,7 +139,8 @@ def _unread(root: Path, broken: Broken, total: int) -> Iterator[str]:
     if broken:
         names = [_short(root, path) for path in broken]
         yield (
-            f"{len(names):,} of {total:,} images cannot be read and are left out: {_some(names)}"
+            f"{len(names):,} of {total:,} images cannot be read and are left out: "
+            f"{listed(names, EXAMPLES)}"
         )
 
 
@@ -154,7 +156,7 @@ def _repeated(root: Path, read: Mapping[str, tuple[Images, Files]], name: str) -
         yield (
             f"{len(pairs):,} of {len(asked):,} {name} images are among the training images too, "
             f"{equal:,} exactly and {len(pairs) - equal:,} nearly, so what is measured on them is "
-            f"memory: {_some(both)}"
+            f"memory: {listed(both, EXAMPLES)}"
         )
 
 
@@ -173,8 +175,3 @@ def _brought_alike(headers: list[Header], height: int, width: int) -> Iterator[s
 
 def _short(root: Path, path: str) -> str:
     return str(Path(path).relative_to(root))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else ""
-    return f"{', '.join(names[:EXAMPLES])}{more}"

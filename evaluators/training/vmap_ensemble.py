@@ -17,6 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.space.apply import extra_loss
+from isoshare.space.errors import typed_in_one_line
 from isoshare.space.network_copy import copy_network
 
 Forward = Callable[[Tensor], Tensor]
@@ -64,7 +65,7 @@ def why_one_by_one(network: nn.Module, images: Tensor) -> str:
             logits, *_ = stack(images.expand(2, *images.shape))
             logits.sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever a network does that vmap does not know
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        return typed_in_one_line(error, 160)
     return ""
 
 

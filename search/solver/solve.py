@@ -48,11 +48,8 @@ class Solver:
         first = next(rest, None)
         if first is None:
             raise IsoshareError("there are no batches: give some hundred inputs with their targets")
-        known, unshared, found = (
-            tuple(methods or METHODS),
-            count_parameters(model),
-            find_sites(model),
-        )
+        known = tuple(methods or METHODS)
+        unshared, found = count_parameters(model), find_sites(model)
         sites = acting_sites(model, found, unshared, known, first[0][:2])
         for said in participation(found, sites):
             warnings.warn(said, stacklevel=2)

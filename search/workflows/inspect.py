@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.search.results.choose import image_shape
 from isoshare.space.apply import apply_plan, count_parameters
-from isoshare.space.backbones import Argument, build_backbone, check_named, is_own
+from isoshare.space.backbones import Argument, build_backbone, check_named
 from isoshare.space.costs import NetworkCosts, device_bytes
 from isoshare.space.errors import PlanError
 from isoshare.space.forward_pass import network_costs
@@ -16,7 +16,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.methods.device import TARGETS
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.published import PUBLISHED, references
-from isoshare.space.sample_pass import sample_images
+from isoshare.space.sample_pass import own_sample
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import (
     Site,
@@ -124,8 +124,7 @@ def inspect_plan(path: Path, named: str | None = None) -> dict[str, Any]:
     check_named(file.backbone.name, named, str(path))
     backbone = build_backbone(file.backbone.name, file.backbone.arguments)
     unshared = count_parameters(backbone)
-    shape = image_shape(file) if is_own(file.backbone.name) else None
-    sample = sample_images(shape) if shape else None
+    sample = own_sample(file.backbone.name, image_shape(file))
     shared = count_parameters(apply_plan(backbone, file.plan, weights="fresh", sample=sample))
     sites = find_sites(backbone)
     device = _device_bytes(backbone, sites, file)

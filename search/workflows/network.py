@@ -14,14 +14,14 @@ from isoshare.evaluators.probes import probe
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.acting_sites import acting_sites, participation
 from isoshare.space.apply import count_parameters
-from isoshare.space.backbones import Argument, default_arguments, is_own
+from isoshare.space.backbones import Argument, default_arguments
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.errors import BackboneError
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.inheritance import signs_of_training
 from isoshare.space.methods import METHODS
 from isoshare.space.published import references
-from isoshare.space.sample_pass import sample_images
+from isoshare.space.sample_pass import own_sample
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, find_sites, reach, searched_sites
 from isoshare.storage.study_values import StudyContext
@@ -83,8 +83,7 @@ def network_space(
     sites = tuple(site for site in sites if site.name in names)
     if recorded:
         sites = _as_recorded(sites, recorded.sites)
-    elif image_shape and is_own(options.backbone):
-        sample = sample_images(image_shape)
+    elif (sample := own_sample(options.backbone, image_shape)) is not None:
         sites = acting_sites(backbone, sites, unshared, options.methods, sample)
     published = references(options.backbone, sites)
     known = recorded.costs if recorded else None

@@ -32,10 +32,10 @@ from isoshare.search.workflows.evaluator import load_data, training_settings
 from isoshare.search.workflows.network import check_output, fitting_arguments
 from isoshare.search.workflows.weights import check_weights, given_weights
 from isoshare.space.apply import apply_plan, count_parameters
-from isoshare.space.backbones import build_backbone, check_named, is_own
-from isoshare.space.errors import IsoshareError, PlanError
+from isoshare.space.backbones import build_backbone, check_named
+from isoshare.space.errors import IsoshareError, PlanError, in_one_line
 from isoshare.space.plan import PlanFile
-from isoshare.space.sample_pass import sample_images
+from isoshare.space.sample_pass import own_sample
 from isoshare.space.weights.saving import save_weights
 
 __all__ = ["FullTraining", "UnwrittenError", "prepare_training", "run_training"]
@@ -96,7 +96,7 @@ def prepare_training(
     check_weights(config.space, config.evaluation)
     evaluator = _evaluator(config, init, _whole(dataset), share_from)
     unshared = build_backbone(config.backbone, config.backbone_arg)
-    sample = sample_images(dataset.image_shape) if is_own(config.backbone) else None
+    sample = own_sample(config.backbone, dataset.image_shape)
     network = apply_plan(unshared, file.plan, weights="fresh", sample=sample)
     check_output(network, dataset, config.backbone)
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
@@ -166,7 +166,7 @@ def _write(network: nn.Module, training: FullTraining, file: PlanFile) -> None:
     try:
         save_weights(network, training.output, file)
     except Exception as error:  # whatever it is, a whole training hangs on it
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
+        reason = getattr(error, "strerror", None) or in_one_line(error)
         raise UnwrittenError(
             f"cannot write {training.output}: {reason}; {_kept(network, training, file)}"
         ) from error

@@ -22,7 +22,7 @@ import torch
 
 from isoshare.space.apply import bake as bake_sites
 from isoshare.space.apply import deployed
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, in_one_line
 from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
 from isoshare.space.network_copy import copy_network
@@ -90,7 +90,7 @@ def _graph(network: nn.Module, images: Tensor) -> Any:
                 verbose=False,
             )
     except Exception as error:  # whatever the exporter says of the user's network
-        reason = " ".join(str(error).split())[:300]
+        reason = in_one_line(error)
         raise OnnxError(
             f"torch.onnx cannot export this network: {reason}; export it as safetensors instead, "
             "or with --bake if it reads the weights of its layers"

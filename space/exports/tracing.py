@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, in_one_line
 from isoshare.space.exports.operators import OPERATORS
 from isoshare.space.exports.small_graph import SmallGraph, simplified
 from isoshare.space.exports.trace import Parts, Trace, where_of
@@ -33,7 +33,7 @@ def traced(network: nn.Module, image: Tensor) -> SmallGraph:
             warnings.simplefilter("ignore")  # the tracer's own deprecations
             program = torch.export.export(network.eval(), (image,)).run_decompositions({})
     except Exception as error:  # whatever the tracer says of the user's network
-        reason = " ".join(str(error).split())[:300]
+        reason = in_one_line(error)
         raise ConversionError(f"torch.export cannot trace this network: {reason}") from error
     return simplified(_Reader(program).read())
 

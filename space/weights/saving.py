@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import build_backbone, check_named
-from isoshare.space.errors import WeightsError
+from isoshare.space.errors import WeightsError, in_one_line
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 
@@ -53,7 +53,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     try:
         load_model(network, str(path))
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = in_one_line(error)
         raise WeightsError(
             f"{path} does not fit the network: {reason}; share the network by the plan in the file "
             "(isoshare.space.weights.saving.read_plan) before its weights are loaded"

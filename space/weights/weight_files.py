@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoshare.space.errors import WeightsError
+from isoshare.space.errors import WeightsError, in_one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +88,7 @@ def _reason(path: Path, error: Exception) -> str:
             "it holds objects that would have to be executed, or is no file of torch.save: save "
             "network.state_dict() alone, or safetensors"
         )
-    first = " ".join(str(error).split())[:150]
+    first = in_one_line(error, 150)
     kind = "safetensors" if path.suffix == ".safetensors" else "torch.save"
     return f"it is no file of {kind}, or was cut short ({first})"
 
