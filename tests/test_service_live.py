@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from isoshare.evaluators.evaluator import Measured
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.results.study_results import load_results
 from isoshare.search.service.settings import Settings
+from isoshare.space.plan import SharingPlan, Split
 from isoshare.storage.change_feed import WatchedStore
 from tests.fakes import FakeEvaluator
 from tests.service_fakes import client_of, engine_of, half_searched, settings_of
@@ -41,12 +44,26 @@ def other(url: str) -> Iterator[WatchedStore]:
     store.close()
 
 
+@dataclass
+class AwaitedEvaluator(FakeEvaluator):
+    """It measures one plan for each that is awaited: the search is no faster than who reads."""
+
+    awaited: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def __call__(
+        self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
+    ) -> Iterator[list[Measured]]:
+        assert self.awaited.acquire(timeout=60)
+        return super().__call__(plan, seeds, split, rungs)
+
+
 def test_readers_see_whole_states_while_a_search_writes(
     client: TestClient, other: WatchedStore
 ) -> None:
     engine = engine_of(other, "live", trials=40)
     other.take_lease("live")
-    search = threading.Thread(target=run_inline, args=(engine, FakeEvaluator()))
+    evaluator = AwaitedEvaluator()
+    search = threading.Thread(target=run_inline, args=(engine, evaluator))
     seen: list[dict[str, Any]] = []
 
     def get(path: str) -> Any:
@@ -55,7 +72,8 @@ def test_readers_see_whole_states_while_a_search_writes(
         return answer.json()
 
     search.start()
-    while search.is_alive() or len(seen) < 2:
+    while search.is_alive():
+        evaluator.awaited.release(4)
         seen.append(get(""))
         front = get("/front")["front"]
         page = get("/trials?limit=500")
