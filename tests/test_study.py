@@ -353,29 +353,6 @@ def test_importing_is_light() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_the_command_line_measures_by_the_same_function(
-    url: str, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A function that is named is imported, and only where it is named."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for workers: pytest alone knows the way
-    own = ("--evaluator", "tests.test_study:less_is_worse", "--backbone", "tests.fakes:ThreeSites")
-    code, said, error = command(
-        *("launch", "--study", "s", "--storage", url, "--trials", 4, "--workers", 2, *own),
-        *("--objectives", "miou:max,parameters", "--methods", "kernel"),
-    )
-    assert code == 0, said + error
-    expected = isoshare.create_study(ThreeSites(3), **KERNEL)
-    expected.optimize(less_is_worse, n_trials=4)
-    study = isoshare.load_study("s", url, model=ThreeSites(3))
-    assert {t.plan: t.value("miou") for t in study.trials} == {
-        t.plan: t.value("miou") for t in expected.trials
-    }
-    code, _, error = command("resume", "s", "--storage", url, "--trials", 5, *own[2:])
-    assert (code, "if you trust it, name it too" in error) == (2, True)
-    code, _, error = command("launch", *own, "--epochs", 3)
-    assert (code, "does not use --epochs" in error) == (2, True)
-
-
 def test_the_command_line_says_how_a_study_of_python_goes_on(url: str, command: Command) -> None:
     isoshare.create_study(ThreeSites(3), "s", storage=url, **KERNEL)
     code, _, error = command("resume", "s", "--storage", url, "--trials", 50)

@@ -7,7 +7,7 @@ a path and ``ExportOptions`` that returns a sentence for the user, and one row h
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from isoshare.search.results.study_results import Results
     from isoshare.storage.records import TrialRecord
 
@@ -27,24 +29,30 @@ WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
-    backbone: one of the user's own that is trusted. dataset: whose images 8 bits are fitted to, if
-    no file says it.
+    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, or its shape, if no file
+    says it. backbone: one of the user's own that is trusted. dataset: whose images 8 bits are
+    fitted to, if no file says it.
     """
 
     bake: bool = False
-    image: str | None = None
+    image: str | tuple[int, ...] | None = None
     backbone: str | None = None
     dataset: str | None = None
 
 
 @dataclass(frozen=True)
 class ExportSource:
-    """What is exported: a study with the choice of a trial, or a file of trained weights."""
+    """What is exported: a study with the choice of a trial, or a file of trained weights.
+
+    network: one that was trained by the plan of the trial, in place of a file; batches: inputs as
+    it takes them, float32 (batch, channels, height, width), which 8 bits are fitted to.
+    """
 
     results: Results | None = None
     choice: Selection = field(default_factory=Selection)
     weights: Path | None = None
+    network: nn.Module | None = None
+    batches: Sequence[Tensor] = ()
 
     @cached_property
     def trial(self) -> TrialRecord:
@@ -61,6 +69,23 @@ class ExportSource:
 
         assert self.weights is not None, "either a study or a file"
         return read_plan(self.weights)
+
+    def trained(self, backbone: str | None) -> nn.Module:
+        """The trained network, in evaluation mode. Raises IsoshareError."""
+        if self.network is not None:
+            return self.network.eval()
+        from isoshare.space.weights.saving import load_network
+
+        assert self.weights is not None, "needs weights"
+        return load_network(self.weights, backbone)
+
+    def calibration(self, dataset: str | None) -> Sequence[Tensor]:
+        """What 8 bits are fitted to. Raises IsoshareError."""
+        if self.network is not None:
+            return self.batches
+        from isoshare.search.workflows.calibration import calibration_batches
+
+        return calibration_batches(self.plan, dataset)
 
     @property
     def words(self) -> str:
@@ -97,21 +122,6 @@ def source_of(target: str, choice: Selection, results: Callable[[], Results]) ->
     return ExportSource(weights=Path(target))
 
 
-def weights_beside(output: Path) -> Path:
-    """Where the trained weights go that another format is made of: beside it, by the same name.
-
-    Raises IsoshareError if a file is there, which may have taken a training too.
-    """
-    weights = output.with_suffix(WEIGHTS)
-    if weights != output and weights.exists():
-        raise IsoshareError(
-            f"the training that {output.name} needs would write over {weights}, which is there "
-            f"already: export that file itself (isoshare export {weights} -o {output}), or give "
-            "-o another name"
-        )
-    return weights
-
-
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
     """Write the plan file."""
     source.plan.save(path)
@@ -119,7 +129,12 @@ def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
 
 
 def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str:
-    """Copy the weights file."""
+    """Copy the weights file, or write the network as one."""
+    if source.network is not None:
+        from isoshare.space.weights.saving import save_weights
+
+        save_weights(source.network, path, source.plan)
+        return f"wrote weights and plan to {path}"
     assert source.weights is not None, "needs weights"
     source.plan  # noqa: B018  a file without a plan is refused here
     if not (path.exists() and path.samefile(source.weights)):
@@ -129,13 +144,11 @@ def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str
 
 
 def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
-    """Rebuild the network of a weights file and export it."""
+    """Export a trained network."""
     from isoshare.space.exports.onnx_file import save_onnx
-    from isoshare.space.weights.saving import load_network
 
-    assert source.weights is not None, "needs weights"
     shape = _image(source.plan, options.image)
-    network = load_network(source.weights, options.backbone)
+    network = source.trained(options.backbone)
     difference = save_onnx(network, path, source.plan, shape, options.bake)
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, "
@@ -145,14 +158,10 @@ def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
 
 
 def write_onnx_int8(source: ExportSource, path: Path, options: ExportOptions) -> str:
-    """The network of a file of weights in 8 bits, fitted to images it was trained on."""
-    from isoshare.search.workflows.calibration import calibration_batches
+    """A trained network in 8 bits, fitted to images it was trained on."""
     from isoshare.space.exports.onnx_int8 import export_onnx_int8
-    from isoshare.space.weights.saving import load_network
 
-    assert source.weights is not None, "needs weights"
-    network = load_network(source.weights, options.backbone)
-    batches = calibration_batches(source.plan, options.dataset)
+    network, batches = source.trained(options.backbone), source.calibration(options.dataset)
     done = export_onnx_int8(network, path, source.plan, batches)
     sides = ", ".join(map(str, batches[0].shape[1:]))
     return (
@@ -185,13 +194,13 @@ def _check_onnx_int8(source: ExportSource, options: ExportOptions) -> None:
 
     check_packages()
     if source.weights is not None:
-        from isoshare.search.workflows.calibration import calibration_batches
-
-        calibration_batches(source.plan, options.dataset)
+        source.calibration(options.dataset)
 
 
-def _image(plan: PlanFile, given: str | None) -> tuple[int, ...]:
+def _image(plan: PlanFile, given: str | tuple[int, ...] | None) -> tuple[int, ...]:
     """Channels, height and width of an input image: as given, or as the plan's data had it."""
+    if isinstance(given, tuple):
+        return given
     if given is not None:
         sides = given.split("x")
         if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):

@@ -19,6 +19,7 @@ from isoshare.search.cli.terminal import (
 from isoshare.search.options import OPTIONS
 from isoshare.search.options.full_training import WEIGHTS
 
+ENDING = ".safetensors"
 WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
 
 
@@ -78,7 +79,6 @@ def export(
         ExportOptions,
         ExportSource,
         source_of,
-        weights_beside,
     )
     from isoshare.space.errors import IsoshareError
 
@@ -93,7 +93,7 @@ def export(
         )
     kept = ""
     if row.needs_weights and source.weights is None:
-        weights = weights_beside(output)
+        weights = _weights_beside(output)
         more = {"epochs": epochs, "backbone": backbone}
         given |= {key: value for key, value in more.items() if value is not None}
         said = f"a study keeps no weights: training the plan of {source.words} first"
@@ -105,3 +105,20 @@ def export(
     except IsoshareError as error:
         raise IsoshareError(f"{error}{kept}") from error
     open_console().print(said, highlight=False, soft_wrap=True)
+
+
+def _weights_beside(output: Path) -> Path:
+    """Where the trained weights go that another format is made of: beside it, by the same name.
+
+    Raises IsoshareError if a file is there, which may have taken a training too.
+    """
+    from isoshare.space.errors import IsoshareError
+
+    weights = output.with_suffix(ENDING)
+    if weights != output and weights.exists():
+        raise IsoshareError(
+            f"the training that {output.name} needs would write over {weights}, which is there "
+            f"already: export that file itself (isoshare export {weights} -o {output}), or give "
+            "-o another name"
+        )
+    return weights

@@ -20,6 +20,7 @@ from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.user_function import Evaluate, UserFunction
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
+from isoshare.search.defaults import unserved
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.network import network_space
@@ -32,6 +33,7 @@ from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord, StudyContext
 
+Objectives = Sequence[str] | Mapping[str, str]
 NO_DATA = DatasetRecord(OWN, OWN)
 """What is recorded in place of a data set: only the function knows what it trains on."""
 
@@ -103,6 +105,21 @@ def new_source(model: Model, weights: Weights | None) -> NetworkSource:
     return source
 
 
+def able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
+    """The sampler, or the one that takes its place, with a warning."""
+    if sampler != "ehvi" or not (why := unserved(objectives)):
+        return sampler
+    warnings.warn(f"{why}: tpe takes its place", stacklevel=3)
+    return "tpe"
+
+
+def with_directions(objectives: Objectives) -> tuple[str, ...]:
+    """Objectives as the options of a search have them: ``miou:maximize``."""
+    if isinstance(objectives, Mapping):
+        return tuple(f"{name}:{way}" for name, way in objectives.items())
+    return tuple(objectives)
+
+
 def check_measured(objectives: Sequence[str]) -> None:
     """Raise IsoshareError if there would be nothing for a function to measure."""
     if all(map(is_exact, objectives)):
@@ -112,11 +129,14 @@ def check_measured(objectives: Sequence[str]) -> None:
         )
 
 
-def remember_source(study: StudyRecord, source: NetworkSource) -> None:
+def remember_source(store: Store, study: StudyRecord, source: NetworkSource) -> None:
     """Keep the backbone in the user's cache, so that ``load_study`` finds it on this machine.
 
     One that cannot be kept has to be given to ``load_study`` again.
     """
+    store.change_study(study.name, {}, {"weights": source.weights})
+    if store.is_in_memory:
+        return
     path = own_folder("backbones", study)
     model = type(source.model) if isinstance(source.model, torch.nn.Module) else source.model
     with suppress(IsoshareError, OSError):
