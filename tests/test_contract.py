@@ -33,7 +33,7 @@ from tests.fakes import Command, ThreeSites
 ROOT = Path(__file__).parent.parent
 RUNNING = {"trials", "workers", "ray_address", "evaluator", "backbone", "backbone_arg", "out"}
 """Options that say how a search is run, or name the code that the ways name differently."""
-OF_PYTHON = {"backbone", "call", "weights"}
+OF_PYTHON = {"backbone", "call", "weights", "seen"}
 """What is recorded of a backbone that has no name, and of the last call."""
 PASSING = {"id", "study_id", "trial_id", "created", "stored", "seconds"}
 EPOCHS = 4

@@ -204,6 +204,37 @@ def test_failures_all_alike_stop_the_search_and_say_where() -> None:
     assert [trial.state for trial in study.trials] == ["failed"] * 5
 
 
+class Idle(ThreeSites):
+    """Its last convolution is made and never called."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.convs[1](self.convs[0](x)).mean((2, 3)))
+        return logits
+
+
+def one_step(network: nn.Module, trial: Trial) -> float:
+    """A training, as short as can be."""
+    images = torch.randn(4, 2, 8, 8)
+    loss = network(images).square().mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
+
+
+def test_layers_that_a_training_never_uses_end_the_search() -> None:
+    """Without a sample of the input it is the first training that shows them."""
+    study = isoshare.create_study(Idle(3), **KERNEL)
+    with pytest.raises(DriverError, match=r"'convs.2' had no gradient .* example_input"):
+        study.optimize(one_step, n_trials=4)
+    assert [trial.state for trial in study.trials] == ["failed"]
+    told = isoshare.create_study(Idle(3), example_input=torch.zeros(1, 2, 8, 8), **KERNEL)
+    told.optimize(one_step, n_trials=2)
+    assert [trial.state for trial in told.trials] == ["finished"] * 2
+    assert all("convs.2" not in bank.sites for t in told.trials for bank in t.plan.banks)
+    used = isoshare.create_study(ThreeSites(3), **KERNEL)
+    used.optimize(one_step, n_trials=3)
+    assert [trial.state for trial in used.trials] == ["finished"] * 3
+
+
 def test_wrong_requests_are_sentences(url: str) -> None:
     class Locked(ThreeSites):
         def __init__(self) -> None:

@@ -63,12 +63,14 @@ def check_output(backbone: nn.Module, dataset: Dataset, name: str) -> None:
         )
 
 
-def network_space(
+def network_space(  # noqa: PLR0913  one that only studies of Python have
     backbone: nn.Module,
     options: SpaceConfig,
     image_shape: Sequence[int],
     asked: Sequence[str],
     recorded: StudyContext | None = None,
+    *,
+    example: torch.Tensor | None = None,
 ) -> SearchSpace:
     """The search space of a network. Raises BackboneError if nothing of it can be shared.
 
@@ -83,7 +85,7 @@ def network_space(
     sites = tuple(site for site in sites if site.name in names)
     if recorded:
         sites = _as_recorded(sites, recorded.sites)
-    elif (sample := own_sample(options.backbone, image_shape)) is not None:
+    elif (sample := _sample(options.backbone, image_shape, example)) is not None:
         sites = acting_sites(backbone, sites, unshared, options.methods, sample)
     published = references(options.backbone, sites)
     known = recorded.costs if recorded else None
@@ -98,6 +100,15 @@ def network_space(
             f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
         )
     return space
+
+
+def _sample(
+    backbone: str, shape: Sequence[int], example: torch.Tensor | None
+) -> torch.Tensor | None:
+    """What shows which layers act; None if it cannot be known, or need not be looked at."""
+    if example is None or example.is_floating_point():
+        return own_sample(backbone, shape)  # of noise two images are not the same
+    return torch.cat([example, example])
 
 
 def network_remarks(

@@ -16,6 +16,7 @@ from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
 from isoshare.evaluators.own_code.by_value import dumps, loads
+from isoshare.evaluators.own_code.own_training import Training
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.user_function import Evaluate, UserFunction
 from isoshare.search.config import SearchConfig, make_config
@@ -47,10 +48,13 @@ def make_own_study(
     """
     check_study(config.study, store)
     sampler_row(config.sampler)
-    space = own_space(source, config, () if example is None else example.shape[1:])
+    shape = () if example is None else example.shape[1:]
+    space = own_space(source, config, shape, example=example)
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
     store.create_study(study)
+    if example is not None:
+        store.change_study(study.name, {}, {"seen": True})
     return study
 
 
@@ -74,8 +78,13 @@ def prepare_own(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
             "create a new study for it"
         )
+    seen = study.context.more.get("seen") or isinstance(evaluate, Training)
     measure = UserFunction(
-        evaluate or _by_hand, source, measured_names(study), own_folder("trials", study)
+        evaluate or _by_hand,
+        source,
+        measured_names(study),
+        own_folder("trials", study),
+        sites=() if seen else tuple(site.name for site in space.sites),
     )
     conditions = {"evaluator": config.evaluator, **device_conditions(), **versions()}
     return Prepared(is_new, config, study, space, measure, conditions)
@@ -181,8 +190,12 @@ def own_space(
     config: SearchConfig,
     shape: Sequence[int],
     recorded: StudyContext | None = None,
+    *,
+    example: torch.Tensor | None = None,
 ) -> SearchSpace:
-    """The space of all plans. shape: of an input, without the batch; recorded: known costs."""
+    """The space of all plans. shape: of an input, without the batch; recorded: known costs;
+    example: an input.
+    """
     limits = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *limits]
     needy = [name for name in asked if objective_row(name).of_an_image]
@@ -191,7 +204,7 @@ def own_space(
             f"{' and '.join(needy)} depend on the input: give one, create_study(..., "
             "example_input=torch.zeros(1, 3, 32, 32))"
         )
-    return network_space(source.backbone(), config.space, shape, asked, recorded)
+    return network_space(source.backbone(), config.space, shape, asked, recorded, example=example)
 
 
 def _by_hand(*_: Any) -> float:
