@@ -139,9 +139,9 @@ class UserFunction(Evaluator):
         if idle := untrained(network, trial.network, self.sites):
             raise EvaluateError(
                 f"{STUDY_FAULT}{listed(list(map(repr, idle)), 3)} had no gradient in this "
-                "training: nothing calls these layers, or their weights are read past them, so sharing them "
-                "means nothing; make the study with create_study(..., example_input=...), which "
-                "leaves out what cannot share"
+                "training: nothing calls these layers, or their weights are read past them, so "
+                "sharing them means nothing; make the study with create_study(..., "
+                "example_input=...), which leaves out what cannot share"
             )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -78,7 +78,7 @@ def ray_head() -> Iterator[str]:
     """The address of a Ray cluster that ``ray start`` has started on this machine."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # the path of a socket has to be short
     address, log = folder / "ray_current_cluster", folder / "log"
-    start = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--port=0"]
+    start = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=0"]
     options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     safe = {**os.environ, "RAY_AUTH_MODE": "token"}
     token = Path.home() / ".ray" / "auth_token"
