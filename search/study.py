@@ -18,7 +18,7 @@ from isoshare.evaluators import OWN
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.own_code.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
-from isoshare.search.config import make_config
+from isoshare.search.config import requested
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
 from isoshare.search.results.study_view import NotebookView
@@ -97,7 +97,7 @@ def create_study(
         **{"methods": methods, "max_parameters": max_parameters, "seed": seed, "storage": url},
         **{"sampler": able_sampler(sampler, asked), "rungs": tuple(rungs), "workers": 1, **options},
     }
-    config = make_config({key: value for key, value in given.items() if value is not None})
+    config = requested({key: value for key, value in given.items() if value is not None})
     store = Store(url)
     record = make_own_study(source, config, store, example_input)
     remember_source(store, record, source)

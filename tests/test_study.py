@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -216,8 +217,8 @@ def one_step(network: nn.Module, trial: Trial) -> float:
     """A training, as short as can be."""
     images = torch.randn(4, 2, 8, 8)
     loss = network(images).square().mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.item()
+    loss.backward()
+    return float(loss.detach())
 
 
 def test_layers_that_a_training_never_uses_end_the_search() -> None:
@@ -258,10 +259,44 @@ def test_wrong_requests_are_sentences(url: str) -> None:
         isoshare.create_study(ThreeSites(), objectives=("accuracy", "macs"))
     with pytest.raises(IsoshareError, match="n_trials has to be at least 1"):
         study.optimize(less_is_worse, n_trials=0)
+    with pytest.raises(IsoshareError, match="a whole number, got '5'"):
+        study.optimize(less_is_worse, n_trials="5")  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="timeout has to be seconds, more than 0, got '2h'"):
+        study.optimize(less_is_worse, timeout="2h")  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="has to be a function of a network and a trial, got 3"):
+        study.optimize(3)  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="or a name, got a int"):
+        isoshare.create_study(3)  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="objectives are several"):
+        isoshare.create_study(ThreeSites(), objectives="accuracy")
+    with pytest.raises(IsoshareError, match="has to be a tensor"):
+        isoshare.create_study(ThreeSites(), example_input=[[0.0]])  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="does not use --epochs"):
+        isoshare.create_study(ThreeSites(), epochs=3)
     with pytest.raises(IsoshareError, match="unknown study 'none'"):
         isoshare.load_study("none", url)
     with pytest.raises(IsoshareError, match="layers have changed"):
         isoshare.load_study("s", url, model=ThreeSites(5)).optimize(less_is_worse, n_trials=1)
+
+
+def test_what_cannot_travel_is_named_before_ray_is_started() -> None:
+    class Locked(ThreeSites):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convs.lock = threading.Lock()  # type: ignore[assignment]
+
+    lock = threading.Lock()
+    for model, evaluate, sentence in (
+        (Locked(), less_is_worse, "^the model .* because of its attribute 'convs.lock': leave it"),
+        (
+            ThreeSites(),
+            lambda *_: float(lock.locked()),
+            "cannot pickle '_thread.lock' object; leav",
+        ),
+    ):
+        study = isoshare.create_study(model, **KERNEL)
+        with pytest.raises(IsoshareError, match=sentence):
+            study.optimize(evaluate, n_trials=1, n_jobs=2)
 
 
 def test_exact_objectives_beside_own_ones() -> None:

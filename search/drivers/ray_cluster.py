@@ -38,7 +38,6 @@ def ray_cluster(
     modules that the nodes of the cluster get. Gives what one worker takes.
     Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
     """
-    logging.getLogger("ray.widgets").setLevel(logging.CRITICAL)  # wants some in a notebook
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
         _join(address, {"py_modules": [*map(str, code)]}, quiet)

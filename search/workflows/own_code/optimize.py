@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from isoshare.evaluators.evaluator import Evaluator
 from isoshare.evaluators.own_code.by_value import dumps
@@ -94,8 +95,10 @@ def begin_call(
     was interrupted is taken up by the same call again: it goes on to what was asked for then, and
     so does one that names no number. Raises IsoshareError.
     """
-    if n_trials is not None and n_trials < 1:
-        raise IsoshareError(f"n_trials has to be at least 1, got {n_trials}")
+    if n_trials is not None and not (isinstance(n_trials, Integral) and n_trials >= 1):
+        raise IsoshareError(f"n_trials has to be at least 1, a whole number, got {n_trials!r}")
+    if timeout is not None and not (isinstance(timeout, Real) and timeout > 0):
+        raise IsoshareError(f"timeout has to be seconds, more than 0, got {timeout!r}")
     outcomes = store.outcomes(study.name, ())
     there = len(outcomes)
     last = study.context.more.get("call", {"from": 0, "trials": 0})

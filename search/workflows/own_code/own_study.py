@@ -26,7 +26,7 @@ from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.network import network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, short
 from isoshare.space.files import atomic_write
 from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training
 from isoshare.space.search_space import SearchSpace
@@ -48,6 +48,9 @@ def make_own_study(
     """
     check_study(config.study, store)
     sampler_row(config.sampler)
+    if example is not None and not isinstance(example, torch.Tensor):
+        kind = type(example).__name__
+        raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
     shape = () if example is None else example.shape[1:]
     space = own_space(source, config, shape, example=example)
     check_possible(exact_limits(config.document()), space)
@@ -71,6 +74,10 @@ def prepare_own(
 
     evaluate: None where trials are asked for and told by hand.
     """
+    if evaluate is not None and not callable(evaluate):
+        raise IsoshareError(
+            f"evaluate has to be a function of a network and a trial, got {short(evaluate)}"
+        )
     config = make_config({**study.config.options, **changes, "study": study.name})
     space = own_space(source, config, (), study.context)
     if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
@@ -124,6 +131,10 @@ def able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
 
 def with_directions(objectives: Objectives) -> tuple[str, ...]:
     """Objectives as the options of a search have them: ``miou:maximize``."""
+    if isinstance(objectives, str):
+        raise IsoshareError(
+            f"objectives are several, as ('accuracy', 'parameters'), got {objectives!r}"
+        )
     if isinstance(objectives, Mapping):
         return tuple(f"{name}:{way}" for name, way in objectives.items())
     return tuple(objectives)
