@@ -105,10 +105,9 @@ def create_study(
 
 
 def load_study(name: str, storage: str | None = None, model: Model | None = None) -> Study:
-    """A study that is there, to look at it or to go on with it.
+    """A study that is there, by its name, to look at it or to go on with it.
 
     Args:
-        name: of the study.
         storage: the database, by default the one of the command line: ``ISOSHARE_STORAGE``, or
             ``isoshare.db`` in the current folder.
         model: the network it was made with; it is kept in the cache folder of the machine.
@@ -204,7 +203,7 @@ class Study(NotebookView):
     def tell(
         self, trial: Trial, values: Any = None, state: Literal["finished", "failed"] = "finished"
     ) -> None:
-        """What came of a trial that was asked for; one that was told to stop has ended already.
+        """What came of a trial that was asked for; one that was told to stop has ended.
 
         values: as ``evaluate`` returns them; with ``state="failed"``, why, in words.
         Raises IsoshareError for what is no value; the trial is still to be told then.
@@ -226,20 +225,21 @@ class Study(NotebookView):
         example_input: torch.Tensor | None = None,
         batches: Sequence[torch.Tensor] = (),
         bake: bool = False,
+        fast: bool = False,
     ) -> str:
         """Write the plan of a trial, by default of the knee, or the network that it has become.
 
         Args:
-            format: ``json``, the plan; ``safetensors``, ``onnx`` or ``onnx-int8``, the network;
-                ``optuna``, all trials. None: by the ending of ``path``.
+            format: ``json``, the plan; ``safetensors``, ``onnx``, ``onnx-int8`` or ``tflite``, the
+                network; ``optuna``, all trials. None: by the ending of ``path``.
             network: shared by that plan and trained; a study keeps no weights.
             example_input: one input, (1, ...), for ONNX.
             batches: inputs, (batch, channels, height, width), which 8 bits are fitted to.
-            bake: of ``onnx``: give each site its own kernel.
+            bake: of ``onnx``: give each site its own kernel. fast: of ``tflite``: as ``--fast``.
 
         Returns a sentence that says what was written. Raises IsoshareError.
         """
-        taken = Taken(network, example_input, batches, bake)
+        taken = Taken(network, example_input, batches, bake, fast)
         return export_study(self.results, trial, Path(path), format, taken)
 
     @property

@@ -45,6 +45,7 @@ def test_the_formats_are_those_of_the_table() -> None:
         ("net.safetensors", None, {}),
         ("net.onnx", None, {"example_input": IMAGES[:1]}),
         ("net8.onnx", "onnx-int8", {"batches": [IMAGES]}),
+        ("net.tflite", None, {"batches": [IMAGES]}),
     ],
 )
 def test_the_network_goes_home(  # noqa: PLR0917
@@ -61,7 +62,7 @@ def test_the_network_goes_home(  # noqa: PLR0917
         assert read_plan(path).plan == best.plan
         again = isoshare.apply_plan(ThreeSites(3), best.plan)
         assert torch.equal(isoshare.load_weights(again, path).eval()(IMAGES), expected)
-    else:
+    elif path.suffix == ".onnx":
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"images": IMAGES.numpy()})
         tolerance = 0.1 if format else 1e-5
@@ -90,7 +91,8 @@ def test_all_trials_go_to_optuna(study: Study, tmp_path: Path) -> None:
         ),
         ("net.onnx", None, {"network": True}, "ONNX files need one input"),
         ("net.onnx", None, {"network": True, "format": "onnx-int8"}, "8 bits are fitted to inputs"),
-        ("net.tflite", None, {"format": "tflite"}, "unknown format 'tflite': choose one of json"),
+        ("net.tflite", None, {"network": True}, "8 bits are fitted to inputs"),
+        ("net.gguf", None, {"format": "gguf"}, "unknown format 'gguf': choose one of json"),
         ("all.db", 0, {}, "format optuna holds a whole study"),
         ("none/plan.json", None, {}, "cannot write"),
     ],

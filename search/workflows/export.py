@@ -7,13 +7,13 @@ a path and ``ExportOptions`` that returns a sentence for the user, and one row h
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoshare.search.results.choose import Selection, chosen, image_shape, plan_file
+from isoshare.search.results.choose import Selection, image_shape
+from isoshare.search.workflows.export_source import ExportOptions, ExportSource
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
@@ -21,77 +21,7 @@ from isoshare.space.plan import PlanFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from isoshare.search.results.study_results import Results
-    from isoshare.storage.records import TrialRecord
-
-WEIGHTS = ".safetensors"
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, or its shape, if no file
-    says it. backbone: one of the user's own that is trusted. dataset: whose images 8 bits are
-    fitted to, if no file says it.
-    """
-
-    bake: bool = False
-    image: str | tuple[int, ...] | None = None
-    backbone: str | None = None
-    dataset: str | None = None
-
-
-@dataclass(frozen=True)
-class ExportSource:
-    """What is exported: a study with the choice of a trial, or a file of trained weights.
-
-    network: one that was trained by the plan of the trial, in place of a file; batches: inputs as
-    it takes them, float32 (batch, channels, height, width), which 8 bits are fitted to.
-    """
-
-    results: Results | None = None
-    choice: Selection = field(default_factory=Selection)
-    weights: Path | None = None
-    network: nn.Module | None = None
-    batches: Sequence[Tensor] = ()
-
-    @cached_property
-    def trial(self) -> TrialRecord:
-        """The chosen trial of a study. Raises IsoshareError."""
-        assert self.results is not None, "a file has no trials"
-        return chosen(self.results, self.choice)
-
-    @cached_property
-    def plan(self) -> PlanFile:
-        """The plan of the trial, or in the file. Raises IsoshareError."""
-        if self.results is not None:
-            return plan_file(self.results.study, self.trial)
-        from isoshare.space.weights.saving import read_plan
-
-        assert self.weights is not None, "either a study or a file"
-        return read_plan(self.weights)
-
-    def trained(self, backbone: str | None) -> nn.Module:
-        """The trained network, in evaluation mode. Raises IsoshareError."""
-        if self.network is not None:
-            return self.network.eval()
-        from isoshare.space.weights.saving import load_network
-
-        assert self.weights is not None, "needs weights"
-        return load_network(self.weights, backbone)
-
-    def calibration(self, dataset: str | None) -> Sequence[Tensor]:
-        """What 8 bits are fitted to. Raises IsoshareError."""
-        if self.network is not None:
-            return self.batches
-        from isoshare.search.workflows.calibration import calibration_batches
-
-        return calibration_batches(self.plan, dataset)
-
-    @property
-    def words(self) -> str:
-        """``trial 5``, or the name of the file."""
-        return f"trial {self.trial.number}" if self.results else str(self.weights)
-
+    from isoshare.space.exports.int8 import Exported
 
 Writer = Callable[[ExportSource, Path, ExportOptions], str]
 
@@ -108,18 +38,6 @@ class FormatRow:
     summary: str
     needs_weights: bool = False
     check: Callable[[ExportSource, ExportOptions], object] = lambda *_: None
-
-
-def source_of(target: str, choice: Selection, results: Callable[[], Results]) -> ExportSource:
-    """The source a user names: a weights file if there is one, otherwise a study."""
-    if not (target.endswith(WEIGHTS) or Path(target).is_file()):
-        return ExportSource(results=results(), choice=choice)
-    if choice != Selection():
-        raise IsoshareError(
-            f"{target} holds one network, so there is nothing to choose: leave out --best, "
-            "--trial, --max-parameters and --min-accuracy, or name a study"
-        )
-    return ExportSource(weights=Path(target))
 
 
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
@@ -158,16 +76,42 @@ def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
 
 
 def write_onnx_int8(source: ExportSource, path: Path, options: ExportOptions) -> str:
-    """A trained network in 8 bits, fitted to images it was trained on."""
+    """The network of a file of weights in 8 bits, fitted to images it was trained on."""
     from isoshare.space.exports.onnx_int8 import export_onnx_int8
 
-    network, batches = source.trained(options.backbone), source.calibration(options.dataset)
+    network, batches = _to_quantise(source, options)
     done = export_onnx_int8(network, path, source.plan, batches)
     sides = ", ".join(map(str, batches[0].shape[1:]))
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, {sides}), "
-        f"{_scaling(source.plan)} → logits, in 8 bits; of the {done.images} images that it was "
-        f"fitted to, {done.agreement:.1%} get the class that they get in float32"
+        f"{_scaling(source.plan)} → logits, in 8 bits; {_kept(done)}"
+    )
+
+
+def write_tflite(source: ExportSource, path: Path, options: ExportOptions) -> str:
+    """The same for LiteRT and TFLite Micro."""
+    from isoshare.space.exports.tflite.export import export_tflite
+
+    network, batches = _to_quantise(source, options)
+    done = export_tflite(network, path, source.plan, batches, options.fast)
+    channels, *sides = batches[0].shape[1:]
+    return (
+        f"wrote {path}, {path.stat().st_size:,} bytes: images (1, "
+        f"{', '.join(map(str, (*sides, channels)))}), {_scaling(source.plan)} → logits, both int8 "
+        f"by scale and zero point in the file; {_kept(done)}"
+    )
+
+
+def _to_quantise(source: ExportSource, options: ExportOptions) -> tuple[nn.Module, list[Tensor]]:
+    """The trained network, and images it was trained on."""
+    return source.trained(options.backbone), source.calibration(options.dataset)
+
+
+def _kept(done: Exported) -> str:
+    """How many images keep their class."""
+    return (
+        f"of the {done.images} images that it was fitted to, {done.agreement:.1%} get the class "
+        "that they get in float32"
     )
 
 
@@ -193,6 +137,18 @@ def _check_onnx_int8(source: ExportSource, options: ExportOptions) -> None:
     from isoshare.space.exports.onnx_file import check_packages
 
     check_packages()
+    _check_images(source, options)
+
+
+def _check_tflite(source: ExportSource, options: ExportOptions) -> None:
+    from isoshare.space.exports.tflite.export import check_package
+
+    check_package()
+    _check_images(source, options)
+
+
+def _check_images(source: ExportSource, options: ExportOptions) -> None:
+    """Raise IsoshareError where there are no images to fit 8 bits to."""
     if source.weights is not None:
         source.calibration(options.dataset)
 
@@ -233,6 +189,7 @@ FORMATS: dict[str, FormatRow] = {
     "onnx-int8": FormatRow(
         write_onnx_int8, "the same in 8 bits, shared kernels once", True, _check_onnx_int8
     ),
+    "tflite": FormatRow(write_tflite, "the same for LiteRT and TFLite Micro", True, _check_tflite),
     "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
 }
 """Name to what is written and how."""

@@ -19,7 +19,6 @@ from isoshare.search.cli.terminal import (
 from isoshare.search.options import OPTIONS
 from isoshare.search.options.full_training import WEIGHTS
 
-ENDING = ".safetensors"
 WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
 
 
@@ -49,11 +48,15 @@ def export(
     bake: Annotated[
         bool, typer.Option("--bake", help="onnx: give each site its own kernel.")
     ] = False,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="tflite: quicker in LiteRT, where it takes more memory."),
+    ] = False,
     image: options.Image = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="D", help="onnx-int8: the images to fit it to, where the file names none."
+            metavar="D", help="8 bits: the images to fit it to, where the file names none."
         ),
     ] = None,
     epochs: Annotated[
@@ -74,17 +77,22 @@ def export(
     """
     from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import (
-        FORMATS,
+    from isoshare.search.workflows.export import FORMATS
+    from isoshare.search.workflows.export_source import (
         ExportOptions,
         ExportSource,
         source_of,
+        weights_beside,
     )
     from isoshare.space.errors import IsoshareError
 
     choice = Selection(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_to_read(storage), target))
-    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
+    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset, fast)
+    if fast and format != "tflite":
+        raise IsoshareError(
+            f"--fast is for tflite, and {format} has one kind of file: leave it out"
+        )
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):
         raise IsoshareError(
@@ -93,7 +101,7 @@ def export(
         )
     kept = ""
     if row.needs_weights and source.weights is None:
-        weights = _weights_beside(output)
+        weights = weights_beside(output)
         more = {"epochs": epochs, "backbone": backbone}
         given |= {key: value for key, value in more.items() if value is not None}
         said = f"a study keeps no weights: training the plan of {source.words} first"
@@ -105,20 +113,3 @@ def export(
     except IsoshareError as error:
         raise IsoshareError(f"{error}{kept}") from error
     open_console().print(said, highlight=False, soft_wrap=True)
-
-
-def _weights_beside(output: Path) -> Path:
-    """Where the trained weights go that another format is made of: beside it, by the same name.
-
-    Raises IsoshareError if a file is there, which may have taken a training too.
-    """
-    from isoshare.space.errors import IsoshareError
-
-    weights = output.with_suffix(ENDING)
-    if weights != output and weights.exists():
-        raise IsoshareError(
-            f"the training that {output.name} needs would write over {weights}, which is there "
-            f"already: export that file itself (isoshare export {weights} -o {output}), or give "
-            "-o another name"
-        )
-    return weights

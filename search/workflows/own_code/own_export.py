@@ -11,13 +11,19 @@ from torch import Tensor, nn
 
 from isoshare.search.results.choose import Selection, image_shape
 from isoshare.search.results.study_results import Results
-from isoshare.search.workflows.export import FORMATS, ExportOptions, ExportSource
+from isoshare.search.workflows.export import FORMATS
+from isoshare.search.workflows.export_source import ExportOptions, ExportSource
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.storage.records import TrialRecord
 
-Format = Literal["json", "safetensors", "onnx", "onnx-int8", "optuna"]
-ENDINGS = {".safetensors": "safetensors", ".onnx": "onnx", ".db": "optuna"}
+Format = Literal["json", "safetensors", "onnx", "onnx-int8", "tflite", "optuna"]
+ENDINGS = {
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".tflite": "tflite",
+    ".db": "optuna",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Taken:
     example: Tensor | None = None
     batches: Sequence[Tensor] = ()
     bake: bool = False
+    fast: bool = False
 
 
 def export_study(
@@ -43,7 +50,7 @@ def export_study(
     if row.needs_weights:
         _check_network(source, format, taken)
     image = None if taken.example is None else tuple(taken.example.shape[1:])
-    options = ExportOptions(taken.bake, image)
+    options = ExportOptions(taken.bake, image, fast=taken.fast)
     row.check(source, options)
     try:
         return row.write(source, path, options)
@@ -66,5 +73,5 @@ def _check_network(source: ExportSource, format: str, taken: Taken) -> None:
         )
     if format == "onnx" and taken.example is None and image_shape(source.plan) is None:
         raise IsoshareError("ONNX files need one input: export(..., example_input=...)")
-    if format == "onnx-int8" and not taken.batches:
+    if format in ("onnx-int8", "tflite") and not taken.batches:
         raise IsoshareError("8 bits are fitted to inputs: export(..., batches=[...])")
