@@ -42,9 +42,10 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
         return {**(evaluator_row(name).defaults if known else {}), **given}
     if not is_first_search(given):
         return given
-    arguments = given.get("backbone_arg", {})
+    arguments, varied = given.get("backbone_arg", {}), given.get("vary") or {}
     if isinstance(arguments, dict):
-        arguments = {**FIRST_SEARCH["backbone_arg"], **arguments}
+        usual = FIRST_SEARCH["backbone_arg"].items()
+        arguments = {**{key: one for key, one in usual if key not in varied}, **arguments}
     return {**FIRST_SEARCH, **given, "backbone_arg": arguments}
 
 
@@ -84,6 +85,11 @@ def with_table(data: dict[str, Any]) -> dict[str, Any]:
     others, and what is given.
     """
     made = Table.conditions_of(data["table"])["config"]
+    if data.get("vary") and "vary" not in made:
+        raise ConfigError(
+            f"table {data['table']!r} was made without --vary, and answers for one backbone: leave "
+            "--vary out, or train instead"
+        )
     for name, value in made.items():
         if name in data and json.loads(json.dumps(data[name])) != value:
             raise ConfigError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.evaluators import OWN
@@ -35,6 +36,7 @@ from isoshare.search.workflows.own_code.own_study import (
     recalled_source,
     remember_source,
 )
+from isoshare.search.workflows.recorded_space import reference_of
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.database import default_url
 from isoshare.storage.records import TrialRecord
@@ -57,6 +59,7 @@ def create_study(
     seed: int = 0,
     storage: str | None = None,
     weights: Weights | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
     *,
     rungs: Sequence[int] = (),
     example_input: torch.Tensor | None = None,
@@ -80,6 +83,8 @@ def create_study(
         weights: where networks start. ``fresh``: drawn anew for each seed, of a module by the
             ``reset_parameters`` of its parts; ``inherit``: those of the model, projected. None:
             fresh, with a TrainedWeightsWarning if the model is trained.
+        vary: arguments of the function that makes the model, each with the values that it may
+            take, ``{"width": [8, 12, 16]}``: the search chooses them too.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.
         options: more options of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
@@ -87,7 +92,7 @@ def create_study(
     Raises:
         IsoshareError: a wrong option, a name that is taken, a model that cannot share.
     """
-    source = new_source(model, weights)
+    source = new_source(model, weights, bool(vary))
     url, asked = storage or "sqlite://", _written(objectives)
     check_measured(asked)
     sampler = _able_sampler(sampler, asked)
@@ -95,10 +100,12 @@ def create_study(
         **{"study": name, "backbone": source.name, "evaluator": OWN, "objectives": asked},
         **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler},
         **{"seed": seed, "storage": url, "rungs": tuple(rungs), "workers": 1, **options},
+        "vary": {key: tuple(values) for key, values in (vary or {}).items()},
     }
     config = make_config({key: value for key, value in given.items() if value is not None})
     store = Store(url)
     record = make_own_study(source, config, store, example_input)
+    source = replace(source, arguments=reference_of(record))
     store.change_study(record.name, {}, {"weights": source.weights})
     if not store.is_in_memory:
         remember_source(record, source)
