@@ -62,12 +62,12 @@ def is_first_search(given: Mapping[str, Any]) -> bool:
 
 
 def trades_exact(objectives: Any) -> bool:
-    """Whether one measured objective is traded against one that is exact, as the default sampler
-    needs it; so are the default objectives.
+    """Whether one measured objective is traded against one or two that are exact, as the default
+    sampler needs it; so are the default objectives.
     """
     if not objectives or any(name not in OBJECTIVES and ":" not in name for name in objectives):
         return True
-    return len(objectives) == 2 and sum(map(is_exact, objectives)) == 1
+    return len(objectives) in (2, 3) and sum(map(is_exact, objectives)) == len(objectives) - 1
 
 
 def unserved(objectives: Sequence[str]) -> str:
@@ -75,7 +75,7 @@ def unserved(objectives: Sequence[str]) -> str:
     if trades_exact(objectives):
         return ""
     return (
-        "sampler ehvi trades one measured objective against one that is exact, got "
+        "sampler ehvi trades one measured objective against one or two that are exact, got "
         f"{', '.join(map(objective_name, objectives))}"
     )
 

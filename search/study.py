@@ -68,23 +68,21 @@ def create_study(
     """A new study of how ``model`` can share its weights.
 
     Args:
-        model: a ``torch.nn.Module``, which stays as it is; a function without arguments that makes
-            one; or a name, as ``--backbone`` takes it.
+        model: a ``torch.nn.Module``, which stays as it is; a function that makes one; or a name, as
+            ``--backbone`` takes it.
         name: of the study in its database; by default one that is free.
         objectives: what is traded, two or more. Those that ``evaluate`` measures have a direction,
             ``{"miou": "maximize", "parameters": "minimize"}``; ``accuracy`` has one. Exact ones,
             known without training: ``parameters``, ``macs``, ``bytes``, ``activation_memory``.
         methods: how layers may share, by default in all ways (``isoshare inspect`` lists them).
-        max_parameters: a larger network is never measured.
-        sampler: who proposes plans. One that cannot serve the objectives gives way to ``tpe``,
-            with a warning.
+        max_parameters: larger networks are never measured.
+        sampler: proposes plans. One that cannot serve the objectives gives way to ``tpe``, warned.
         seed: the same seed repeats the search.
         storage: a database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``; None: memory.
-        weights: where networks start. ``fresh``: drawn anew for each seed, of a module by the
-            ``reset_parameters`` of its parts; ``inherit``: those of the model, projected. None:
-            fresh, with a TrainedWeightsWarning if the model is trained.
-        vary: arguments of the function that makes the model, each with the values that it may
-            take, ``{"width": [8, 12, 16]}``: the search chooses them too.
+        weights: ``fresh``: drawn anew for each seed, by ``reset_parameters``; ``inherit``: the
+            model's, projected. None: fresh, with a TrainedWeightsWarning if it is trained.
+        vary: arguments of the function with their values, which the search chooses too:
+            ``{"width": [8, 12, 16]}``.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.
         options: more options of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
@@ -98,9 +96,8 @@ def create_study(
     sampler = _able_sampler(sampler, asked)
     given = {
         **{"study": name, "backbone": source.name, "evaluator": OWN, "objectives": asked},
-        **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler},
-        **{"seed": seed, "storage": url, "rungs": tuple(rungs), "workers": 1, **options},
-        "vary": {key: tuple(values) for key, values in (vary or {}).items()},
+        **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler, "workers": 1},
+        **{"seed": seed, "storage": url, "rungs": tuple(rungs), "vary": vary, **options},
     }
     config = make_config({key: value for key, value in given.items() if value is not None})
     store = Store(url)
@@ -249,6 +246,5 @@ def _able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
 
 def _written(objectives: Objectives) -> tuple[str, ...]:
     """Objectives as the options of a search have them: ``miou:maximize``."""
-    if isinstance(objectives, Mapping):
-        return tuple(f"{name}:{way}" for name, way in objectives.items())
-    return tuple(objectives)
+    pairs = objectives.items() if isinstance(objectives, Mapping) else ()
+    return tuple(f"{name}:{way}" for name, way in pairs) or tuple(objectives)
