@@ -45,8 +45,8 @@ def agreement(
     means = np.array([truth(space, plan) + noise.gauss(0, 0.01) for plan in seen])
     surrogate = Surrogate(features(seen), features.weights, means, np.ones(len(seen)), (0.0, 0.0))
     believed = surrogate.predict(features(asked)).mean
-    ranks = (np.argsort(np.argsort(values)) for values in (believed, true(space, asked)))
-    return float(np.corrcoef(*ranks)[0, 1])
+    one, other = (np.argsort(np.argsort(values)) for values in (believed, true(space, asked)))
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def true(space: VariantSpace, plans: Sequence[SharingPlan]) -> list[float]:
