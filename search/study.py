@@ -10,7 +10,8 @@ Optuna where Optuna has one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +31,6 @@ from isoshare.search.workflows.own_code.own_export import Format, Taken, export_
 from isoshare.search.workflows.own_code.own_study import (
     Objectives,
     able_sampler,
-    check_measured,
     make_own_study,
     new_source,
     prepare_own,
@@ -38,6 +38,7 @@ from isoshare.search.workflows.own_code.own_study import (
     remember_source,
     with_directions,
 )
+from isoshare.search.workflows.recorded_space import reference_of
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.database import default_url
 from isoshare.storage.records import TrialRecord
@@ -59,6 +60,7 @@ def create_study(
     seed: int = 0,
     storage: str | None = None,
     weights: Weights | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
     *,
     rungs: Sequence[int] = (),
     example_input: torch.Tensor | None = None,
@@ -67,21 +69,20 @@ def create_study(
     """A new study of how ``model`` can share its weights.
 
     Args:
-        model: a ``torch.nn.Module``, which stays as it is; a function without arguments that makes
-            one; or a name, as ``--backbone`` takes it.
+        model: a ``torch.nn.Module``, which stays as it is; a function that makes one; or a name, as
+            ``--backbone`` takes it.
         name: of the study in its database; by default one that is free.
         objectives: what is traded, two or more. Those that ``evaluate`` measures have a direction,
             ``{"miou": "maximize", "parameters": "minimize"}``; ``accuracy`` has one. Exact ones,
             known without training: ``parameters``, ``macs``, ``bytes``, ``activation_memory``.
         methods: how layers may share, by default in all ways (``isoshare inspect`` lists them).
-        max_parameters: a larger network is never measured.
-        sampler: who proposes plans. One that cannot serve the objectives gives way to ``tpe``,
-            with a warning.
+        max_parameters: larger networks are never measured.
+        sampler: proposes plans. One that cannot serve the objectives gives way to ``tpe``, warned.
         seed: the same seed repeats the search.
         storage: a database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``; None: memory.
-        weights: where networks start. ``fresh``: drawn anew for each seed, of a module by the
-            ``reset_parameters`` of its parts; ``inherit``: those of the model, projected. None:
-            fresh, with a TrainedWeightsWarning if the model is trained.
+        weights: ``fresh``: drawn anew for each seed, by ``reset_parameters``; ``inherit``: the
+            model's, projected. None: fresh, with a TrainedWeightsWarning if it is trained.
+        vary: arguments of the function that the search chooses too: ``{"width": [8, 12, 16]}``.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.
         options: more of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
@@ -89,17 +90,18 @@ def create_study(
     Raises:
         IsoshareError: a wrong option, a name that is taken, a model that cannot share.
     """
-    source = new_source(model, weights)
+    source = new_source(model, weights, bool(vary))
     url, asked = storage or "sqlite://", with_directions(objectives)
-    check_measured(asked)
     given = {
         **{"study": name, "backbone": source.name, "evaluator": OWN, "objectives": asked},
         **{"methods": methods, "max_parameters": max_parameters, "seed": seed, "storage": url},
-        **{"sampler": able_sampler(sampler, asked), "rungs": tuple(rungs), "workers": 1, **options},
+        **{"sampler": able_sampler(sampler, asked), "rungs": tuple(rungs), "vary": vary},
+        **{"workers": 1, **options},
     }
     config = requested({key: value for key, value in given.items() if value is not None})
     store = Store(url)
     record = make_own_study(source, config, store, example_input)
+    source = replace(source, arguments=reference_of(record))
     remember_source(store, record, source)
     return Study(store, record.name, source)
 
@@ -108,8 +110,7 @@ def load_study(name: str, storage: str | None = None, model: Model | None = None
     """A study that is there, by its name, to look at it or to go on with it.
 
     Args:
-        storage: the database, by default the one of the command line: ``ISOSHARE_STORAGE``, or
-            ``isoshare.db`` in the current folder.
+        storage: the database; None: ``ISOSHARE_STORAGE``, or ``isoshare.db`` in this folder.
         model: the network it was made with; it is kept in the cache folder of the machine.
 
     Raises:
@@ -206,7 +207,7 @@ class Study(NotebookView):
         """What came of a trial that was asked for; one that was told to stop has ended.
 
         values: as ``evaluate`` returns them; with ``state="failed"``, why, in words.
-        Raises IsoshareError for what is no value; the trial is still to be told then.
+        Raises IsoshareError for what is no value; then it is still to be told.
         """
         if self._asking is None:
             raise IsoshareError(f"trial {trial.number} was asked for by another study object")
@@ -225,7 +226,6 @@ class Study(NotebookView):
         example_input: torch.Tensor | None = None,
         batches: Sequence[torch.Tensor] = (),
         bake: bool = False,
-        fast: bool = False,
     ) -> str:
         """Write the plan of a trial, by default of the knee, or the network that it has become.
 
@@ -235,11 +235,11 @@ class Study(NotebookView):
             network: shared by that plan and trained; a study keeps no weights.
             example_input: one input, (1, ...), for ONNX.
             batches: inputs, (batch, channels, height, width), which 8 bits are fitted to.
-            bake: of ``onnx``: give each site its own kernel. fast: of ``tflite``: as ``--fast``.
+            bake: of ``onnx``: give each site its own kernel.
 
         Returns a sentence that says what was written. Raises IsoshareError.
         """
-        taken = Taken(network, example_input, batches, bake, fast)
+        taken = Taken(network, example_input, batches, bake)
         return export_study(self.results, trial, Path(path), format, taken)
 
     @property

@@ -23,7 +23,8 @@ def untrained(
     """
     if all(tensor.grad is None for tensor in network.parameters()):
         return []
-    idle = [name for name in sites if _is_without_gradient(network.get_submodule(name))]
+    parts = dict(network.named_modules())  # a variant may lack some
+    idle = [name for name in sites if name in parts and _is_without_gradient(parts[name])]
     before = fresh() if idle else network
     return [
         name

@@ -70,8 +70,9 @@ class NotebookView:
         from isoshare.search.results.pictures.plan_figure import draw_plan
         from isoshare.search.results.pictures.plan_picture import plan_picture
 
-        record, plan = self._record, self._chosen(trial).plan
-        return draw_plan(plan_picture(record.context.sites, plan, record.context.unshared))
+        plan = self._chosen(trial).plan
+        network = self._record.context.of(plan)
+        return draw_plan(plan_picture(network.sites, plan, network.unshared))
 
     def _repr_html_(self) -> str:
         from isoshare.search.results.study_card import study_card

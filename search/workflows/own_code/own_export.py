@@ -34,7 +34,6 @@ class Taken:
     example: Tensor | None = None
     batches: Sequence[Tensor] = ()
     bake: bool = False
-    fast: bool = False
 
 
 def export_study(
@@ -50,7 +49,7 @@ def export_study(
     if row.needs_weights:
         _check_network(source, format, taken)
     image = None if taken.example is None else tuple(taken.example.shape[1:])
-    options = ExportOptions(taken.bake, image, fast=taken.fast)
+    options = ExportOptions(taken.bake, image)
     row.check(source, options)
     try:
         return row.write(source, path, options)

@@ -24,12 +24,13 @@ from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.defaults import unserved
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.network import network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
+from isoshare.search.workflows.recorded_space import reference_of
+from isoshare.search.workflows.varying import has_changed, whole_space, with_reference
 from isoshare.space.errors import IsoshareError, short
 from isoshare.space.files import atomic_write
 from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord, StudyContext
@@ -47,12 +48,13 @@ def make_own_study(
     example: an input of the backbone, (1, ...), for objectives that count what it costs.
     """
     check_study(config.study, store)
+    check_measured(config.objectives)
     sampler_row(config.sampler)
     if example is not None and not isinstance(example, torch.Tensor):
         kind = type(example).__name__
         raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
-    shape = () if example is None else example.shape[1:]
-    space = own_space(source, config, shape, example=example)
+    space = own_space(source, config, () if example is None else example.shape[1:])
+    config = with_reference(config, space)
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
     store.create_study(study)
@@ -80,7 +82,7 @@ def prepare_own(
         )
     config = make_config({**study.config.options, **changes, "study": study.name})
     space = own_space(source, config, (), study.context)
-    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
+    if has_changed(space, study.context):
         raise IsoshareError(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
             "create a new study for it"
@@ -103,12 +105,15 @@ def measured_names(study: StudyRecord) -> tuple[str, ...]:
     return tuple(objective_name(one) for one in asked if not is_exact(one))
 
 
-def new_source(model: Model, weights: Weights | None) -> NetworkSource:
+def new_source(model: Model, weights: Weights | None, varied: bool = False) -> NetworkSource:
     """Where the networks of a new study come from. weights: None is fresh, with a
-    TrainedWeightsWarning where that loses what a trained model has learned.
+    TrainedWeightsWarning where that loses what a trained model has learned. varied: whether the
+    arguments of the model are.
     """
     source = NetworkSource.of(model, weights or "fresh")
-    if weights is None:
+    if varied:
+        _check_variable(source)
+    elif weights is None:
         made = source.model if isinstance(source.model, torch.nn.Module) else source.backbone()
         if signs := signs_of_training(made):
             warnings.warn(
@@ -138,6 +143,20 @@ def with_directions(objectives: Objectives) -> tuple[str, ...]:
     if isinstance(objectives, Mapping):
         return tuple(f"{name}:{way}" for name, way in objectives.items())
     return tuple(objectives)
+
+
+def _check_variable(source: NetworkSource) -> None:
+    """Raise IsoshareError unless networks can be made of any arguments."""
+    if isinstance(source.model, torch.nn.Module):
+        raise IsoshareError(
+            "vary chooses arguments, and a module has none: give create_study the function that "
+            "makes it, or its name"
+        )
+    if source.weights == "inherit":
+        raise IsoshareError(
+            "vary searches several backbones, and weights='inherit' takes the weights of one: "
+            "leave one of the two out"
+        )
 
 
 def check_measured(objectives: Sequence[str]) -> None:
@@ -174,7 +193,7 @@ def recalled_source(study: StudyRecord, model: Model | None) -> NetworkSource:
     """
     weights = study.context.more.get("weights", "fresh")
     if model is not None:
-        return NetworkSource.of(model, weights)
+        return NetworkSource.of(model, weights, reference_of(study))
     path = own_folder("backbones", study)
     try:
         source = loads(path.read_bytes()) if path is not None else None
@@ -201,11 +220,10 @@ def own_space(
     config: SearchConfig,
     shape: Sequence[int],
     recorded: StudyContext | None = None,
-    *,
-    example: torch.Tensor | None = None,
-) -> SearchSpace:
-    """The space of all plans. shape: of an input, without the batch; recorded: known costs;
-    example: an input.
+) -> Space:
+    """The space of all plans, with a warning about variants that are left out of it.
+
+    shape: of an input, without the batch; recorded: known costs.
     """
     limits = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *limits]
@@ -215,7 +233,12 @@ def own_space(
             f"{' and '.join(needy)} depend on the input: give one, create_study(..., "
             "example_input=torch.zeros(1, 3, 32, 32))"
         )
-    return network_space(source.backbone(), config.space, shape, asked, recorded, example=example)
+    space, left_out = whole_space(
+        config.space, lambda variant: source.backbone(0, variant), shape, asked, recorded
+    )
+    for sentence in left_out:
+        warnings.warn(sentence, stacklevel=4)
+    return space
 
 
 def _by_hand(*_: Any) -> float:
