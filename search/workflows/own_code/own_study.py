@@ -48,7 +48,6 @@ def make_own_study(
     example: an input of the backbone, (1, ...), for objectives that count what it costs.
     """
     check_study(config.study, store)
-    check_measured(config.objectives)
     sampler_row(config.sampler)
     if example is not None and not isinstance(example, torch.Tensor):
         kind = type(example).__name__
@@ -135,14 +134,15 @@ def able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
 
 
 def with_directions(objectives: Objectives) -> tuple[str, ...]:
-    """Objectives as the options of a search have them: ``miou:maximize``."""
+    """Objectives as the options of a search have them: ``miou:maximize``. Raises IsoshareError."""
     if isinstance(objectives, str):
         raise IsoshareError(
             f"objectives are several, as ('accuracy', 'parameters'), got {objectives!r}"
         )
-    if isinstance(objectives, Mapping):
-        return tuple(f"{name}:{way}" for name, way in objectives.items())
-    return tuple(objectives)
+    pairs = objectives.items() if isinstance(objectives, Mapping) else ()
+    asked = tuple(f"{name}:{way}" for name, way in pairs) or tuple(objectives)
+    check_measured(asked)
+    return asked
 
 
 def _check_variable(source: NetworkSource) -> None:
