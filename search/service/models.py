@@ -98,6 +98,7 @@ class StudyDetail(StudyView):
         default=None, description="As fast as it has gone lately; None if that cannot be said."
     )
     launched_by: str = Field(default="", description="The name of the token that was used.")
+    gains: list[str] = Field(default=[], description="What was won, in sentences, over references.")
     option: str | None = Field(default=None, description="The option that the message is about.")
 
 

@@ -60,6 +60,7 @@ def stored_detail(
         reference_point=front.reference_point,
         seconds_left=snapshot.seconds_left if running else None,
         launched_by=driver.by if driver else "",
+        gains=list(snapshot.gains),
         option=standing.option,
         note=note.text,
         tags=list(note.tags),
