@@ -35,10 +35,11 @@ MAIN = (
     "workers",
 )
 """Fields that are always shown; the others are behind "more options"."""
-LABELS = {"backbone_arg": "Backbone arguments"}
+LABELS = {"backbone_arg": "Backbone arguments", "vary": "Arguments that vary"}
 DEPENDS_ON = (
     "backbone",
     "backbone_arg",
+    "vary",
     "dataset",
     "evaluator",
     "objectives",
@@ -124,6 +125,8 @@ def _typed(values: Mapping[str, list[str]]) -> dict[str, Any]:
         option = OPTIONS[key]
         if option.kind == "list":
             given[key] = ",".join(filled)
+        elif option.kind == "lists":
+            given[key] = filled[0].split()
         elif option.kind == "mapping":
             given[key] = filled[0].replace(",", " ").split()
         else:
