@@ -15,6 +15,7 @@ from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import as_asked, check_allowed, check_bounds, checked
 from isoshare.search.service.models import StudyDetail, StudyLog
+from isoshare.search.service.previews import Preview, preview_of
 from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.snapshot import Snapshot
@@ -127,6 +128,11 @@ class Studies:
         return self._drivers.files.read_options(name) or as_asked(
             self.snapshot(name).study.config.options
         )
+
+    def preview(self, asked: Mapping[str, Any]) -> Preview:
+        """What such a search would do; it takes some seconds. Raises Problem."""
+        config = checked(self._settings, asked, self.names())
+        return preview_of({**asked, "study": config.study})
 
     def launch(self, asked: Mapping[str, Any], by: str = "") -> StudyDetail:
         """Start a search. Raises Problem."""

@@ -15,9 +15,10 @@ from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from isoshare.search.options.definition import LARGEST
-from isoshare.search.results.describe import brief
+from isoshare.search.results.describe import brief, roughly
 from isoshare.search.service.addresses import under
 from isoshare.search.service.errors import Problem
+from isoshare.search.service.pages.wording import without_flags
 from isoshare.search.service.security import caller_of
 
 templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
@@ -72,6 +73,8 @@ templates.env.filters |= {
     "moment": moment,
     "when": when,
     "words": lambda name: str(name).replace("_", " "),
+    "roughly": roughly,
+    "without_flags": without_flags,
     "segment": lambda text: quote(str(text), safe=""),
 }
 # Names of older studies: "/" ends a segment however it is written, dots lead elsewhere.
