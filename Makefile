@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 
 .PHONY: search test check unit python docs chaos fuzz exports examples sweep audit format clean
 
-search: $(INSTALLED)  ## a first search, on digits: about three minutes on two cores
+search: $(INSTALLED)  ## a first search, on digits: three to ten minutes on two cores
 	$(BIN)/python run_search.py launch
 
 test: check unit  ## all that must hold before a commit
