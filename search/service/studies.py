@@ -115,7 +115,9 @@ class Studies:
         if driver is not None and glance is None:
             return unstored_detail(driver, standing_unstored(driver, complaint))
         snapshot, other = self.snapshot(name), _other(driver, glance)
-        where = running_elsewhere(other) if other else standing(snapshot, driver, complaint)
+        where = (
+            running_elsewhere(other, complaint) if other else standing(snapshot, driver, complaint)
+        )
         return stored_detail(snapshot, where, driver, outside=other is not None)
 
     def log(self, name: str, lines: int) -> StudyLog:

@@ -128,9 +128,10 @@ def compare(
 @router.get("/audit")
 def audit(request: Request, studies: All, page: Place = 1) -> Response:
     """Who did what."""
-    deeds, start = studies.audit.deeds(), (page - 1) * A_PAGE
+    deeds = studies.audit.deeds()
     pages = max(1, -(-len(deeds) // A_PAGE))
-    shown = deeds[start : start + A_PAGE]
+    page = min(page, pages)
+    shown = deeds[(page - 1) * A_PAGE : page * A_PAGE]
     return render(request, "audit.html", deeds=shown, page=page, pages=pages)
 
 
