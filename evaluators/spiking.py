@@ -87,12 +87,12 @@ class SpikingEvaluator(TrainingEvaluator):
         seeds: Sequence[int],
         split: Split,
         rungs: Sequence[int],
-        kept: Path | None,
+        kept: Checkpoint,
     ) -> Iterator[tuple[int | None, list[Values]]]:
         ((network, seed),) = zip(networks, seeds, strict=True)
         twin = SpikingTwin(network, self.time_steps, self.target_spikes)
         data, settings = self.train_batches, self.training_settings
-        training = epochs_by_proxy(network, twin, data, settings, seed, checkpoint=kept)
+        training = _ProxyTraining([network], data, settings, [seed], twin=twin).run(kept)
 
         def scored(_: Epoch) -> list[Values]:
             return [score(twin.eval(), self.held_out[split])]

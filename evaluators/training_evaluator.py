@@ -45,7 +45,9 @@ class TrainingEvaluator(Evaluator):
     """Short training from scratch, on the training images only.
 
     checkpoints: a folder where trainings that take longer than seconds leave their state, so that
-    a killed one goes on; each is deleted when whoever asked has taken its measurement.
+    a killed one goes on; each is deleted when whoever asked has taken its measurement. keeps_ends:
+    the ends of trainings that were measured on validation images stay there, so that the test
+    images need no training; ``file_name`` says where, and whoever asked deletes them.
     """
 
     backbone: str
@@ -53,6 +55,7 @@ class TrainingEvaluator(Evaluator):
     dataset: Dataset
     settings: TrainingSettings
     checkpoints: Path | None = None
+    keeps_ends: bool = False
     _stackable: bool = field(default=True, init=False, repr=False, compare=False)
     _deadline: float | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -95,7 +98,7 @@ class TrainingEvaluator(Evaluator):
         started = time.perf_counter()
         for some in together:
             networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
-            kept = self._checkpoint(plan, some)
+            kept = self._checkpoint(plan, some, keeps_end=self.keeps_ends and split != "test")
             try:
                 for epoch, values in self._values(networks, some, split, rungs, kept):
                     seconds = (time.perf_counter() - started) / len(some)
@@ -105,7 +108,7 @@ class TrainingEvaluator(Evaluator):
                     ]
                     started = time.perf_counter()
             except Exception:  # it would fail again; whoever is only interrupted may go on
-                Checkpoint(kept).remove()
+                kept.remove()
                 raise
 
     def one_by_one(self) -> None:
@@ -146,7 +149,7 @@ class TrainingEvaluator(Evaluator):
         seeds: Sequence[int],
         split: Split,
         rungs: Sequence[int],
-        kept: Path | None,
+        kept: Checkpoint,
     ) -> Iterator[tuple[int | None, list[Values]]]:
         """What is measured of each seed at the rungs, with their epochs, and at the end."""
 
@@ -154,7 +157,7 @@ class TrainingEvaluator(Evaluator):
             found = accuracy(epoch.forward, len(seeds), self.held_out[split])
             return [{"accuracy": value} for value in found]
 
-        training = self.training(networks, seeds).run(Checkpoint(kept))
+        training = self.training(networks, seeds).run(kept)
         yield from self._at_rungs(training, right, rungs, kept)
 
     def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
@@ -166,22 +169,25 @@ class TrainingEvaluator(Evaluator):
         training: Iterable[Epoch],
         measure: Callable[[Epoch], list[Values]],
         rungs: Sequence[int],
-        kept: Path | None,
+        kept: Checkpoint,
     ) -> Iterator[tuple[int | None, list[Values]]]:
         for epoch in training:
             if epoch.number == self.settings.epochs:
                 try:
                     yield None, measure(epoch)
-                finally:  # it has been taken
-                    Checkpoint(kept).remove()
+                finally:
+                    kept.taken()
             elif epoch.number in rungs or (epoch.number and is_past(self._deadline)):
                 yield epoch.number, measure(epoch)
 
-    def _checkpoint(self, plan: SharingPlan, seeds: Sequence[int]) -> Path | None:
+    def _checkpoint(
+        self, plan: SharingPlan, seeds: Sequence[int], *, keeps_end: bool
+    ) -> Checkpoint:
         """The file of one training: its name says all that decides what the training gives."""
         if self.checkpoints is None:
-            return None
-        return self.checkpoints / self.file_name(plan, seeds, self.training_settings)
+            return Checkpoint(None)
+        path = self.checkpoints / self.file_name(plan, seeds, self.training_settings)
+        return Checkpoint(path, keeps_end=keeps_end)
 
     def file_name(self, plan: SharingPlan, seeds: Sequence[int], settings: TrainingSettings) -> str:
         """The name of the file of one training; without ``plan`` it is the same for all plans."""

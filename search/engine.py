@@ -6,7 +6,7 @@ the budget is counted in the store, so it is exact through interruptions.
 
 A search has two phases. First the sampler proposes plans, measured on the validation images; some
 of the budget may go to plans of the front again, with new seeds, and trainings that promise little
-may be stopped at a rung. Then those on the front are trained again and measured on the test images.
+may be stopped at a rung. Then those on the front are measured on the test images.
 """
 
 from __future__ import annotations

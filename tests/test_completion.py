@@ -41,6 +41,7 @@ def test_commands_options_and_names_are_completed(
     assert set(complete("isoshare launch --max-b")) == {"--max-bytes"}
     assert complete("isoshare launch --max-d") == sizes
     assert complete("isoshare export s --format o") == ["onnx", "onnx-int8", "optuna"]
+    assert complete("isoshare export s --format t") == ["tflite"]
     assert complete("isoshare launch --backbone convm") == ["convmixer"]
     assert complete("isoshare launch --dataset f") == ["fashion_mnist", "folder:"]
     assert complete(f"isoshare pareto {storage} ") == ["s"]

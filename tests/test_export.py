@@ -107,12 +107,14 @@ def test_wrong_requests_are_sentences(command: Command, folder: Path) -> None:
     other = network.model_copy(update={"provenance": where})
     save_weights(apply_plan(built, network.plan), "other.safetensors", other)
     for arguments, says in (
+        (("bare.safetensors", "--fast", *int8), "--fast is for tflite"),
         (("bare.safetensors", *onnx), "add --image, like --image 3x32x32"),
         (("bare.safetensors", "--image", "32", *onnx), "channels, height and width"),
         (("bare.safetensors", "--image", "0x8x8", *onnx), "channels, height and width"),
         (("bare.safetensors", "--image", "3x8x8", *onnx), "torch.onnx cannot export"),
         (("bare.safetensors", "--best", "knee", *onnx), "nothing to choose"),
         (("bare.safetensors", *int8), "does not say how its images are normalised"),
+        (("bare.safetensors", "--format", "tflite", "-o", "x"), "does not say how its images are"),
         (("other.safetensors", *int8), "name its images, like --dataset digits"),
         (("other.safetensors", "--dataset", "digits", *int8), "digits are 1x8x8, the network was"),
         (("none.safetensors", *onnx), "cannot read none.safetensors"),

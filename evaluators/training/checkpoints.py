@@ -25,9 +25,13 @@ class Checkpoint:
 
     A file that cannot be read counts as none, and one that cannot be written is left out: a
     training must not fail for what only spares it work.
+
+    keeps_end: whether the end of the training is written too, and outlives ``taken``: for a later
+    measurement of the same networks on other images. Somebody else removes it then.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, keeps_end: bool = False) -> None:
+        self.keeps_end = keeps_end
         self._path = path
         self._written = time.monotonic()
 
@@ -55,6 +59,11 @@ class Checkpoint:
                 torch.save(state, Path(half, "state"))
                 Path(half, "state").replace(self._path)
         self._written = time.monotonic()
+
+    def taken(self) -> None:
+        """The training has ended, and its measurement was taken."""
+        if not self.keeps_end:
+            self.remove()
 
     def remove(self) -> None:
         """Delete it, and its folder when that is empty: it is not needed any more."""

@@ -159,7 +159,9 @@ class TrainingRun:
                 self.epoch += 1
                 if not math.isfinite(self.loss):
                     raise EvaluationError(f"the loss became {self.loss} in epoch {self.epoch}")
-                if checkpoint.is_due:
+                if self.epoch == self.settings.epochs and checkpoint.keeps_end:
+                    checkpoint.save(self.end_state())
+                elif checkpoint.is_due:
                     checkpoint.save(self.state())
                 yield Epoch(self.epoch, self.loss, self.stack.trained)
         except GeneratorExit:
@@ -219,12 +221,19 @@ class TrainingRun:
             "generators": [generator.get_state() for generator in self.generators],
         }
 
+    def end_state(self) -> dict[str, Any]:
+        """What is left of it when it has ended: nothing moves any more."""
+        moving = ("optimizer", "schedule", "generators")
+        return {key: value for key, value in self.state().items() if key not in moving}
+
     @torch.no_grad()
     def _restore(self, state: dict[str, Any]) -> None:
         for name, tensor in self.stack.tensors.items():
             tensor.copy_(state["tensors"][name])
+        self.epoch, self.loss, self.pieces = state["epoch"], state["loss"], Pieces(state["pieces"])
+        if "optimizer" not in state:
+            return
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         for generator, kept in zip(self.generators, state["generators"], strict=True):
             generator.set_state(kept)
-        self.epoch, self.loss, self.pieces = state["epoch"], state["loss"], Pieces(state["pieces"])

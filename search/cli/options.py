@@ -22,11 +22,11 @@ Storage = Annotated[str | None, option_info(OPTIONS["storage"])]
 Arguments = Annotated[list[str] | None, option_info(OPTIONS["backbone_arg"])]
 TrustedBackbone = Annotated[str | None, option_info(RESUME_OPTIONS["backbone"])]
 Format = Annotated[
-    Literal["json", "safetensors", "onnx", "onnx-int8", "optuna"],
+    Literal["json", "safetensors", "onnx", "onnx-int8", "tflite", "optuna"],
     typer.Option(
         help="json, the plan; safetensors, trained weights with the plan; onnx, the trained "
-        "network as a graph; onnx-int8, the same in 8 bits; optuna, all trials for "
-        "optuna-dashboard."
+        "network as a graph; onnx-int8, the same in 8 bits; tflite, in 8 bits for LiteRT and "
+        "TFLite Micro; optuna, all trials for optuna-dashboard."
     ),
 ]
 Image = Annotated[

@@ -112,11 +112,14 @@ def _tell_cost(prepared: Prepared, engine: Engine, console: Console) -> None:
 
 def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:
     """Start the study in this process and return its engine."""
+    from isoshare.evaluators.data.data_cache import checkpoint_folder
     from isoshare.search.drivers.heartbeat import heartbeat, waits_told
+    from isoshare.search.workflows.ends import forget_beaten
     from isoshare.search.workflows.launch import start
 
-    engine = start(prepared, store)
-    stack.enter_context(heartbeat(store, prepared.study.name))
+    engine, name = start(prepared, store), prepared.study.name
+    engine.on_end = forget_beaten(engine, checkpoint_folder(name))
+    stack.enter_context(heartbeat(store, name))
     stack.enter_context(waits_told(store, warn))
     return engine
 

@@ -37,20 +37,26 @@ def training_settings(options: TrainingConfig) -> TrainingSettings:
     return TrainingSettings(**{name: getattr(options, name) for name in names})
 
 
-def evaluator_of(
+def evaluator_of(  # noqa: PLR0913  four kinds of options, and what is kept
     space: SpaceConfig,
     training: TrainingConfig,
     evaluation: EvaluationConfig,
     dataset: Dataset,
     checkpoints: Path | None = None,
+    *,
+    keeps_ends: bool = False,
 ) -> Evaluator:
-    """What measures the plans of a search, without probes. Raises IsoshareError."""
+    """What measures the plans of a search, without probes. Raises IsoshareError.
+
+    keeps_ends: what is trained stays in ``checkpoints`` (search/workflows/ends.py).
+    """
     return EVALUATORS[evaluation.evaluator].make(
         space.backbone,
         space.backbone_arg,
         dataset,
         training_settings(training),
         checkpoints=checkpoints,
+        keeps_ends=keeps_ends,
         **_own_options(evaluation),
     )
 

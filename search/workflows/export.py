@@ -8,65 +8,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isoshare.search.results.choose import Selection, chosen, image_shape, plan_file
+from isoshare.search.results.choose import Selection, image_shape
+from isoshare.search.workflows.export_source import ExportOptions, ExportSource
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
-    from isoshare.search.results.study_results import Results
-    from isoshare.storage.records import TrialRecord
+    from torch import Tensor, nn
 
-WEIGHTS = ".safetensors"
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
-    backbone: one of the user's own that is trusted. dataset: whose images 8 bits are fitted to, if
-    no file says it.
-    """
-
-    bake: bool = False
-    image: str | None = None
-    backbone: str | None = None
-    dataset: str | None = None
-
-
-@dataclass(frozen=True)
-class ExportSource:
-    """What is exported: a study with the choice of a trial, or a file of trained weights."""
-
-    results: Results | None = None
-    choice: Selection = field(default_factory=Selection)
-    weights: Path | None = None
-
-    @cached_property
-    def trial(self) -> TrialRecord:
-        """The chosen trial of a study. Raises IsoshareError."""
-        assert self.results is not None, "a file has no trials"
-        return chosen(self.results, self.choice)
-
-    @cached_property
-    def plan(self) -> PlanFile:
-        """The plan of the trial, or in the file. Raises IsoshareError."""
-        if self.results is not None:
-            return plan_file(self.results.study, self.trial)
-        from isoshare.space.weights.saving import read_plan
-
-        assert self.weights is not None, "either a study or a file"
-        return read_plan(self.weights)
-
-    @property
-    def words(self) -> str:
-        """``trial 5``, or the name of the file."""
-        return f"trial {self.trial.number}" if self.results else str(self.weights)
-
+    from isoshare.space.exports.int8 import Exported
 
 Writer = Callable[[ExportSource, Path, ExportOptions], str]
 
@@ -83,33 +38,6 @@ class FormatRow:
     summary: str
     needs_weights: bool = False
     check: Callable[[ExportSource, ExportOptions], object] = lambda *_: None
-
-
-def source_of(target: str, choice: Selection, results: Callable[[], Results]) -> ExportSource:
-    """The source a user names: a weights file if there is one, otherwise a study."""
-    if not (target.endswith(WEIGHTS) or Path(target).is_file()):
-        return ExportSource(results=results(), choice=choice)
-    if choice != Selection():
-        raise IsoshareError(
-            f"{target} holds one network, so there is nothing to choose: leave out --best, "
-            "--trial, --max-parameters and --min-accuracy, or name a study"
-        )
-    return ExportSource(weights=Path(target))
-
-
-def weights_beside(output: Path) -> Path:
-    """Where the trained weights go that another format is made of: beside it, by the same name.
-
-    Raises IsoshareError if a file is there, which may have taken a training too.
-    """
-    weights = output.with_suffix(WEIGHTS)
-    if weights != output and weights.exists():
-        raise IsoshareError(
-            f"the training that {output.name} needs would write over {weights}, which is there "
-            f"already: export that file itself (isoshare export {weights} -o {output}), or give "
-            "-o another name"
-        )
-    return weights
 
 
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
@@ -146,19 +74,46 @@ def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
 
 def write_onnx_int8(source: ExportSource, path: Path, options: ExportOptions) -> str:
     """The network of a file of weights in 8 bits, fitted to images it was trained on."""
-    from isoshare.search.workflows.calibration import calibration_batches
     from isoshare.space.exports.onnx_int8 import export_onnx_int8
-    from isoshare.space.weights.saving import load_network
 
-    assert source.weights is not None, "needs weights"
-    network = load_network(source.weights, options.backbone)
-    batches = calibration_batches(source.plan, options.dataset)
+    network, batches = _to_quantise(source, options)
     done = export_onnx_int8(network, path, source.plan, batches)
     sides = ", ".join(map(str, batches[0].shape[1:]))
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, {sides}), "
-        f"{_scaling(source.plan)} → logits, in 8 bits; of the {done.images} images that it was "
-        f"fitted to, {done.agreement:.1%} get the class that they get in float32"
+        f"{_scaling(source.plan)} → logits, in 8 bits; {_kept(done)}"
+    )
+
+
+def write_tflite(source: ExportSource, path: Path, options: ExportOptions) -> str:
+    """The same for LiteRT and TFLite Micro."""
+    from isoshare.space.exports.tflite.export import export_tflite
+
+    network, batches = _to_quantise(source, options)
+    done = export_tflite(network, path, source.plan, batches, options.fast)
+    channels, *sides = batches[0].shape[1:]
+    return (
+        f"wrote {path}, {path.stat().st_size:,} bytes: images (1, "
+        f"{', '.join(map(str, (*sides, channels)))}), {_scaling(source.plan)} → logits, both int8 "
+        f"by scale and zero point in the file; {_kept(done)}"
+    )
+
+
+def _to_quantise(source: ExportSource, options: ExportOptions) -> tuple[nn.Module, list[Tensor]]:
+    """The network of a file of weights, and images it was trained on."""
+    from isoshare.search.workflows.calibration import calibration_batches
+    from isoshare.space.weights.saving import load_network
+
+    assert source.weights is not None, "needs weights"
+    network = load_network(source.weights, options.backbone)
+    return network, calibration_batches(source.plan, options.dataset)
+
+
+def _kept(done: Exported) -> str:
+    """How many images keep their class."""
+    return (
+        f"of the {done.images} images that it was fitted to, {done.agreement:.1%} get the class "
+        "that they get in float32"
     )
 
 
@@ -184,6 +139,18 @@ def _check_onnx_int8(source: ExportSource, options: ExportOptions) -> None:
     from isoshare.space.exports.onnx_file import check_packages
 
     check_packages()
+    _check_images(source, options)
+
+
+def _check_tflite(source: ExportSource, options: ExportOptions) -> None:
+    from isoshare.space.exports.tflite.export import check_package
+
+    check_package()
+    _check_images(source, options)
+
+
+def _check_images(source: ExportSource, options: ExportOptions) -> None:
+    """Raise IsoshareError where there are no images to fit 8 bits to."""
     if source.weights is not None:
         from isoshare.search.workflows.calibration import calibration_batches
 
@@ -224,6 +191,7 @@ FORMATS: dict[str, FormatRow] = {
     "onnx-int8": FormatRow(
         write_onnx_int8, "the same in 8 bits, shared kernels once", True, _check_onnx_int8
     ),
+    "tflite": FormatRow(write_tflite, "the same for LiteRT and TFLite Micro", True, _check_tflite),
     "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
 }
 """Name to what is written and how."""

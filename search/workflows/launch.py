@@ -142,8 +142,14 @@ def _prepared(
     space: SearchSpace,
     dataset: Dataset,
 ) -> Prepared:
-    folder = checkpoint_folder(study.name)
-    made = evaluator_of(config.space, config.training, config.evaluation, dataset, folder)
+    made = evaluator_of(
+        config.space,
+        config.training,
+        config.evaluation,
+        dataset,
+        checkpoint_folder(study.name),
+        keeps_ends=config.ray_address is None,
+    )
     evaluator = probed(made, config.objectives, config.space, dataset.image_shape)
     conditions = conditions_of(config.evaluation, dataset)
     warnings = (*dataset.warnings, *one_by_one(config, made, dataset))

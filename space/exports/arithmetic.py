@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from isoshare.space.exports.small_graph import CONVOLUTION, Layer, SmallGraph
+from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer, SmallGraph
 
 Watch = Callable[[str, Tensor], Tensor]
 """Takes the name of a tensor and the tensor; returns what goes on in its place."""
@@ -71,13 +71,13 @@ def _pool(function: Any) -> Callable[..., Tensor]:
 
 
 KINDS: dict[str, Callable[[list[Tensor], Mapping[str, Any]], Tensor]] = {
+    REQUANTISED: lambda x, _: x[0],
     "relu": lambda x, _: F.relu(x[0]),
     "relu6": lambda x, _: F.relu6(x[0]),
     "hardswish": lambda x, _: F.hardswish(x[0]),
     "hardsigmoid": lambda x, _: F.hardsigmoid(x[0]),
     "sigmoid": lambda x, _: torch.sigmoid(x[0]),
-    "silu": lambda x, _: F.silu(x[0]),
-    "gelu": lambda x, _: F.gelu(x[0]),
+    "gelu": lambda x, o: F.gelu(x[0], approximate=o["approximate"]),
     "add": lambda x, _: x[0] + x[1],
     "mul": lambda x, _: x[0] * x[1],
     "concat": lambda x, o: torch.cat(x, o["dim"]),

@@ -8,7 +8,6 @@ of two products at 16 bits on processors that have AVX2 alone, and computes some
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoshare.space.apply import deployed
-from isoshare.space.exports.quantised import Quantised, quantised
-from isoshare.space.exports.small_graph import CONVOLUTION, Layer, SmallGraph
-from isoshare.space.exports.tracing import ConversionError, traced
-from isoshare.space.files import atomic_write
-from isoshare.space.network_copy import copy_network
+from isoshare.space.exports.int8 import Exported, Int8Format, export_int8
+from isoshare.space.exports.quantised import Quantised
+from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 
@@ -29,61 +25,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 UNSIGNED = 128
-FEW_IMAGES = 16
-OPSET = 17
-FEW_STEPS = 4
-"""Logits in onnxruntime differ by so many steps of 8 bits at most: ties add up over layers."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """difference: of logits between onnxruntime and the reference, at most, in steps of 8 bits.
-    agreement: the share of ``images`` that get the class that they get in float32.
-    """
-
-    difference: float
-    agreement: float
-    images: int
+OPSET, IR = 20, 9
 
 
 def export_onnx_int8(
     network: nn.Module, path: str | Path, plan: PlanFile, batches: Sequence[Tensor]
 ) -> Exported:
-    """Write a network shared by ``plan`` in 8 bits, the whole file or nothing.
+    """Write a network shared by ``plan`` in 8 bits: see ``export_int8``.
 
-    Input ``images`` (batch, channels, height, width) float32; output ``logits``. batches: images as
-    the network takes them, from which the ranges of activations are taken. Raises ConversionError
-    where a layer cannot be converted or onnxruntime computes something else than the reference.
+    Input ``images`` (batch, channels, height, width) float32; output ``logits``.
     """
-    graph = traced(deployed(network, plan.plan), batches[0][:1])
-    _check_kinds(graph)
-    made = quantised(graph, batches)
-    with atomic_write(path) as half:
-        _Writer(made).save(half, plan)
-        found = torch.cat([run_onnx(half, batch) for batch in batches])
-        expected = made.outputs(batches[0][:FEW_IMAGES])
-        step = made.steps[made.graph.output].scale
-        difference = float((found[: len(expected)] - expected).abs().max()) / step
-        if difference > FEW_STEPS:
-            raise ConversionError(
-                f"the ONNX file computes something else than its reference (logits differ by "
-                f"{difference:.0f} steps of 8 bits), so it is not written"
-            )
-    trained = copy_network(network).eval()
-    with torch.no_grad():
-        classes = torch.cat([trained(batch).argmax(1) for batch in batches])
-    agreement = float((classes == found.argmax(1)).float().mean())
-    return Exported(difference, agreement, len(classes))
-
-
-def _check_kinds(graph: SmallGraph) -> None:
-    """Raise ConversionError that names the kinds of layers that have no integer operator here."""
-    unknown = sorted({layer.kind for layer in graph.layers} - {CONVOLUTION, *OPERATORS})
-    if unknown:
-        raise ConversionError(
-            f"layers of these kinds cannot be converted to 8 bits: {', '.join(unknown)}; express "
-            "them in other layers, such as relu, or export as onnx"
-        )
+    return export_int8(network, path, plan, batches, ONNX)
 
 
 def run_onnx(path: Path, images: Tensor) -> Tensor:
@@ -125,7 +77,7 @@ class _Writer:
             self.nodes, "network", ends[:1], ends[1:], list(self.initialisers.values())
         )
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(made, opset_imports=opsets, ir_version=8)
+        model = helper.make_model(made, opset_imports=opsets, ir_version=IR)
         model.producer_name = "isoshare"
         helper.set_model_props(model, {PLAN_KEY: plan.text})
         onnx.checker.check_model(model)
@@ -221,8 +173,10 @@ def _pad(writer: _Writer, layer: Layer) -> Made:
 
 
 OPERATORS: dict[str, Callable[[_Writer, Layer], Made]] = {
+    REQUANTISED: _named("Identity"),
     "relu": _named("Relu"),
     "relu6": _named("Relu"),  # six is the greatest value of the steps of its output
+    "gelu": lambda _, layer: ("Gelu", list(layer.inputs), layer.options),
     "hardswish": _named("HardSwish"),
     "hardsigmoid": _named("HardSigmoid", alpha=1 / 6, beta=0.5),
     "sigmoid": _named("Sigmoid"),
@@ -242,3 +196,10 @@ OPERATORS: dict[str, Callable[[_Writer, Layer], Made]] = {
     ),
 }
 """By kind: operator, inputs and attributes."""
+
+
+def _save(quantised: Quantised, path: Path, plan: PlanFile) -> None:
+    _Writer(quantised).save(path, plan)
+
+
+ONNX = Int8Format("ONNX", OPERATORS, _save, run_onnx)

@@ -94,6 +94,16 @@ def _plain(kind: str, inputs: int = 1) -> Callable[..., str]:
     return read
 
 
+def _silu(trace: Trace, node: Node, x: Any) -> str:
+    """Times its own sigmoid: what devices have integer operators for."""
+    part = trace.add(node, "sigmoid", (x,), output=f"{node.name}.sigmoid")
+    return trace.add(node, "mul", (x, part))
+
+
+def _gelu(trace: Trace, node: Node, x: Any, approximate: str = "none") -> str:
+    return trace.add(node, "gelu", (x,), options={"approximate": approximate})
+
+
 def _hardtanh(trace: Trace, node: Node, x: Any, low: float = -1, high: float = 1) -> str:
     if (low, high) != (0, 6):
         raise ValueError("hardtanh")
@@ -190,7 +200,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "linear": _linear,
     "_native_batch_norm_legit_no_training": _norm,
     **{name: _plain(name) for name in ("relu", "relu6", "hardswish", "hardsigmoid", "sigmoid")},
-    **{name: _plain(name) for name in ("silu", "gelu")},
+    "silu": _silu,
+    "gelu": _gelu,
     "hardtanh": _hardtanh,
     **dict.fromkeys(("dropout", "alias", "clone", "contiguous", "detach_"), _plain("identity")),
     "add": _plain("add", 2),

@@ -8,6 +8,9 @@ on real images (Jacob et al 2018, arXiv 1712.05877, section 3).
 Scales have to be positive on most devices. A negative factor goes into the kernel where only one
 convolution uses it; a row of a shared kernel is turned where most of its uses are negative. Where
 uses disagree, ``signs`` puts a depthwise convolution of 1x1 behind the site, by plus and minus one.
+
+The integers of a tensor end where its layer bounds it, so that no device has to bound anything:
+what has the steps of a wider tensor gets steps of its own first, and is quantised twice.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from torch import Tensor
 
 from isoshare.space.exports.arithmetic import run
 from isoshare.space.exports.small_graph import (
+    BOUNDS,
     CONVOLUTION,
+    REQUANTISED,
     Layer,
     SmallGraph,
     convolution_options,
@@ -31,6 +36,10 @@ LARGEST_BIAS = 2**30
 """Sums of products come on top of it in 32 bits."""
 UNCHANGED = ("reshape", "slice", "pad", "transpose", "max_pool", "average_pool", "concat")
 """Layers whose inputs and output have one scale."""
+ENDS = {"sigmoid": (0.0, 255 / 256), "hardsigmoid": (0.0, 1.0)}
+"""Of the output, whatever the images; those of the sigmoid are what TFLite asks for."""
+
+Ranges = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,17 @@ class Quantised:
 def quantised(graph: SmallGraph, batches: Iterable[Tensor]) -> Quantised:
     """In 8 bits. batches: images as the network takes them, for the ranges of activations."""
     positive = signs(graph)
-    ranges: dict[str, tuple[float, float]] = {}
+    ended, ranges = _ended(positive, _ranges(positive, batches))
+    kernels, scales = {}, {}
+    for name, kernel in ended.kernels.items():
+        scales[name] = kernel.flatten(1).abs().amax(1).clamp_min(1e-12) / MOST
+        kernels[name] = (kernel / scales[name][:, None, None, None]).round().clamp(-MOST, MOST)
+    return Quantised(ended, _steps(_together(ended, ranges)), kernels, scales)
+
+
+def _ranges(graph: SmallGraph, batches: Iterable[Tensor]) -> Ranges:
+    """The least and greatest value of each tensor, and zero."""
+    ranges: Ranges = {}
 
     def watch(name: str, tensor: Tensor) -> Tensor:
         low, high = ranges.get(name, (0.0, 0.0))
@@ -112,12 +131,8 @@ def quantised(graph: SmallGraph, batches: Iterable[Tensor]) -> Quantised:
 
     with torch.no_grad():
         for images in batches:
-            run(positive, images, watch)
-    kernels, scales = {}, {}
-    for name, kernel in positive.kernels.items():
-        scales[name] = kernel.flatten(1).abs().amax(1).clamp_min(1e-12) / MOST
-        kernels[name] = (kernel / scales[name][:, None, None, None]).round().clamp(-MOST, MOST)
-    return Quantised(positive, _steps(positive, ranges), kernels, scales)
+            run(graph, images, watch)
+    return ranges | {one.output: ENDS[one.kind] for one in graph.layers if one.kind in ENDS}
 
 
 def signs(graph: SmallGraph) -> SmallGraph:
@@ -163,17 +178,38 @@ def _two(
     return [first, second]
 
 
-def _steps(graph: SmallGraph, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Steps]:
-    """One for all tensors between which numbers only move."""
+def _together(graph: SmallGraph, ranges: Ranges) -> Ranges:
+    """One range for all tensors between which numbers only move."""
     together: dict[str, set[str]] = {name: {name} for name in ranges}
     for layer in graph.layers:
         if layer.kind in UNCHANGED:
             union = set().union(*(together[name] for name in (*layer.inputs, layer.output)))
             together |= dict.fromkeys(union, union)
+    return {
+        name: (min(ranges[one][0] for one in group), max(ranges[one][1] for one in group))
+        for name, group in together.items()
+    }
+
+
+def _ended(graph: SmallGraph, ranges: Ranges) -> tuple[SmallGraph, Ranges]:
+    """With steps of its own for what is bounded, where others with its steps are not."""
+    wide, own, shapes = _together(graph, ranges), dict(ranges), dict(graph.shapes)
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        low, high = (BOUNDS | ENDS).get(layer.kind, (layer.low, layer.high))
+        if low <= wide[layer.output][0] and wide[layer.output][1] <= high:
+            layers.append(layer)
+            continue
+        name = f"{layer.output}.bounded"
+        own[name], shapes[name] = ranges[layer.output], shapes[layer.output]
+        again = Layer(REQUANTISED, (name,), layer.output, layer.where)
+        layers += [replace(layer, output=name), again]
+    return replace(graph, layers=tuple(layers), shapes=shapes), own
+
+
+def _steps(ranges: Ranges) -> dict[str, Steps]:
     found = {}
-    for name, group in together.items():
-        low = min(ranges[one][0] for one in group)
-        high = max(ranges[one][1] for one in group)
+    for name, (low, high) in ranges.items():
         scale = max(high - low, 1e-8) / (MOST - LEAST)
         found[name] = Steps(scale, LEAST - round(low / scale))
     return found

@@ -18,6 +18,8 @@ from torch import Tensor
 
 CONVOLUTION = "convolution"
 NORMALISATION = "normalisation"
+REQUANTISED = "requantised"
+"""The same numbers in other steps."""
 BOUNDS = {"relu": (0.0, inf), "relu6": (0.0, 6.0)}
 BOUNDED = (CONVOLUTION, "add")
 """What can bound its own output."""

@@ -48,11 +48,15 @@ def export(
     bake: Annotated[
         bool, typer.Option("--bake", help="onnx: give each site its own kernel.")
     ] = False,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="tflite: quicker in LiteRT, where it takes more memory."),
+    ] = False,
     image: options.Image = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="D", help="onnx-int8: the images to fit it to, where the file names none."
+            metavar="D", help="8 bits: the images to fit it to, where the file names none."
         ),
     ] = None,
     epochs: Annotated[
@@ -73,8 +77,8 @@ def export(
     """
     from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import (
-        FORMATS,
+    from isoshare.search.workflows.export import FORMATS
+    from isoshare.search.workflows.export_source import (
         ExportOptions,
         ExportSource,
         source_of,
@@ -84,7 +88,11 @@ def export(
 
     choice = Selection(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_to_read(storage), target))
-    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset)
+    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset, fast)
+    if fast and format != "tflite":
+        raise IsoshareError(
+            f"--fast is for tflite, and {format} has one kind of file: leave it out"
+        )
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):
         raise IsoshareError(

@@ -1,0 +1,95 @@
+"""From a network to a file in 8 bits: checked before it is written, compared after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from isoshare.space.apply import deployed
+from isoshare.space.exports.quantised import Quantised, quantised
+from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, SmallGraph
+from isoshare.space.exports.tracing import ConversionError, traced
+from isoshare.space.files import atomic_write
+from isoshare.space.network_copy import copy_network
+from isoshare.space.plan import PlanFile
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FEW_IMAGES = 16
+FEW_STEPS = 4
+"""Logits in a runtime differ by so many steps of 8 bits at most: ties add up over layers."""
+
+
+@dataclass(frozen=True)
+class Int8Format:
+    """kinds: of layers that it has operators for, beside convolutions. save: writes a file. run:
+    the logits of a file in the runtime that it is for, of images (batch, channels, height, width).
+    """
+
+    name: str
+    kinds: Collection[str]
+    save: Callable[[Quantised, Path, PlanFile], None]
+    run: Callable[[Path, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """difference: of logits between the runtime and the reference, at most, in steps of 8 bits.
+    agreement: the share of ``images`` that get the class that they get in float32.
+    """
+
+    difference: float
+    agreement: float
+    images: int
+
+
+def export_int8(
+    network: nn.Module,
+    path: str | Path,
+    plan: PlanFile,
+    batches: Sequence[Tensor],
+    form: Int8Format,
+) -> Exported:
+    """Write a network shared by ``plan`` in 8 bits, the whole file or nothing.
+
+    batches: images as the network takes them, from which the ranges of activations are taken.
+    Raises ConversionError where a layer cannot be converted or the runtime computes something else
+    than the reference.
+    """
+    graph = traced(deployed(network, plan.plan), batches[0][:1])
+    _check_kinds(graph, form)
+    made = quantised(graph, batches)
+    with atomic_write(path) as half:
+        form.save(made, half, plan)
+        found = torch.cat([form.run(half, batch) for batch in batches])
+        expected = made.outputs(batches[0][:FEW_IMAGES])
+        step = made.steps[made.graph.output].scale
+        difference = float((found[: len(expected)] - expected).abs().max()) / step
+        if not difference <= FEW_STEPS:
+            raise ConversionError(
+                f"the {form.name} file computes something else than its reference (logits differ "
+                f"by {difference:.0f} steps of 8 bits), so it is not written"
+            )
+    trained = copy_network(network).eval()
+    with torch.no_grad():
+        classes = torch.cat([trained(batch).argmax(1) for batch in batches])
+    agreement = float((classes == found.argmax(1)).float().mean())
+    return Exported(difference, agreement, len(classes))
+
+
+def _check_kinds(graph: SmallGraph, form: Int8Format) -> None:
+    """Raise ConversionError that names the layers that have no integer operator here."""
+    known = {CONVOLUTION, REQUANTISED, *form.kinds}
+    unknown = [layer for layer in graph.layers if layer.kind not in known]
+    if unknown:
+        named = ", ".join(f"{one.where or 'the network itself'} ({one.kind})" for one in unknown)
+        raise ConversionError(
+            f"these layers cannot be converted to {form.name} of 8 bits: {named}; express them in "
+            "other layers, such as relu, or export as onnx"
+        )
