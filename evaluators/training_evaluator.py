@@ -212,7 +212,7 @@ class TrainingEvaluator(Evaluator):
         """The network of ``plan`` on the device, as training starts from it."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            backbone = build_backbone(self.backbone, self.arguments)
+            backbone = build_backbone(self.backbone, self.arguments, **dict(plan.variant))
             network = apply_plan(backbone, plan, weights="fresh")
         self._check_size(network, backbone, plan)
         return network.to(self.train_batches.images.device)

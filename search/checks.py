@@ -16,6 +16,7 @@ from isoshare.evaluators import (
 )
 from isoshare.evaluators.objectives import objective_name, objective_row
 from isoshare.search.options.definition import ConfigError
+from isoshare.search.options.space import Varied
 
 HOW_TO_DISTIL = ("distill_temperature", "distill_weight")
 
@@ -28,6 +29,7 @@ class Asked(Protocol):
     objectives: tuple[str, ...]
     loss: str | None
     metric: str | None
+    vary: Varied
 
 
 def check_measured(asked: Asked) -> None:
@@ -70,6 +72,15 @@ def check_data(asked: Asked) -> None:
         raise ConfigError(
             f"evaluator {asked.evaluator!r} does not train on a data set of your own, "
             f"{asked.dataset!r}: take --evaluator {' or '.join(able)}"
+        )
+
+
+def check_varied(asked: Asked) -> None:
+    """Raise ConfigError for what cannot be done with several variants of a backbone."""
+    if asked.vary and asked.evaluator == "inherit":
+        raise ConfigError(
+            "--vary searches several backbones, and evaluator 'inherit' takes the weights of one: "
+            "leave --vary out, or take --evaluator train without --weights and --pretrained"
         )
 
 

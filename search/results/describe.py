@@ -11,6 +11,7 @@ from isoshare.search.options.durations import span
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
+from isoshare.space.variants.arguments import label
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.study_values import StudyConfig
 
@@ -18,7 +19,8 @@ from isoshare.storage.study_values import StudyConfig
 def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
     """Who shares what: ``1 kernel for 6 sites 16→16 3x3, 1 basis S8U1 for 4 of 5 sites 8→8 3x3``.
 
-    A group that does not share is left out; a network-wide bank comes first.
+    A group that does not share is left out; a network-wide bank comes first. Before it stands the
+    variant of the backbone, if the plan names one.
     """
     parts = [
         f"{brief(bank)} for {counted(len(bank.sites), 'site')}" for bank in _network_wide(plan)
@@ -31,7 +33,7 @@ def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
             several = f"{shared} of {len(group)}" if private else f"{shared}"
             banks = kernels - private
             parts.append(f"{banks} {kind} for {several} sites {_shape(group[0])}")
-    return ", ".join(parts) or "unshared"
+    return _of_variant(plan) + (", ".join(parts) or "unshared")
 
 
 def plan_in_brief(plan: SharingPlan, sites: Sequence[Site], most: int = 90) -> str:
@@ -44,7 +46,7 @@ def plan_in_brief(plan: SharingPlan, sites: Sequence[Site], most: int = 90) -> s
     sharing = sum(len(bank.sites) for bank in plan.banks)
     methods = len({bank.method for bank in plan.banks})
     banks = f"{counted(len(plan.banks), 'bank')} of {counted(methods, 'method')}"
-    return f"{banks}, {sharing} of {counted(len(sites), 'site')} share"
+    return f"{_of_variant(plan)}{banks}, {sharing} of {counted(len(sites), 'site')} share"
 
 
 def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
@@ -54,12 +56,16 @@ def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
         f"{_shape(group[0])} {'' if kind == 'kernel' else f'{kind} '}{kernels}/{len(group)}"
         for group, kind, kernels, _ in _shared_groups(plan, sites)
     ]
-    return " · ".join(parts) or "unshared"
+    return _of_variant(plan) + (" · ".join(parts) or "unshared")
 
 
 def brief(bank: Bank) -> str:
     """The method of a bank and its options: ``basis S8U1``."""
     return METHODS[bank.method].brief.format(**bank.options)
+
+
+def _of_variant(plan: SharingPlan) -> str:
+    return f"{label(plan.variant)}: " if plan.variant else ""
 
 
 def _network_wide(plan: SharingPlan) -> list[Bank]:

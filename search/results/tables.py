@@ -17,6 +17,7 @@ from isoshare.search.results.describe import (
     with_error,
 )
 from isoshare.search.results.front_probability import on_front
+from isoshare.search.results.scaling_alone import scaling_json, sharing_in_words
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.plan import SCHEMA
 from isoshare.storage.records import StudyRecord, TrialRecord
@@ -27,7 +28,8 @@ def front_table(results: Results) -> Table:
     front`` the probability that a plan is truly on it.
     """
     study, front = results.study, results.front
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=excluded_in_words(results))
+    said = filter(None, (sharing_in_words(results), excluded_in_words(results)))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="\n".join(said) or None)
     table.caption_justify = "left"
     table.add_column("trial", justify="right", no_wrap=True)
     for axis in front.axes:
@@ -41,13 +43,15 @@ def front_table(results: Results) -> Table:
     table.add_column("share", justify="right")
     table.add_column("plan: kernels/sites of each shape")
     best = knee(front).number if front.members else None
-    sites = study.context.sites
     for trial in front.members:
         cells = [f"{trial.number}{' ◆' if trial.number == best else ''}"]
         cells += [with_error(trial, axis.name) for axis in front.axes]
         cells += [with_error(trial, "accuracy", "test")] if tested else []
         cells += [f"{likely[trial.number]:.0%}"] if likely else []
-        cells += [_share(study, trial), plan_in_short(trial.plan, sites)]
+        cells += [
+            _share(study, trial),
+            plan_in_short(trial.plan, study.context.of(trial.plan).sites),
+        ]
         table.add_row(*cells)
     return table
 
@@ -55,7 +59,7 @@ def front_table(results: Results) -> Table:
 def front_json(results: Results) -> dict[str, Any]:
     """What ``pareto --json`` prints."""
     study, front = results.study, results.front
-    order, likely = [site.name for site in study.context.sites], on_front(results)
+    likely = on_front(results)
     return {
         "study": study.name,
         "objectives": [axis.name for axis in front.axes],
@@ -67,8 +71,9 @@ def front_json(results: Results) -> dict[str, Any]:
         "excluded": len(front.excluded),
         "stopped": sum(trial.state == "stopped" for trial in results.outcomes),
         "front": [
-            _member_json(front, trial, order, likely.get(trial.number)) for trial in front.members
+            _member_json(study, front, trial, likely.get(trial.number)) for trial in front.members
         ],
+        **scaling_json(results),
     }
 
 
@@ -191,8 +196,9 @@ def _with_spread(value: float, error: float | None) -> str:
 
 
 def _member_json(
-    front: Front, trial: TrialRecord, order: Sequence[str], likely: float | None
+    study: StudyRecord, front: Front, trial: TrialRecord, likely: float | None
 ) -> dict[str, Any]:
+    order = [site.name for site in study.context.of(trial.plan).sites]
     names = [axis.name for axis in front.axes]
     errors = {name: trial.error_bar(name) for name in names}
     return {
@@ -203,6 +209,7 @@ def _member_json(
         "test": {name: v for name in names if (v := trial.value(name, "test")) is not None},
         **({} if likely is None else {"on_front": round(likely, 4)}),
         "plan": {"schema": SCHEMA, "banks": trial.plan.documents(order)},
+        **({"arguments": dict(trial.plan.variant)} if trial.plan.variant else {}),
     }
 
 

@@ -26,8 +26,9 @@ from isoshare.search.results.pictures.plotly_figure import front_plot, history_p
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.tables import front_json
 from isoshare.search.results.timeline import seconds_left
-from isoshare.space.sites import Site
+from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import NoteRecord, StudyRecord, TrialRecord
+from isoshare.storage.study_values import NetworkRecord
 
 T = TypeVar("T")
 MOST_REMEMBERED = 32
@@ -85,10 +86,15 @@ class Snapshot:
         """How long the rest of the budget will take."""
         return seconds_left(self.results.finished, self.budget - self.ended)
 
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """The convolutions of the backbone, in module order."""
-        return self.study.context.sites
+    def network(self, plan: SharingPlan) -> NetworkRecord:
+        """The unshared network that a plan is for, with its layers in module order."""
+        return self.study.context.of(plan)
+
+    @property
+    def _of_reference(self) -> list[TrialRecord]:
+        """The finished trials of the variant that sizes are compared with; all, if there is one."""
+        context = self.study.context
+        return [one for one in self.results.finished if context.of(one.plan).sites == context.sites]
 
     @cached_property
     def complete(self) -> bool:
@@ -138,7 +144,7 @@ class Snapshot:
             "history": history_plot(self.history),
             "by_trial": by_trial_plot(list(self.points.values()), axis),
             "timeline": timeline_plot(self.results.trials, self.study.created),
-            "groups": groups_plot(self.results.finished, self.sites, axis, front),
+            "groups": groups_plot(self._of_reference, self.study.context.sites, axis, front),
         }
 
 

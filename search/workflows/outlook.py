@@ -27,7 +27,7 @@ def outlook(prepared: Prepared) -> dict[str, Any]:
         "arguments": config.backbone_arg,
         "dataset": config.dataset,
         "parameters": space.unshared,
-        "smallest": space.trainable_parameters(space.smallest_plan),
+        "smallest": space.trainable_parameters(space.cheapest(space.trainable_parameters)),
         "reach": reach(space.sites, space.unshared),
         "groups": [
             {"shape": describe_signature(group[0].signature), "sites": len(group)}

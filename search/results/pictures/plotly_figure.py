@@ -35,7 +35,7 @@ Trace = dict[str, Any]
 
 def front_plot(figure: FrontFigure, knee: int | None = None) -> dict[str, Any]:
     """Traces and axes of the front: accuracy against parameters, for example. knee: its number."""
-    traces = [_stairs(figure), *_dominated(figure), *_excluded(figure)]
+    traces = [_stairs(figure), _scaling(figure), *_dominated(figure), *_excluded(figure)]
     traces += [_points(kind, points, 11) for kind, points in _by_kind(figure.members)]
     traces += [_stopped(figure.stopped), _references(figure.references)]
     traces += [_knee([point for point in figure.members if point.number == knee])]
@@ -116,6 +116,21 @@ def _stairs(figure: FrontFigure) -> Trace:
         "y": [y for _, y in figure.staircase],
         "line": {"color": "accent", "width": 1.5},
         "hoverinfo": "skip",
+    }
+
+
+def _scaling(figure: FrontFigure) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "scaling alone",
+        "x": [point.x for point in figure.scaling],
+        "y": [point.y for point in figure.scaling],
+        "line": {"color": "ink", "width": 1.5, "dash": "dash"},
+        "marker": {"color": "ink", "size": 9, "symbol": "square-open"},
+        "customdata": [point.number for point in figure.scaling],
+        "hovertext": [point.hover for point in figure.scaling],
+        "hovertemplate": "%{hovertext}<extra></extra>",
     }
 
 

@@ -171,6 +171,8 @@ def _typed(values: Mapping[str, list[str]]) -> dict[str, Any]:
         option = OPTIONS[key]
         if option.kind == "list":
             given[key] = ",".join(filled)
+        elif option.kind == "lists":
+            given[key] = filled[0].split()
         elif option.kind == "mapping":
             given[key] = filled[0].replace(",", " ").split()
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -172,8 +173,8 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
         "rows": rows,
         "columns": {axis.name: with_errors(rows, axis.name) for axis in axes},
         "tested": in_column([row.test.get("accuracy") for row in rows]),
-        "words": {t.number: plan_in_brief(t.plan, snapshot.sites) for t in shown},
-        "strips": {t.number: draw_strip(t.plan, snapshot.sites) for t in shown},
+        "words": {t.number: plan_in_brief(t.plan, snapshot.network(t.plan).sites) for t in shown},
+        "strips": {t.number: draw_strip(t.plan, snapshot.network(t.plan).sites) for t in shown},
         "page": page,
         "pages": max(1, -(-len(found) // A_PAGE)),
         "total": len(found),
@@ -183,16 +184,19 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
 def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
     """What the page of a plan shows. Raises Problem."""
     trial = trials.find(snapshot, number)
-    unshared = snapshot.study.context.unshared
-    picture = plan_picture(snapshot.sites, trial.plan, unshared)
+    context, network = snapshot.study.context, snapshot.network(trial.plan)
+    backbone = replace(
+        context.backbone, arguments={**context.backbone.arguments, **dict(trial.plan.variant)}
+    )
+    picture = plan_picture(network.sites, trial.plan, network.unshared)
     return {
         "name": snapshot.study.name,
         "axes": snapshot.results.front.axes,
-        "unshared": unshared,
-        "backbone": snapshot.study.context.backbone,
+        "unshared": network.unshared,
+        "backbone": backbone,
         "trial": trials.detail(snapshot, trial),
         "banks": sorted(picture.banks, key=lambda bank: bank.shared - bank.unshared),
-        "words": plan_in_brief(trial.plan, snapshot.sites, 300),
+        "words": plan_in_brief(trial.plan, network.sites, 300),
         "picture": draw_svg(picture),
         "narrow_picture": draw_svg(picture, NARROW),
     }

@@ -24,6 +24,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "study": ("Name of the search", "Letters, digits, and the signs _ . and -"),
     "backbone": ("Network", "One of those that this server allows."),
     "backbone_arg": ("Size of the network", "What its function takes, such as depth=20 width=2."),
+    "vary": (
+        "Sizes to choose from",
+        "What of its size the search chooses too, with the values to try: width=8,12,16.",
+    ),
     "methods": ("Ways of sharing", "What layers of the same shape may do with their kernels."),
     "dataset": ("Images", "One of the data sets that this server allows."),
     "subset": ("Training images", "Use only so many, of each class its share."),
