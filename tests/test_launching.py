@@ -90,7 +90,8 @@ def test_the_form_shows_the_defaults_that_would_be_used() -> None:
     assert (named["replicates"], named["backbone_arg"]) == ("2", "")
     spiking = form_defaults({"evaluator": ["spiking"]})
     assert (spiking["optimizer"], spiking["learning_rate"]) == ("adamw", "0.01")
-    assert form_defaults({"objectives": ["accuracy", "parameters", "macs"]})["sampler"] == "tpe"
+    many = {"objectives": ["accuracy", "parameters", "macs", "bytes"]}
+    assert form_defaults(many)["sampler"] == "tpe"
     for asked in ({}, {"backbone": ["resnet_cifar"]}, {"dataset": ["cifar10"]}):
         config, shown = make_config(read_form(asked)), form_defaults(asked)
         for key in ("epochs", "replicates", "optimizer", "validation", "sampler", "batch_size"):
