@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import isoshare
@@ -84,6 +85,30 @@ def test_it_is_said_in_a_sentence_wherever_results_are_shown(
     assert "scaling alone" in [trace.name for trace in draw_interactive(figure).data]
     write_png(figure, tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 10_000
+
+
+def test_the_price_in_operations_is_said_where_they_are_known() -> None:
+    study = isoshare.create_study(
+        chain,
+        objectives=("accuracy", "parameters", "macs"),
+        vary={"width": [2, 3, 4], "depth": [2, 3]},
+        example_input=torch.zeros(1, 1, 8, 8),
+    )
+    study.optimize(lead_and_luck, n_trials=14, show_progress_bar=False)
+    results = load_results(study._store, study.name)
+    curve = scaling_curve(results)
+    trials = {trial.number: trial for trial in results.finished}
+    for one in above_scaling(results):
+        after = next(c for c in curve if c.parameters >= one.parameters)
+        before = curve[curve.index(after) - 1]
+        assert before.macs is not None
+        assert after.macs is not None
+        assert one.operations is not None
+        macs = trials[one.trial].exact["macs"]
+        assert before.macs <= macs / one.operations <= after.macs
+    said = sharing_in_words(results)
+    assert said is not None
+    assert said.endswith("times the operations")
 
 
 def test_one_seed_has_no_error_and_one_variant_no_curve() -> None:

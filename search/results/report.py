@@ -21,6 +21,7 @@ from isoshare.search.options.definition import as_typed
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.choose import plan_file
 from isoshare.search.results.describe import plan_in_short, with_error
+from isoshare.search.results.gains import gains_in_words
 from isoshare.search.results.pictures.drawing import front_html
 from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.pictures.plan_picture import PlanPicture, plan_picture
@@ -56,6 +57,7 @@ class Report:
     rows: tuple[Row, ...]
     trial: int
     answer: str
+    gains: tuple[str, ...]
     picture: PlanPicture
     conditions: Mapping[str, str]
     commands: tuple[str, ...]
@@ -87,6 +89,7 @@ def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
         ),
         trial=trial.number,
         answer=_answer(results, trial),
+        gains=gains_in_words(results),
         picture=plan_picture(network.sites, trial.plan, network.unshared),
         conditions=conditions_of(results),
         commands=_commands(study, trial),

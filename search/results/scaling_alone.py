@@ -24,24 +24,29 @@ POINTS = ("accuracy",)
 
 @dataclass(frozen=True)
 class Unshared:
-    """An unshared network on the curve; error: the standard error of its value, if it has one."""
+    """An unshared network on the curve; error: the standard error of its value, if it has one;
+    macs: its operations, where the study knows them.
+    """
 
     trial: int
     parameters: float
     value: float
     error: float | None
+    macs: float | None = None
 
 
 @dataclass(frozen=True)
 class Difference:
     """How far a shared network lies above scaling alone at equal parameters; error: the standard
-    error of that, None where either was measured with one seed.
+    error of that, None where either was measured with one seed. operations: how many times those
+    of scaling alone it takes, where the study knows them.
     """
 
     trial: int
     parameters: float
     difference: float
     error: float | None
+    operations: float | None = None
 
 
 def scaling_curve(results: Results) -> tuple[Unshared, ...]:
@@ -107,7 +112,10 @@ def _in_words(told: Difference, objective: str) -> str:
     size = f"{scale * abs(told.difference):{digits}}"
     error = "" if told.error is None else f" ± {scale * told.error:{digits}}"
     way = "above" if told.difference >= 0 else "below"
-    return f"sharing is {size}{error}{unit} {way} scaling at {told.parameters:,.0f} parameters"
+    price = "" if told.operations is None else f" and {told.operations:.2g} times the operations"
+    return (
+        f"sharing is {size}{error}{unit} {way} scaling at {told.parameters:,.0f} parameters{price}"
+    )
 
 
 def _difference(curve: Sequence[Unshared], trial: TrialRecord, axis: Axis) -> Difference | None:
@@ -129,14 +137,25 @@ def _difference(curve: Sequence[Unshared], trial: TrialRecord, axis: Axis) -> Di
     if len(known) == len(errors):
         weights = (1.0, 1 - part, part)
         error = math.hypot(*(weight * one for weight, one in zip(weights, known, strict=True)))
-    return Difference(trial.number, parameters, value - expected, error)
+    price = _times(trial.value("macs"), before.macs, after.macs, part)
+    return Difference(trial.number, parameters, value - expected, error, price)
+
+
+def _times(
+    macs: float | None, before: float | None, after: float | None, part: float
+) -> float | None:
+    """How many times the operations between two networks, interpolated by their logarithms."""
+    if macs is None or before is None or after is None:
+        return None
+    return macs / math.exp((1 - part) * math.log(before) + part * math.log(after))
 
 
 def _unshared(trial: TrialRecord, axis: Axis) -> Unshared:
     parameters, value = trial.value("parameters"), trial.value(axis.name)
     assert parameters is not None, "every trial has its parameters"
     assert value is not None, "finished trials have all values"
-    return Unshared(trial.number, parameters, value, trial.error_bar(axis.name))
+    error, macs = trial.error_bar(axis.name), trial.value("macs")
+    return Unshared(trial.number, parameters, value, error, macs)
 
 
 def _axis(results: Results) -> Axis:

@@ -99,6 +99,7 @@ class StudyDetail(StudyView):
     )
     sharing: str | None = Field(default=None, description="What sharing is worth beside scaling.")
     launched_by: str = Field(default="", description="The name of the token that was used.")
+    gains: list[str] = Field(default=[], description="What was won, in sentences, over references.")
     option: str | None = Field(default=None, description="The option that the message is about.")
 
 

@@ -14,6 +14,7 @@ from cachetools import LRUCache, cached
 
 from isoshare.search.pareto import knee
 from isoshare.search.replication import times_measured
+from isoshare.search.results.gains import gains_in_words
 from isoshare.search.results.hypervolume_history import FrontHistory
 from isoshare.search.results.pictures.answers import (
     by_trial_plot,
@@ -119,6 +120,11 @@ class Snapshot:
     def effects(self) -> bytes:
         """What sharing each group costs, as JSON for plotly.js; seconds for a large study."""
         return self.remembered("effects", lambda: _json(_effects(self.results)))
+
+    @property
+    def gains(self) -> tuple[str, ...]:
+        """What was won over what one would do without the search, in sentences."""
+        return self.remembered("gains", lambda: gains_in_words(self.results))
 
     @property
     def figure(self) -> bytes:

@@ -62,6 +62,7 @@ def stored_detail(
         seconds_left=snapshot.seconds_left if running else None,
         sharing=sharing_in_words(snapshot.results),
         launched_by=driver.by if driver else "",
+        gains=list(snapshot.gains),
         option=standing.option,
         note=note.text,
         tags=list(note.tags),

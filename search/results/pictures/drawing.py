@@ -73,7 +73,7 @@ def draw_interactive(figure: FrontFigure) -> Any:
         y=[y for _, y in corners],
         mode="lines",
         line={"color": BLUE if figure.color_axis is None else GREY, "width": 1.5},
-        name=_border(figure),
+        name=figure.border,
         hoverinfo="skip",
     )
     if figure.scaling:
@@ -181,13 +181,6 @@ def _draw_references(axes: Axes, figure: FrontFigure) -> None:
             ha="right" if beyond_middle else "left",
             color=ORANGE,
         )
-
-
-def _border(figure: FrontFigure) -> str:
-    """What the staircase is: with a third objective, the front of the first two alone."""
-    if figure.color_axis is None:
-        return "Pareto front"
-    return f"front of {figure.y_axis.name} and {figure.x_axis.name} alone"
 
 
 def _clouds(figure: FrontFigure) -> list[_Cloud]:

@@ -63,6 +63,13 @@ class FrontFigure:
     stopped: tuple[Point, ...] = ()
     scaling: tuple[Point, ...] = ()
 
+    @property
+    def border(self) -> str:
+        """What the staircase is: with a third objective, the front of the first two alone."""
+        if self.color_axis is None:
+            return "Pareto front"
+        return f"front of {self.y_axis.name} and {self.x_axis.name} alone"
+
 
 def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> FrontFigure:
     """The numbers of the picture; known: the points of all trials, if they have been made."""

@@ -111,7 +111,7 @@ def _stairs(figure: FrontFigure) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": "Pareto front",
+        "name": figure.border,
         "x": [x for x, _ in figure.staircase],
         "y": [y for _, y in figure.staircase],
         "line": {"color": "accent", "width": 1.5},

@@ -33,6 +33,7 @@ from isoshare.search.service.settings import Caller
 from isoshare.search.service.snapshot import Snapshot
 from isoshare.search.service.studies import Studies
 from isoshare.space.errors import first_problem
+from isoshare.space.variants.arguments import label
 from isoshare.storage.records import TrialState
 
 A_PAGE = 50
@@ -194,6 +195,7 @@ def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
         "axes": snapshot.results.front.axes,
         "unshared": network.unshared,
         "backbone": backbone,
+        "variant": label(trial.plan.variant),
         "trial": trials.detail(snapshot, trial),
         "banks": sorted(picture.banks, key=lambda bank: bank.shared - bank.unshared),
         "words": plan_in_brief(trial.plan, network.sites, 300),
