@@ -95,7 +95,7 @@ class SearchConfig(
         asked_names = {objective_name(asked) for asked in self.objectives}
         if len(asked_names) < 2 or len(asked_names) < len(self.objectives):
             raise ConfigError(
-                "a search trades two or more different objectives, got "
+                "a search trades two or more different --objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
         row = evaluator_row(self.evaluator)
@@ -121,7 +121,7 @@ class SearchConfig(
             raise ConfigError(f"{why}: leave --sampler out, or take --sampler tpe")
         if list(self.rungs) != sorted({rung for rung in self.rungs if 0 < rung < self.epochs}):
             raise ConfigError(
-                f"rungs must be ascending numbers of epochs below --epochs {self.epochs}, got "
+                f"--rungs must be ascending numbers of epochs below --epochs {self.epochs}, got "
                 f"{','.join(map(str, self.rungs))}"
             )
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 from isoshare.evaluators import is_own_evaluator
 from isoshare.search.options.durations import span
@@ -105,6 +107,19 @@ def pace_in_words(pace: float, trials: int, seconds: float | None) -> str:
     if seconds is None or pace * trials <= seconds:
         return f"{span(pace)} per trial, {span(pace * max(0, trials))} left"
     return f"{span(pace)} per trial, {max(0, int(seconds / max(pace, 1e-9))):,} more fit the time"
+
+
+def duration_in_words(found: Mapping[str, Any]) -> str:
+    """How long a search will take, from its outlook."""
+    if found["seconds"] is None:
+        return "how long a trial takes is not known before the first one"
+    long = f"about {span(found['seconds'])}: {span(found['seconds_per_trial'])} per trial"
+    return f"{long}, {found['workers']} at a time"
+
+
+def roughly(number: int) -> str:
+    """Exact as long as people can read it."""
+    return f"{number:,}" if number < 10**9 else f"{Decimal(number):.1e}"
 
 
 def training_length(config: StudyConfig) -> str:

@@ -10,7 +10,12 @@ from rich.console import Group
 from rich.table import Table
 
 from isoshare.search.pareto import Front, knee, with_unit
-from isoshare.search.results.describe import plan_in_short, with_error
+from isoshare.search.results.describe import (
+    duration_in_words,
+    plan_in_short,
+    roughly,
+    with_error,
+)
 from isoshare.search.results.front_probability import on_front
 from isoshare.search.results.scaling_alone import scaling_json, sharing_in_words
 from isoshare.search.results.study_results import Results, excluded_in_words
@@ -87,7 +92,7 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
         f"leaves {found['fully_shared']:,}\nreach {found['reach']:.0%}: the share of parameters in "
         f"isomorphic groups, the most that sharing can touch\n"
         f"{found['plans']:,} distinct plans of kernel sharing, "
-        f"{_roughly(found['plans_of_all_methods'])} of all methods",
+        f"{roughly(found['plans_of_all_methods'])} of all methods",
         table,
         *(f"published: {name}, {size:,} parameters" for name, size in references.items()),
         *notes,
@@ -100,6 +105,19 @@ def _weights_line(found: Mapping[str, Any] | None) -> list[str]:
         return []
     head = f"; {' and '.join(found['new_head'])} start afresh" if found["new_head"] else ""
     return [f"weights: all fit, {found['tensors']} tensors of {found['file'] or 'its own'}{head}"]
+
+
+def outlook_view(found: Mapping[str, Any]) -> Group:
+    """What a search is about to do."""
+    groups = ", ".join(f"{group['sites']} of {group['shape']}" for group in found["groups"])
+    return Group(
+        f"{found['backbone']} on {found['dataset']}: {found['parameters']:,} parameters, "
+        f"{found['smallest']:,} with the smallest plan",
+        f"reach {found['reach']:.0%}: the share of parameters that sharing can touch, in {groups}",
+        f"{roughly(found['plans'])} distinct plans, of which {found['trials']:,} are measured",
+        duration_in_words(found),
+        *found["notes"],
+    )
 
 
 def plan_view(found: Mapping[str, Any]) -> Group:
@@ -198,11 +216,6 @@ def _member_json(
 def _plain(value: float | None) -> float | int | None:
     """Counts as whole numbers."""
     return int(value) if value is not None and float(value).is_integer() else value
-
-
-def _roughly(number: int) -> str:
-    """Exact as long as people can read it."""
-    return f"{number:,}" if number < 10**9 else f"{number:.1e}"
 
 
 def _share(study: StudyRecord, trial: TrialRecord) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from isoshare.search.pareto import Axis
 from isoshare.search.results.hypervolume_history import FrontAt, FrontHistory
-from isoshare.search.results.pictures.answers import unit_of
+from isoshare.search.results.pictures.answers import FAINT, unit_of
 from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
 from isoshare.space.methods import METHODS
 
@@ -19,8 +19,6 @@ KINDS = ("unshared", *METHODS, "several methods")
 MANY = 2000
 """With more dominated plans than this only their numbers are said on hover, not their banks."""
 
-FAINT = 0.8
-"""Of dominated plans, which are small as well: their contrast stays above 3 to 1."""
 OF_STUDIES = (
     "bank-0",
     "bank-2",

@@ -20,7 +20,14 @@ from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import ResumeOptions
 from isoshare.search.service.models import StudyDetail
-from isoshare.search.service.pages.rendering import form_values, read_number, render, see
+from isoshare.search.service.pages.rendering import (
+    form_values,
+    in_column,
+    read_number,
+    render,
+    see,
+    with_errors,
+)
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
 from isoshare.search.service.snapshot import Snapshot
@@ -157,12 +164,16 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
     page = min(page, max(1, -(-len(found) // A_PAGE)))
     start = (page - 1) * A_PAGE
     shown = found[start : start + A_PAGE]
+    rows = [trials.row(snapshot, trial, front) for trial in shown]
+    axes = snapshot.results.front.axes
     return {
         "name": snapshot.study.name,
-        "axes": snapshot.results.front.axes,
+        "axes": axes,
         "unshared": snapshot.study.context.unshared,
         "wanted": wanted,
-        "rows": [trials.row(snapshot, trial, front) for trial in shown],
+        "rows": rows,
+        "columns": {axis.name: with_errors(rows, axis.name) for axis in axes},
+        "tested": in_column([row.test.get("accuracy") for row in rows]),
         "words": {t.number: plan_in_brief(t.plan, snapshot.network(t.plan).sites) for t in shown},
         "strips": {t.number: draw_strip(t.plan, snapshot.network(t.plan).sites) for t in shown},
         "page": page,
