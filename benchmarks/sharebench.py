@@ -16,7 +16,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,11 @@ from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
+from isoshare.space.variants.arguments import combinations
+from isoshare.space.variants.variant_space import Space, VariantSpace
 from isoshare.storage.study_values import DatasetRecord
 
 Document = dict[str, Any]
@@ -59,7 +61,7 @@ class Recipe:
     """What a table is made of. Settings were chosen so that plans differ by more than their seeds
     do, and so that all of it takes hours and not days. test_images: so many of them are counted,
     a stratified choice; None: all. pretrain_epochs: of the unshared network whose weights the plans
-    inherit; None: they are trained from scratch.
+    inherit; None: they are trained from scratch. vary: arguments of the backbone that plans name.
     """
 
     backbone: str
@@ -71,6 +73,7 @@ class Recipe:
     settings: TrainingSettings
     test_images: int | None = None
     pretrain_epochs: int | None = None
+    vary: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
 
     def config(self) -> Document:
         """The options of a search that trains in this way, as JSON values."""
@@ -85,6 +88,7 @@ class Recipe:
             "pretrain_epochs": self.pretrain_epochs or 1,
             "subset": self.options.subset,
             "resolution": self.options.resolution,
+            **({"vary": self.vary} if self.vary else {}),
         }
         document = make_config(chosen).document()
         return {name: document[name] for name in chosen}
@@ -99,6 +103,16 @@ RECIPES = {
         DataOptions(),
         0.5,
         TrainingSettings(6, 32, 0.012, "adamw"),
+    ),
+    "sharebench-variants": Recipe(
+        "convmixer",
+        {"width": 16, "depth": 3, "kernel": 3, "patch": 2, "classes": 10, "in_channels": 1},
+        ("kernel",),
+        "digits",
+        DataOptions(),
+        0.5,
+        TrainingSettings(6, 32, 0.012, "adamw"),
+        vary={"depth": (2, 3), "width": (6, 8, 10, 12, 14, 16)},
     ),
     # Trained from scratch for so short a time, plans of CIFAR-10 differ by their seeds alone.
     "sharebench-cifar10": Recipe(
@@ -141,10 +155,21 @@ def main() -> None:
     print(json.dumps(summary(found), indent=2))
 
 
-def space(recipe: Recipe) -> SearchSpace:
-    """All plans of the table."""
-    backbone = build_backbone(recipe.backbone, recipe.arguments)
-    return SearchSpace(find_sites(backbone), count_parameters(backbone), recipe.methods)
+def space(recipe: Recipe, image: torch.Tensor | None = None) -> Space:
+    """All plans of the table. image: (1, channels, height, width), where costs are asked for."""
+
+    def of(variant: Variant) -> SearchSpace:
+        backbone = build_backbone(recipe.backbone, recipe.arguments, **dict(variant))
+        sites = find_sites(backbone)
+        costs = None if image is None else network_costs(backbone, sites, image)
+        parameters = count_parameters(backbone)
+        return SearchSpace(sites, parameters, recipe.methods, None, costs, variant)
+
+    if not recipe.vary:
+        return of(())
+    members = {variant: of(variant) for variant in combinations(recipe.vary)}
+    reference = tuple((name, recipe.arguments[name]) for name in sorted(recipe.vary))
+    return VariantSpace(members, recipe.vary, reference)
 
 
 @cache
@@ -176,7 +201,7 @@ def measure(job: tuple[str, str | None, SharingPlan, int]) -> Document:
             of_epochs.append([round(share * len(held_out.labels)) for share in shares])
         started = time.perf_counter()
     return {
-        "banks": plan.documents(),
+        "banks": plan.stored,
         "seconds": seconds / made.settings.epochs / count,
         **{split: list(map(list, zip(*rows, strict=True))) for split, rows in right.items()},
     }
@@ -185,12 +210,7 @@ def measure(job: tuple[str, str | None, SharingPlan, int]) -> Document:
 def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> Table:
     """The table of the plans that were trained."""
     recipe, made = RECIPES[name], evaluator(name, dataset)
-    backbone = build_backbone(recipe.backbone, recipe.arguments)
-    image = torch.zeros(1, *made.dataset.train.images.shape[1:])
-    costs = network_costs(backbone, find_sites(backbone), image)
-    everything = SearchSpace(
-        find_sites(backbone), count_parameters(backbone), recipe.methods, costs=costs
-    )
+    everything = space(recipe, torch.zeros(1, *made.dataset.train.images.shape[1:]))
     config = recipe.config()
     data = DatasetRecord(made.dataset.name, made.dataset.fingerprint)
     right: dict[Part, NDArray[np.int64]] = {
@@ -207,7 +227,7 @@ def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> 
         "seed_deviation": float(np.sqrt(accuracy.var(axis=1, ddof=1).mean())),
         "reference": {
             "accuracy": float(accuracy.mean(axis=1).min()),
-            "parameters": 1.1 * everything.unshared,
+            "parameters": 1.1 * everything.largest.unshared,
         },
     }
     seconds = np.array([line["seconds"] for line in found])
@@ -242,7 +262,7 @@ def lines(file: Path) -> Iterator[Document]:
 
 def plan_of(line: Document) -> SharingPlan:
     """The plan of a line."""
-    return SharingPlan.from_documents(line["banks"])
+    return SharingPlan.restored(line["banks"])
 
 
 if __name__ == "__main__":

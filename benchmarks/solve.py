@@ -96,6 +96,7 @@ def of_table(name: str, options: argparse.Namespace) -> Found:
     heir.prepare()
     table, network = Table.load(name), heir.unshared()
     space = table_space(table)
+    assert isinstance(space, SearchSpace), "the tables that are solved have one backbone"
     found: Found = {}
     for kind, loss in (("outputs", None), ("loss", functional.cross_entropy)):
         began = time.process_time()

@@ -125,6 +125,10 @@ class InheritingEvaluator(TrainingEvaluator):
             return known
         return {**known, "weights_digest": self.weights_digest, "new_head": self.new_head}
 
+    def seconds(self, seeds: int) -> float | None:
+        """Unknown until the unshared network is there: it would have to be trained first."""
+        return None if self._kept.trained is None else super().seconds(seeds)
+
     def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
         """Fine-tuning, by labels alone or with the unshared network as teacher."""
         if not self.distill:

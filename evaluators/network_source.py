@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -16,10 +16,10 @@ from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError, IsoshareError, one_of
 from isoshare.space.network_copy import copy_network
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.sites import Site, find_sites
 
-Model = nn.Module | Callable[[], nn.Module] | str
+Model = nn.Module | Callable[..., nn.Module] | str
 Weights = Literal["fresh", "inherit"]
 
 
@@ -32,19 +32,22 @@ class NetworkSource:
     weights: fresh: all weights are drawn anew for each seed: a function is called again, of a
         module every part that has ``reset_parameters`` is reset. inherit: those of the model,
         projected onto the plan.
+    arguments: of the function, for plans that name no variant.
     """
 
     model: Model
     weights: Weights = "fresh"
+    arguments: Variant = ()
 
     def __post_init__(self) -> None:
         if self.weights not in ("fresh", "inherit"):
             raise IsoshareError(one_of("weights", self.weights, ("fresh", "inherit")))
 
     @classmethod
-    def of(cls, model: Model, weights: Weights) -> NetworkSource:
+    def of(cls, model: Model, weights: Weights, arguments: Variant = ()) -> NetworkSource:
         """A source with a copy of the model. Raises BackboneError if it cannot be copied."""
-        return cls(copy_network(model) if isinstance(model, nn.Module) else model, weights)
+        copied = copy_network(model) if isinstance(model, nn.Module) else model
+        return cls(copied, weights, arguments)
 
     @property
     def name(self) -> str:
@@ -55,15 +58,16 @@ class NetworkSource:
         made = getattr(made, "func", made)  # functools.partial
         return f"{made.__module__}:{getattr(made, '__qualname__', type(made).__name__)}"
 
-    def backbone(self, seed: int = 0) -> nn.Module:
+    def backbone(self, seed: int = 0, variant: Variant = ()) -> nn.Module:
         """The unshared network as it starts with this seed. Raises BackboneError."""
+        arguments = dict(variant or self.arguments)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             if isinstance(self.model, nn.Module):
                 return self._module(self.model)
             if isinstance(self.model, str):
-                return build_backbone(self.model, {})
-            network = _called(self.model)
+                return build_backbone(self.model, arguments)
+            network = _called(partial(self.model, **arguments))
         if not isinstance(network, nn.Module):
             kind = type(network).__name__
             raise BackboneError(f"the model has to be a torch.nn.Module, {self.name} made a {kind}")
@@ -73,7 +77,7 @@ class NetworkSource:
         """The shared network on the device, as training starts from it. Raises PlanError."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            backbone = self.backbone(seed)
+            backbone = self.backbone(seed, plan.variant)
             torch.manual_seed(seed)
             inherits = self.weights == "inherit"
             network = (
@@ -88,12 +92,15 @@ class NetworkSource:
 
     def parameters(self, plan: SharingPlan) -> int:
         """Trainable parameters of the shared network, in closed form."""
-        return plan_parameters(plan, *self._counted)
+        if plan.variant not in self._counted:
+            backbone = self.backbone(0, plan.variant)
+            self._counted[plan.variant] = find_sites(backbone), count_parameters(backbone)
+        return plan_parameters(plan, *self._counted[plan.variant])
 
     @cached_property
-    def _counted(self) -> tuple[tuple[Site, ...], int]:
-        backbone = self.backbone()
-        return find_sites(backbone), count_parameters(backbone)
+    def _counted(self) -> dict[Variant, tuple[tuple[Site, ...], int]]:
+        """Sites and parameters of each variant, once it has been counted."""
+        return {}
 
     def _module(self, module: nn.Module) -> nn.Module:
         """Our own copy of the module: whoever applies a plan to it copies it again."""
@@ -102,7 +109,7 @@ class NetworkSource:
         return module
 
 
-def _called(make: Callable[[], nn.Module]) -> object:
+def _called(make: Callable[..., nn.Module]) -> object:
     try:
         return make()
     except Exception as error:  # whatever the user's function raises

@@ -15,10 +15,10 @@ from typing import Literal
 
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import SharingPlan
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 
 Direction = Literal["maximize", "minimize"]
-Cost = Callable[[SearchSpace, SharingPlan], float]
+Cost = Callable[[Space, SharingPlan], float]
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Objective:
     """
 
     direction: Direction
-    worst: Callable[[SearchSpace], float | None]
+    worst: Callable[[Space], float | None]
     exact: Cost | None = None
     unit: str = ""
     of_an_image: bool = False
 
 
-def _above_all(cost: Cost) -> Callable[[SearchSpace], float | None]:
+def _above_all(cost: Cost) -> Callable[[Space], float | None]:
     """A tenth above the most that a plan costs: filter bases and regulators may cost more than the
     unshared network, and what they save elsewhere shall count.
     """
 
-    def worst(space: SearchSpace) -> float:
+    def worst(space: Space) -> float:
         dearest = space.cheapest(lambda plan: -cost(space, plan))
         return 1.1 * cost(space, dearest)
 
@@ -58,11 +58,11 @@ def _costs(cost: Cost, unit: str = "") -> Objective:
 OBJECTIVES: dict[str, Objective] = {
     # Share of the validation images that are classified correctly.
     "accuracy": Objective("maximize", worst=lambda _: 0.0),
-    # Unique trainable parameters. A tenth above the unshared network, so that its own accuracy
-    # still adds to the hypervolume.
+    # Unique trainable parameters. A tenth above the largest unshared network, so that its own
+    # accuracy still adds to the hypervolume.
     "parameters": Objective(
         "minimize",
-        worst=lambda space: 1.1 * space.unshared,
+        worst=lambda space: 1.1 * space.largest.unshared,
         exact=lambda space, plan: space.trainable_parameters(plan),
     ),
     # Multiply-accumulates of convolutions and matrix products for one image.
@@ -79,7 +79,7 @@ OBJECTIVES: dict[str, Objective] = {
     # and not known before they are measured; a slower plan adds nothing to the hypervolume.
     "latency": Objective(
         "minimize",
-        worst=lambda space: 2 * space.costs.measured["latency"],
+        worst=lambda space: 2 * space.largest.costs.measured["latency"],
         unit="ms",
         of_an_image=True,
     ),
@@ -87,7 +87,7 @@ OBJECTIVES: dict[str, Objective] = {
     # position of a 32x32 image in 15 time steps.
     "spikes": Objective(
         "minimize",
-        worst=lambda space: 15.0 * 32 * 32 * sum(site.out_channels for site in space.sites),
+        worst=lambda space: 15.0 * 32 * 32 * sum(site.out_channels for site in space.largest.sites),
     ),
 }
 
@@ -160,7 +160,7 @@ def objectives_named(asked: Sequence[str]) -> dict[str, Objective]:
     return {objective_name(one): objective_row(one) for one in asked}
 
 
-def exact_values(names: Sequence[str], space: SearchSpace, plan: SharingPlan) -> dict[str, float]:
+def exact_values(names: Sequence[str], space: Space, plan: SharingPlan) -> dict[str, float]:
     """Those of the objectives that follow from the plan alone."""
     rows = ((objective_name(name), objective_row(name).exact) for name in names)
     return {name: exact(space, plan) for name, exact in rows if exact is not None}

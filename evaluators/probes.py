@@ -65,7 +65,7 @@ class Probed(Evaluator):
     ) -> Iterator[list[Measured]]:
         """As the evaluator, with more values."""
         with torch.random.fork_rng():
-            backbone = build_backbone(self.backbone, self.arguments)
+            backbone = build_backbone(self.backbone, self.arguments, **dict(plan.variant))
             network = apply_plan(backbone, plan, weights="fresh")
         image = torch.zeros(1, *self.image_shape)
         for step in self.evaluator(plan, seeds, split, rungs):

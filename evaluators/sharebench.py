@@ -64,7 +64,7 @@ class Table:
             for split in PARTS
         }
         banks = map(json.loads, columns["banks"].to_pylist())
-        plans = tuple(map(SharingPlan.from_documents, banks))
+        plans = tuple(map(SharingPlan.restored, banks))
         return cls(conditions, plans, right, columns["seconds"].to_numpy())
 
     @classmethod
@@ -89,7 +89,7 @@ class Table:
         }
         columns = pa.table(
             {
-                "banks": [json.dumps(plan.documents()) for plan in self.plans],
+                "banks": [json.dumps(plan.stored) for plan in self.plans],
                 "seconds": self.seconds.astype(np.float32),
                 **{name: pa.array(rows, pa.list_(pa.int16())) for name, rows in flat.items()},
             },

@@ -77,7 +77,7 @@ class SpikingEvaluator(TrainingEvaluator):
         """Unknown: time steps cost what no step of an ordinary network tells."""
         return None
 
-    def _side_by_side(self, _: nn.Module) -> bool:
+    def side_by_side(self, _: nn.Module) -> bool:
         """Neurons belong to one network."""
         return False
 

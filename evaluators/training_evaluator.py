@@ -71,7 +71,7 @@ class TrainingEvaluator(Evaluator):
         numbers, so that plans differ by their sharing and not by their luck.
         """
         ready = {seeds[0]: self.network(plan, seeds[0])}
-        if len(seeds) > 1 and self._side_by_side(ready[seeds[0]]):
+        if len(seeds) > 1 and self.side_by_side(ready[seeds[0]]):
             measured = None
             try:
                 for measured in self._in_groups(plan, [seeds], split, rungs, ready):
@@ -138,7 +138,7 @@ class TrainingEvaluator(Evaluator):
         """The unshared network must be there: on another node its code may be missing."""
         build_backbone(self.backbone, self.arguments)
 
-    def _side_by_side(self, network: nn.Module) -> bool:
+    def side_by_side(self, network: nn.Module) -> bool:
         """Whether the seeds are trained as one network, which cannot compute in bfloat16."""
         small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
         return small and self._stackable and self.settings.precision != "bfloat16"
@@ -212,7 +212,7 @@ class TrainingEvaluator(Evaluator):
         """The network of ``plan`` on the device, as training starts from it."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            backbone = build_backbone(self.backbone, self.arguments)
+            backbone = build_backbone(self.backbone, self.arguments, **dict(plan.variant))
             network = apply_plan(backbone, plan, weights="fresh")
         self._check_size(network, backbone, plan)
         return network.to(self.train_batches.images.device)

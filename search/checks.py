@@ -16,6 +16,9 @@ from isoshare.evaluators import (
 )
 from isoshare.evaluators.objectives import objective_name, objective_row
 from isoshare.search.options.definition import ConfigError
+from isoshare.search.options.space import Varied
+
+HOW_TO_DISTIL = ("distill_temperature", "distill_weight")
 
 
 class Asked(Protocol):
@@ -26,6 +29,7 @@ class Asked(Protocol):
     objectives: tuple[str, ...]
     loss: str | None
     metric: str | None
+    vary: Varied
 
 
 def check_measured(asked: Asked) -> None:
@@ -71,30 +75,48 @@ def check_data(asked: Asked) -> None:
         )
 
 
+def check_varied(asked: Asked) -> None:
+    """Raise ConfigError for what cannot be done with several variants of a backbone."""
+    if asked.vary and asked.evaluator == "inherit":
+        raise ConfigError(
+            "--vary searches several backbones, and evaluator 'inherit' takes the weights of one: "
+            "leave --vary out, or take --evaluator train without --weights and --pretrained"
+        )
+
+
 def check_distilled(given: Mapping[str, Any]) -> None:
     """Raise ConfigError for what says how to distil where nobody does."""
-    for name in ("distill_temperature", "distill_weight"):
+    for name in HOW_TO_DISTIL:
         if name in given and not given.get("distill"):
             raise ConfigError(f"--{name.replace('_', '-')} says how to distil: add --distill")
 
 
+def idle(name: str, given: Mapping[str, Any], evaluator: str, dataset: str) -> str:
+    """Why an option has no effect beside those that are given, in a sentence; empty if it has one.
+
+    The command line refuses such an option, the form does not show it.
+    """
+    flag = f"--{name.replace('_', '-')}"
+    if not uses(evaluator, name):
+        return (
+            f"evaluator {evaluator!r} does not use {flag}, got {given.get(name)!r}: leave it out, "
+            f"or take --evaluator {' or '.join(users(name))}"
+        )
+    if name in HOW_TO_DISTIL and not given.get("distill"):
+        return f"{flag} says how to distil: add --distill"
+    if name in NOT_FOR_OWN_DATA and is_own_dataset(dataset):
+        return f"a data set of your own does not use {flag}, got {given.get(name)!r}: leave it out"
+    for taken, replaced in evaluator_row(evaluator).instead.items():
+        if name == replaced and given.get(taken) and not given.get("new_head"):
+            return (
+                f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one of "
+                "them out"
+            )
+    return ""
+
+
 def check_used(given: Mapping[str, Any], evaluator: str, dataset: str) -> None:
     """What a user has asked for must not be ignored silently. Raises ConfigError."""
-    check_distilled(given)
-    for name, value in given.items():
-        flag = f"--{name.replace('_', '-')}"
-        if not uses(evaluator, name):
-            raise ConfigError(
-                f"evaluator {evaluator!r} does not use {flag}, got {value!r}: leave it out, or "
-                f"take --evaluator {' or '.join(users(name))}"
-            )
-        if name in NOT_FOR_OWN_DATA and is_own_dataset(dataset):
-            raise ConfigError(
-                f"a data set of your own does not use {flag}, got {value!r}: leave it out"
-            )
-        for taken, idle in evaluator_row(evaluator).instead.items():
-            if name == idle and given.get(taken) and not given.get("new_head"):
-                raise ConfigError(
-                    f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one "
-                    "of them out"
-                )
+    for name in given:
+        if why := idle(name, given, evaluator, dataset):
+            raise ConfigError(why)

@@ -22,7 +22,7 @@ from isoshare.evaluators import (
 )
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
 from isoshare.evaluators.objectives import OBJECTIVES, objective_name, written
-from isoshare.search.checks import check_data, check_measured, check_used
+from isoshare.search.checks import check_data, check_measured, check_used, check_varied
 from isoshare.search.defaults import fitting_defaults, unserved
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
@@ -95,7 +95,7 @@ class SearchConfig(
         asked_names = {objective_name(asked) for asked in self.objectives}
         if len(asked_names) < 2 or len(asked_names) < len(self.objectives):
             raise ConfigError(
-                "a search trades two or more different objectives, got "
+                "a search trades two or more different --objectives, got "
                 f"{','.join(self.objectives)}: choose from {', '.join(OBJECTIVES)}"
             )
         row = evaluator_row(self.evaluator)
@@ -107,6 +107,7 @@ class SearchConfig(
             )
         check_measured(self)
         check_data(self)
+        check_varied(self)
         return self
 
     @model_validator(mode="after")
@@ -120,7 +121,7 @@ class SearchConfig(
             raise ConfigError(f"{why}: leave --sampler out, or take --sampler tpe")
         if list(self.rungs) != sorted({rung for rung in self.rungs if 0 < rung < self.epochs}):
             raise ConfigError(
-                f"rungs must be ascending numbers of epochs below --epochs {self.epochs}, got "
+                f"--rungs must be ascending numbers of epochs below --epochs {self.epochs}, got "
                 f"{','.join(map(str, self.rungs))}"
             )
         return self

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import SharingPlan
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import HasObjectives
 
 Bound = Literal["at most", "at least"]
@@ -53,7 +53,7 @@ class Constraint:
         """How far a value is beyond the limit; zero or less if it keeps it."""
         return value - self.value if self.bound == "at most" else self.value - value
 
-    def cost(self, space: SearchSpace, plan: SharingPlan) -> float:
+    def cost(self, space: Space, plan: SharingPlan) -> float:
         """The exact value of a plan."""
         exact = OBJECTIVES[self.objective].exact
         assert exact is not None, "only exact limits are asked before a plan is measured"
@@ -84,7 +84,7 @@ def measured_limits(options: Mapping[str, Any]) -> tuple[Constraint, ...]:
     return tuple(limit for limit in limits_of(options) if not limit.is_exact)
 
 
-def fits(limits: Sequence[Constraint], space: SearchSpace, plan: SharingPlan) -> bool:
+def fits(limits: Sequence[Constraint], space: Space, plan: SharingPlan) -> bool:
     """Whether a plan keeps all of these exact limits."""
     return all(limit.violation(limit.cost(space, plan)) <= 0 for limit in limits)
 
@@ -101,7 +101,7 @@ def violations(limits: Sequence[Constraint], trial: HasObjectives) -> dict[str, 
     return found
 
 
-def nearest_plan(limits: Sequence[Constraint], space: SearchSpace) -> SharingPlan:
+def nearest_plan(limits: Sequence[Constraint], space: Space) -> SharingPlan:
     """A plan that keeps all exact limits, or else the one found that comes nearest to it: chosen
     group by group, then step by step downhill.
     """
@@ -118,7 +118,7 @@ def nearest_plan(limits: Sequence[Constraint], space: SearchSpace) -> SharingPla
     return plan
 
 
-def check_possible(limits: Sequence[Constraint], space: SearchSpace) -> None:
+def check_possible(limits: Sequence[Constraint], space: Space) -> None:
     """Raise IsoshareError if no plan is found that keeps these exact limits."""
     for limit in limits:
         least = limit.cost(space, nearest_plan([limit], space))

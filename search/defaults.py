@@ -42,9 +42,10 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
         return {**(evaluator_row(name).defaults if known else {}), **given}
     if not is_first_search(given):
         return given
-    arguments = given.get("backbone_arg", {})
+    arguments, varied = given.get("backbone_arg", {}), given.get("vary") or {}
     if isinstance(arguments, dict):
-        arguments = {**FIRST_SEARCH["backbone_arg"], **arguments}
+        usual = FIRST_SEARCH["backbone_arg"].items()
+        arguments = {**{key: one for key, one in usual if key not in varied}, **arguments}
     return {**FIRST_SEARCH, **given, "backbone_arg": arguments}
 
 
@@ -61,12 +62,12 @@ def is_first_search(given: Mapping[str, Any]) -> bool:
 
 
 def trades_exact(objectives: Any) -> bool:
-    """Whether one measured objective is traded against one that is exact, as the default sampler
-    needs it; so are the default objectives.
+    """Whether one measured objective is traded against one or two that are exact, as the default
+    sampler needs it; so are the default objectives.
     """
     if not objectives or any(name not in OBJECTIVES and ":" not in name for name in objectives):
         return True
-    return len(objectives) == 2 and sum(map(is_exact, objectives)) == 1
+    return len(objectives) in (2, 3) and sum(map(is_exact, objectives)) == len(objectives) - 1
 
 
 def unserved(objectives: Sequence[str]) -> str:
@@ -74,7 +75,7 @@ def unserved(objectives: Sequence[str]) -> str:
     if trades_exact(objectives):
         return ""
     return (
-        "sampler ehvi trades one measured objective against one that is exact, got "
+        "sampler ehvi trades one measured objective against one or two that are exact, got "
         f"{', '.join(map(objective_name, objectives))}"
     )
 
@@ -84,6 +85,11 @@ def with_table(data: dict[str, Any]) -> dict[str, Any]:
     others, and what is given.
     """
     made = Table.conditions_of(data["table"])["config"]
+    if data.get("vary") and "vary" not in made:
+        raise ConfigError(
+            f"table {data['table']!r} was made without --vary, and answers for one backbone: leave "
+            "--vary out, or train instead"
+        )
     for name, value in made.items():
         if name in data and json.loads(json.dumps(data[name])) != value:
             raise ConfigError(

@@ -25,7 +25,7 @@ from isoshare.search.sampling import Sampling
 from isoshare.search.search_state import SearchState
 from isoshare.search.stopping import Stopping
 from isoshare.search.testing import TestPhase
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store
 
@@ -47,7 +47,7 @@ class Engine:
         store: Store,
         study: StudyRecord,
         config: SearchConfig,
-        space: SearchSpace,
+        space: Space,
         make_sampler: MakeSampler,
         conditions: dict[str, Any] | None = None,
     ) -> None:

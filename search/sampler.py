@@ -16,7 +16,7 @@ import numpy as np
 from isoshare.search.constraints import Constraint, fits, violations
 from isoshare.search.pareto import Axis, minimised, nondominated, values_of
 from isoshare.space.plan import SharingPlan
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import TrialRecord
 
 
@@ -28,7 +28,7 @@ class History:
     is_new: whether a plan is not in the study yet; seed: of the study.
     """
 
-    space: SearchSpace
+    space: Space
     axes: Sequence[Axis]
     limits: Sequence[Constraint]
     trials: Mapping[int, TrialRecord]

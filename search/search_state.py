@@ -20,7 +20,7 @@ from isoshare.search.replication import Replication
 from isoshare.search.sampler import History
 from isoshare.search.successive_halving import SuccessiveHalving
 from isoshare.space.plan import SharingPlan
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 
 
@@ -74,7 +74,7 @@ class SearchState:
             excluded = (self.trials[one.number] for one in self.front.excluded)
             self.front = self._front_of([*self.front.members, *excluded, trial])
 
-    def history(self, space: SearchSpace) -> History:
+    def history(self, space: Space) -> History:
         """What a sampler sees of the search; it stays up to date."""
         return History(space, self.axes, self._limits, self.trials, self.is_new, self._seed)
 

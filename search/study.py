@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.evaluators import OWN
@@ -35,6 +36,7 @@ from isoshare.search.workflows.own_code.own_study import (
     recalled_source,
     remember_source,
 )
+from isoshare.search.workflows.recorded_space import reference_of
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.database import default_url
 from isoshare.storage.records import TrialRecord
@@ -57,6 +59,7 @@ def create_study(
     seed: int = 0,
     storage: str | None = None,
     weights: Weights | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
     *,
     rungs: Sequence[int] = (),
     example_input: torch.Tensor | None = None,
@@ -65,21 +68,21 @@ def create_study(
     """A new study of how ``model`` can share its weights.
 
     Args:
-        model: a ``torch.nn.Module``, which stays as it is; a function without arguments that makes
-            one; or a name, as ``--backbone`` takes it.
+        model: a ``torch.nn.Module``, which stays as it is; a function that makes one; or a name, as
+            ``--backbone`` takes it.
         name: of the study in its database; by default one that is free.
         objectives: what is traded, two or more. Those that ``evaluate`` measures have a direction,
             ``{"miou": "maximize", "parameters": "minimize"}``; ``accuracy`` has one. Exact ones,
             known without training: ``parameters``, ``macs``, ``bytes``, ``activation_memory``.
         methods: how layers may share, by default in all ways (``isoshare inspect`` lists them).
-        max_parameters: a larger network is never measured.
-        sampler: who proposes plans. One that cannot serve the objectives gives way to ``tpe``,
-            with a warning.
+        max_parameters: larger networks are never measured.
+        sampler: proposes plans. One that cannot serve the objectives gives way to ``tpe``, warned.
         seed: the same seed repeats the search.
         storage: a database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``; None: memory.
-        weights: where networks start. ``fresh``: drawn anew for each seed, of a module by the
-            ``reset_parameters`` of its parts; ``inherit``: those of the model, projected. None:
-            fresh, with a TrainedWeightsWarning if the model is trained.
+        weights: ``fresh``: drawn anew for each seed, by ``reset_parameters``; ``inherit``: the
+            model's, projected. None: fresh, with a TrainedWeightsWarning if it is trained.
+        vary: arguments of the function with their values, which the search chooses too:
+            ``{"width": [8, 12, 16]}``.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.
         options: more options of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
@@ -87,18 +90,19 @@ def create_study(
     Raises:
         IsoshareError: a wrong option, a name that is taken, a model that cannot share.
     """
-    source = new_source(model, weights)
+    source = new_source(model, weights, bool(vary))
     url, asked = storage or "sqlite://", _written(objectives)
     check_measured(asked)
     sampler = _able_sampler(sampler, asked)
     given = {
         **{"study": name, "backbone": source.name, "evaluator": OWN, "objectives": asked},
-        **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler},
-        **{"seed": seed, "storage": url, "rungs": tuple(rungs), "workers": 1, **options},
+        **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler, "workers": 1},
+        **{"seed": seed, "storage": url, "rungs": tuple(rungs), "vary": vary, **options},
     }
     config = make_config({key: value for key, value in given.items() if value is not None})
     store = Store(url)
     record = make_own_study(source, config, store, example_input)
+    source = replace(source, arguments=reference_of(record))
     store.change_study(record.name, {}, {"weights": source.weights})
     if not store.is_in_memory:
         remember_source(record, source)
@@ -242,6 +246,5 @@ def _able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
 
 def _written(objectives: Objectives) -> tuple[str, ...]:
     """Objectives as the options of a search have them: ``miou:maximize``."""
-    if isinstance(objectives, Mapping):
-        return tuple(f"{name}:{way}" for name, way in objectives.items())
-    return tuple(objectives)
+    pairs = objectives.items() if isinstance(objectives, Mapping) else ()
+    return tuple(f"{name}:{way}" for name, way in pairs) or tuple(objectives)

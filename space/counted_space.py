@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from isoshare.space import costs as counted
 from isoshare.space.apply import plan_parameters
@@ -33,6 +34,11 @@ class CountedSpace:
         if plan not in self._sizes:
             self._sizes[plan] = plan_parameters(plan, self.sites, self.unshared)
         return self._sizes[plan]
+
+    @property
+    def largest(self) -> Self:
+        """Of the spaces of several variants the one with the most parameters: here itself."""
+        return self
 
     @property
     def has_costs(self) -> bool:

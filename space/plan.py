@@ -16,61 +16,49 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from isoshare.space.errors import PlanError, first_problem, one_of, short
+from isoshare.space.backbones import Argument
+from isoshare.space.bank import Bank
+from isoshare.space.errors import PlanError, first_problem, short
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
 from isoshare.space.natural_order import natural_order
 
+__all__ = [
+    "SCHEMA",
+    "BackboneReference",
+    "Bank",
+    "BankDocument",
+    "ParameterCounts",
+    "PlanFile",
+    "RecordedMeasurement",
+    "SharingPlan",
+    "Split",
+    "Variant",
+]
+
 SCHEMA = "isoshare.plan/1"
 
-
-@dataclass(frozen=True)
-class Bank:
-    """Trained tensors used by several sites, with the method that makes each site's weight.
-
-    Raises PlanError for an unknown method, unknown or wrong options, no site, or a site twice.
-    """
-
-    method: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sites: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise PlanError(one_of("method", self.method, METHODS))
-        object.__setattr__(self, "options", _complete(self.method, self.options))
-        object.__setattr__(self, "sites", _sorted_sites(self.sites))
-
-    def __hash__(self) -> int:
-        return hash((self.method, tuple(self.options.items()), self.sites))
-
-    def __reduce__(self) -> tuple[type[Bank], tuple[str, dict[str, Any], tuple[str, ...]]]:
-        # A mapping proxy cannot be pickled; workers receive plans by pickle.
-        return Bank, (self.method, dict(self.options), self.sites)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The bank as it stands in a plan file."""
-        return {"method": self.method, "options": dict(self.options), "sites": list(self.sites)}
+Variant = tuple[tuple[str, Argument], ...]
+"""A choice of arguments of the function that makes the backbone, sorted by their names."""
 
 
 @dataclass(frozen=True)
 class SharingPlan:
     """The banks of a network; a site in no bank stays an ordinary convolution.
 
+    variant: the arguments of the backbone that the plan is for, where a search varies them.
     Raises PlanError if a site is in two banks.
     """
 
     banks: tuple[Bank, ...] = ()
+    variant: Variant = ()
 
     def __post_init__(self) -> None:
         banks = [b for b in self.banks if len(b.sites) > 1 or not METHODS[b.method].trivial_alone]
@@ -82,6 +70,7 @@ class SharingPlan:
             seen.add(name)
         banks.sort(key=lambda bank: natural_order(bank.sites[0]))
         object.__setattr__(self, "banks", tuple(banks))
+        object.__setattr__(self, "variant", tuple(sorted(self.variant)))
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -89,7 +78,7 @@ class SharingPlan:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that name the network this plan builds on its backbone."""
-        text = json.dumps(self.documents(), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.stored, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -109,6 +98,24 @@ class SharingPlan:
                 document["sites"].sort(key=lambda name: position.get(name, len(position)))
             documents.sort(key=lambda doc: position.get(doc["sites"][0], len(position)))
         return documents
+
+    @property
+    def stored(self) -> list[dict[str, Any]] | dict[str, Any]:
+        """The plan as a database holds it: its banks alone, unless it names a variant."""
+        banks = self.documents()
+        return {"arguments": dict(self.variant), "banks": banks} if self.variant else banks
+
+    @classmethod
+    def restored(cls, stored: list[dict[str, Any]] | dict[str, Any]) -> SharingPlan:
+        """The inverse of ``stored``. Raises PlanError."""
+        if isinstance(stored, list):
+            return cls.from_documents(stored)
+        variant = tuple(stored["arguments"].items())
+        return cls.from_documents(stored["banks"]).of_variant(variant)
+
+    def of_variant(self, variant: Variant) -> Self:
+        """The same banks on another variant of the backbone; () names none."""
+        return replace(self, variant=variant)
 
     @classmethod
     def from_documents(cls, documents: Iterable[Mapping[str, Any]]) -> SharingPlan:
@@ -134,7 +141,7 @@ class BackboneReference(_Document):
     """Which backbone a plan is for: a name in BACKBONES or ``package.module:function``."""
 
     name: str = Field(min_length=1)
-    arguments: dict[str, bool | int | float | str] = {}
+    arguments: dict[str, Argument] = {}
 
 
 class BankDocument(_Document):
@@ -220,30 +227,6 @@ class PlanFile(_Document):
         """The JSON that ``save`` writes, with a final newline."""
         document = self.model_dump(by_alias=True, exclude_none=True)
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        known = METHODS[method].options.model_validate(dict(options))
-    except ValidationError as error:
-        allowed = ", ".join(METHODS[method].options.model_fields) or "no options at all"
-        raise PlanError(
-            f"wrong options for method {method!r}: {first_problem(error)}; it takes {allowed}"
-        ) from error
-    return MappingProxyType(dict(sorted(known.model_dump(exclude_none=True).items())))
-
-
-def _sorted_sites(sites: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(sites, str):
-        raise PlanError(f"the sites of a bank are a tuple of names, got the text {short(sites)}")
-    names = tuple(sites)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise PlanError(f"a bank needs at least one site, each a module path, got {short(names)}")
-    ordered = tuple(sorted(names, key=natural_order))
-    for name, following in pairwise(ordered):
-        if name == following:
-            raise PlanError(f"a site can be in a bank once: {short(name)} is there twice")
-    return ordered
 
 
 def _refuse_constant(name: str) -> float:

@@ -26,7 +26,7 @@ from isoshare.space.choices.network_choices import WideSpace
 from isoshare.space.costs import NetworkCosts
 from isoshare.space.counted_space import CountedSpace
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.plan import Bank, SharingPlan, Variant
 from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes
 
 PRIVATE = "private"
@@ -38,22 +38,25 @@ class SearchSpace(CountedSpace):
 
     sites: all sites of the backbone in module order, of which ``searched_sites`` can be chosen;
     unshared: its trainable parameters; methods: those that plans may use; references: published
-    plans, whose options join the space if they fit; costs: what one image costs the backbone.
+    plans, whose options join the space if they fit; costs: what one image costs the backbone;
+    variant: the arguments of the backbone that its plans name, where a search varies them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  one for each thing a space is made of
         self,
         sites: Sequence[Site],
         unshared: int,
         methods: Sequence[str] = ("kernel",),
         references: Mapping[str, SharingPlan] | None = None,
         costs: NetworkCosts | None = None,
+        variant: Variant = (),
     ) -> None:
         super().__init__(sites, unshared, costs)
+        self.variant = variant
         self.methods = tuple(methods)
         searched = searched_sites(sites, unshared)
         self.groups = isomorphic_groups(searched)
-        named = references or {}
+        named = {name: plan.of_variant(variant) for name, plan in (references or {}).items()}
         known = [bank for plan in named.values() for bank in plan.banks]
         by_group = [name for name in methods if not METHODS[name].network_wide]
         self.group_spaces = [GroupSpace(group, by_group, known) for group in shapes(searched)]
@@ -64,6 +67,11 @@ class SearchSpace(CountedSpace):
     def __contains__(self, plan: object) -> bool:
         """Whether the plan can be chosen."""
         return isinstance(plan, SharingPlan) and self._read(plan) is not None
+
+    @property
+    def members(self) -> dict[Variant, SearchSpace]:
+        """This space alone, by its variant: what the spaces of several variants have more of."""
+        return {self.variant: self}
 
     def count(self) -> int:
         """How many distinct plans there are, exactly."""
@@ -82,7 +90,7 @@ class SearchSpace(CountedSpace):
 
     def unshared_plan(self) -> SharingPlan:
         """The plan without banks: the backbone itself."""
-        return SharingPlan()
+        return SharingPlan(variant=self.variant)
 
     def fully_shared_plan(self) -> SharingPlan:
         """All groups shared as far as the first of the methods goes; with kernel sharing, one
@@ -234,4 +242,4 @@ class SearchSpace(CountedSpace):
                 banks.extend(choice.banks)
         for (offer, _), names in joined.items():
             banks.append(Bank(offer.method, dict(offer.options), tuple(names)))
-        return SharingPlan(tuple(banks))
+        return SharingPlan(tuple(banks), self.variant)

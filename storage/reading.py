@@ -110,7 +110,7 @@ def records_of(session: Session, study_id: int, numbers: Sequence[int] | None) -
     return [
         TrialRecord(
             row.number,
-            SharingPlan.from_documents(row.banks),
+            SharingPlan.restored(row.banks),
             row.origin,
             row.state,
             row.exact,

@@ -6,10 +6,12 @@ value that it stood for then, and what a later one has recorded besides is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, Self
 
+from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.sites import Site
 
 LISTS = ("methods", "objectives", "rungs")
@@ -25,6 +27,7 @@ class StudyConfig:
 
     backbone: str = ""
     backbone_arg: Mapping[str, Any] = field(default_factory=dict)
+    vary: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     dataset: str = ""
     validation: float = 0.2
     methods: tuple[str, ...] = ()
@@ -91,12 +94,39 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True)
+class NetworkRecord:
+    """An unshared network: the backbone, or a variant of it where a search varies its arguments.
+
+    variant: those arguments. The rest as in ``StudyContext``.
+    """
+
+    variant: Variant
+    sites: tuple[Site, ...]
+    unshared: int
+    costs: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> Self:
+        """From JSON."""
+        variant = tuple(row["arguments"].items())
+        return cls(variant, _sites(row["sites"]), row["unshared"], row.get("costs"))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        costs = {} if self.costs is None else {"costs": dict(self.costs)}
+        sites = [_site_document(site) for site in self.sites]
+        arguments = dict(self.variant)
+        return {"arguments": arguments, "sites": sites, "unshared": self.unshared, **costs}
+
+
+@dataclass(frozen=True)
 class StudyContext:
     """What readers of a study need without building its backbone.
 
     sites: in module order. unshared: parameters of the unshared network. plans: how many the space
-    has. costs: what one image costs the unshared network, if that was asked for. more: what a later
-    version has recorded besides.
+    has. costs: what one image costs the unshared network, if that was asked for. variants: where
+    the search varies the backbone's arguments, its variants; the others are of the one that sizes
+    are compared with. more: what a later version has recorded besides.
     """
 
     backbone: BackboneRecord
@@ -107,7 +137,22 @@ class StudyContext:
     dataset: DatasetRecord
     versions: Mapping[str, str]
     costs: Mapping[str, Any] | None = None
+    variants: tuple[NetworkRecord, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, plan: SharingPlan) -> NetworkRecord:
+        """The unshared network that a plan is for."""
+        return self.network(plan.variant)
+
+    def network(self, variant: Variant = ()) -> NetworkRecord:
+        """The unshared network of a variant. Raises KeyError for one the study does not have."""
+        if not variant:
+            return NetworkRecord((), self.sites, self.unshared, self.costs)
+        return self._by_variant[variant]
+
+    @cached_property
+    def _by_variant(self) -> dict[Variant, NetworkRecord]:
+        return {one.variant: one for one in self.variants}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -116,10 +161,7 @@ class StudyContext:
         data = rest.pop("dataset")
         return cls(
             backbone=BackboneRecord(**rest.pop("backbone")),
-            sites=tuple(
-                Site(**{**row, "kernel_size": tuple(row["kernel_size"])})
-                for row in rest.pop("sites")
-            ),
+            sites=_sites(rest.pop("sites")),
             unshared=rest.pop("unshared"),
             plans=int(rest.pop("plans")),
             objectives={
@@ -130,6 +172,7 @@ class StudyContext:
             ),
             versions=rest.pop("versions"),
             costs=rest.pop("costs", None),
+            variants=tuple(map(NetworkRecord.read, rest.pop("variants", ()))),
             more=rest,
         )
 
@@ -137,17 +180,24 @@ class StudyContext:
         """As JSON."""
         return {
             "backbone": asdict(self.backbone),
-            "sites": [
-                {**asdict(site), "kernel_size": list(site.kernel_size)} for site in self.sites
-            ],
+            "sites": [_site_document(site) for site in self.sites],
             "unshared": self.unshared,
             "plans": str(self.plans),  # may be beyond what JSON readers hold in a number
             "objectives": {name: asdict(row) for name, row in self.objectives.items()},
             "dataset": self.dataset.document(),
             "versions": dict(self.versions),
             **({} if self.costs is None else {"costs": dict(self.costs)}),
+            **({"variants": [one.document() for one in self.variants]} if self.variants else {}),
             **self.more,
         }
+
+
+def _sites(rows: Iterable[Mapping[str, Any]]) -> tuple[Site, ...]:
+    return tuple(Site(**{**row, "kernel_size": tuple(row["kernel_size"])}) for row in rows)
+
+
+def _site_document(site: Site) -> dict[str, Any]:
+    return {**asdict(site), "kernel_size": list(site.kernel_size)}
 
 
 def _shape(image: list[int] | None) -> tuple[int, ...] | None:

@@ -66,7 +66,7 @@ class TrialRow(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
     number: Mapped[int]
     fingerprint: Mapped[str]
-    banks: Mapped[list[Any]]
+    banks: Mapped[list[Any] | dict[str, Any]] = mapped_column(JSON)
     origin: Mapped[str]
     state: Mapped[TrialState] = mapped_column(String)
     exact: Mapped[dict[str, Any]]

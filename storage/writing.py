@@ -70,7 +70,7 @@ def _trial_values(study_id: int, trial: TrialRecord) -> dict[str, Any]:
         "study_id": study_id,
         "number": trial.number,
         "fingerprint": trial.plan.fingerprint,
-        "banks": trial.plan.documents(),
+        "banks": trial.plan.stored,
         "origin": trial.origin,
         "state": trial.state,
         "exact": trial.exact,

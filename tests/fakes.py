@@ -20,6 +20,7 @@ from isoshare.space.forward_pass import network_costs
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, find_sites, searched_sites
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord
@@ -106,22 +107,18 @@ def space_with_costs(sites: int, methods: Sequence[str] = ("kernel",)) -> Search
     return SearchSpace(found, count_parameters(network), methods, known, costs)
 
 
-def create_study(store: Store, space: SearchSpace, config: SearchConfig) -> StudyRecord:
+def create_study(store: Store, space: Space, config: SearchConfig) -> StudyRecord:
     """A stored study named "study"."""
     return create_named_study(store, "study", space, config)
 
 
-def create_named_study(
-    store: Store, name: str, space: SearchSpace, config: SearchConfig
-) -> StudyRecord:
+def create_named_study(store: Store, name: str, space: Space, config: SearchConfig) -> StudyRecord:
     """A stored study."""
     study = study_record(name, config, space, DatasetRecord("fake", "0" * 16))
     store.create_study(study)
     return study
 
 
-def engine_for(
-    store: Store, study: StudyRecord, config: SearchConfig, space: SearchSpace
-) -> Engine:
+def engine_for(store: Store, study: StudyRecord, config: SearchConfig, space: Space) -> Engine:
     """The engine of a study, with the sampler that its configuration names."""
     return Engine(store, study, config, space, sampler_row(config.sampler).make)

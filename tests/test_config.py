@@ -39,7 +39,7 @@ def parameters_of(command: str) -> dict[str, Any]:
 def test_every_option_of_a_search_has_one_definition() -> None:
     assert list(OPTIONS) == [name for part in PARTS for name in part.model_fields]
     assert {*OPTIONS} == {*SearchConfig.model_fields}
-    assert {*parameters_of("launch")} == {*OPTIONS, "config"}
+    assert {*parameters_of("launch")} == {*OPTIONS, "config", "dry_run", "as_json"}
     for name, option in OPTIONS.items():
         assert option.help.endswith("."), name
         assert parameters_of("launch")[name].help == option.help
@@ -167,7 +167,7 @@ def test_the_help_of_launch_names_what_the_tables_hold() -> None:
             "evaluator 'train' does not measure objective 'spikes': .* --evaluator spiking",
         ),
         ({"time_steps": 0}, "time_steps: input should be greater than or equal to 1, got 0"),
-        ({"objectives": ("accuracy",)}, "two or more different objectives, got accuracy"),
+        ({"objectives": ("accuracy",)}, "two or more different --objectives, got accuracy"),
         ({"objectives": ("accuracy", "accuracy")}, "two or more different"),
         ({"trials": -5}, "trials: input should be greater than or equal to 1, got -5"),
         ({"epochs": 0}, "epochs"),

@@ -63,9 +63,10 @@ def test_a_search_gets_what_was_asked_for_value_by_value(client: TestClient) -> 
 
 def test_the_form_asks_for_defaults_as_it_is_filled_in(client: TestClient) -> None:
     asked = {"dataset": "cifar10", "objectives": ["accuracy", "parameters"]}
-    shown = client.get("/launch/defaults", params=asked).json()
+    shown = client.get("/launch/defaults", params=asked).json()["defaults"]
     assert shown["backbone"] == "resnet_cifar"
-    assert {*shown} == {*CAN_LAUNCH}
+    assert {*shown} == {*CAN_LAUNCH} - {"driver"}
+    assert shown["study"] == "cifar10-resnet_cifar-1"
     page = client.get("/launch").text
     assert 'placeholder="16" data-default="replicates"' in page
 
@@ -89,7 +90,8 @@ def test_the_form_shows_the_defaults_that_would_be_used() -> None:
     assert (named["replicates"], named["backbone_arg"]) == ("2", "")
     spiking = form_defaults({"evaluator": ["spiking"]})
     assert (spiking["optimizer"], spiking["learning_rate"]) == ("adamw", "0.01")
-    assert form_defaults({"objectives": ["accuracy", "parameters", "macs"]})["sampler"] == "tpe"
+    many = {"objectives": ["accuracy", "parameters", "macs", "bytes"]}
+    assert form_defaults(many)["sampler"] == "tpe"
     for asked in ({}, {"backbone": ["resnet_cifar"]}, {"dataset": ["cifar10"]}):
         config, shown = make_config(read_form(asked)), form_defaults(asked)
         for key in ("epochs", "replicates", "optimizer", "validation", "sampler", "batch_size"):
@@ -97,6 +99,9 @@ def test_the_form_shows_the_defaults_that_would_be_used() -> None:
 
 
 def test_an_option_without_effect_is_refused_before_anything_starts(client: TestClient) -> None:
-    answer = client.post(f"{V1}/studies", json={"time_steps": 5})
-    assert answer.status_code == 422
-    assert "does not use --time-steps" in answer.json()["error"]["message"]
+    for path in ("studies", "preview"):
+        answer = client.post(f"{V1}/{path}", json={"time_steps": 5})
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert "does not use --time-steps" in error["message"]
+        assert [detail["field"] for detail in error["details"]] == ["time_steps"]

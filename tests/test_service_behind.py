@@ -211,7 +211,9 @@ def test_it_stops_at_once_though_streams_are_open_and_a_network_is_looked_at(
     monkeypatch.setattr(inspect_process, "PROGRAM", "-c")  # python -c inspect ...: and then waits
     waiting = "import time; time.sleep(300)"
     run = inspect_process._output
-    monkeypatch.setattr(inspect_process, "_output", lambda line: run([line[0], "-c", waiting]))
+    monkeypatch.setattr(
+        inspect_process, "_output", lambda line, more: run([line[0], "-c", waiting], more)
+    )
     with listening(settings_of(tmp_path)) as (server, port):
         base = f"http://127.0.0.1:{port}"
         asked = {"json": {"backbone": "resnet_cifar"}, "timeout": 60}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,15 @@ from tests.fakes import Command, FakeEvaluator, MakeEngine
 from tests.own_tasks import SeriesNet, series
 
 SMALL = {"backbone": "resnet_cifar", "backbone_arg": {"depth": 8, "width": 1}, "subset": 100}
+
+DRY = {
+    "backbone": "resnet_cifar",
+    "backbone-arg": "depth=8",
+    "subset": 100,
+    "epochs": 1,
+    "trials": 9,
+    "workers": 2,
+}
 
 
 def test_times_as_people_type_them(command: Command) -> None:
@@ -86,3 +97,24 @@ def test_what_a_trial_will_cost(store: Store) -> None:
     assert trial_seconds(prepared, [trial]) == sum(spent)
     assert isoshare.Training(series, epochs=2).seconds(SeriesNet(2, 1)) > 0
     assert FakeEvaluator().seconds(1) is None
+
+
+def test_a_dry_run_says_what_would_be_searched_and_stores_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = [f"--{name}={value}" for name, value in DRY.items()]
+    code, output, _ = command("launch", *asked, "--dry-run", "--json")
+    assert code == 0
+    found = json.loads(output)
+    assert found["plans"] > found["trials"] == 9
+    assert 0 < found["reach"] <= 1
+    assert found["smallest"] < found["parameters"]
+    assert found["seconds"] == 5 * found["seconds_per_trial"] > 0, "nine trials, two at a time"
+    code, output, _ = command("launch", *asked, "--dry-run")
+    assert code == 0
+    assert "of which 9 are measured" in output
+    code, _, said = command("launch", *asked, "--json")
+    assert (code, "add --dry-run" in said) == (2, True)
+    code, output, _ = command("studies", "--json")
+    assert json.loads(output) == []

@@ -83,6 +83,6 @@ def _type(option: Option) -> Any:
     """The type that Typer parses: a list is typed as one word, arguments one by one."""
     if option.kind == "choice" and isinstance(option.choices[0], str):
         return Literal[option.choices]
-    plain: dict[str, Any] = {"flag": bool, "mapping": list[str], "choice": int}
+    plain: dict[str, Any] = {"flag": bool, "mapping": list[str], "lists": list[str], "choice": int}
     number = int if option.whole else float
     return plain.get(option.kind, number if option.kind == "number" else str)

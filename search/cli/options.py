@@ -36,6 +36,12 @@ Image = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other tools.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Say what would be searched and how long it takes; store nothing."
+    ),
+]
 DeleteStudy = Annotated[
     str | None,
     typer.Option(

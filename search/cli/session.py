@@ -81,6 +81,22 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     return _show(load_results(store, name), Path(config.out or f"isoshare-out/{name}"))
 
 
+def tell_outlook(prepared: Prepared, as_json: bool) -> int:
+    """Say what a search would do; returns the exit code."""
+    from isoshare.search.results.tables import outlook_view
+    from isoshare.search.workflows.outlook import outlook
+
+    with spinner("training some steps"):
+        found = outlook(prepared)
+    if as_json:
+        print_json(found)
+        return DONE
+    for warning in prepared.warnings:
+        warn(warning)
+    open_console().print(outlook_view(found), highlight=False)
+    return DONE
+
+
 def _tell_cost(prepared: Prepared, engine: Engine, console: Console) -> None:
     """Say what the search will take, where that is known before the first trial."""
     from isoshare.search.results.describe import pace_in_words

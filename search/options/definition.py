@@ -22,7 +22,7 @@ class ConfigError(IsoshareError):
     """An option that is unknown, missing or out of range."""
 
 
-Kind = Literal["text", "number", "choice", "list", "mapping", "flag"]
+Kind = Literal["text", "number", "choice", "list", "mapping", "lists", "flag"]
 
 FROZEN = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 """The rules of every model of options."""
@@ -116,6 +116,8 @@ def _read(name: str, group: str, field: FieldInfo) -> Option:
 
 def _kind(annotation: Any) -> Kind:
     kinds: dict[Any, Kind] = {Literal: "choice", tuple: "list", dict: "mapping"}
+    if get_origin(annotation) is dict and get_origin(get_args(annotation)[1]) is tuple:
+        return "lists"
     plain: dict[Any, Kind] = {bool: "flag", int: "number", float: "number"}
     return kinds.get(get_origin(annotation)) or plain.get(annotation, "text")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -84,13 +84,14 @@ def trial_by_number(results: Results, number: int) -> TrialRecord:
 
 def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
     """All that is needed to apply the plan of a trial and to know where it comes from."""
-    context = study.context
+    context, network = study.context, study.context.of(trial.plan)
+    arguments = {**context.backbone.arguments, **dict(trial.plan.variant)}
     return PlanFile.of(
         trial.plan,
-        order=[site.name for site in context.sites],
-        backbone=asdict(context.backbone),
+        order=[site.name for site in network.sites],
+        backbone={"name": context.backbone.name, "arguments": arguments},
         parameters={
-            "unshared": context.unshared,
+            "unshared": network.unshared,
             "shared": trial.value("parameters"),
         },
         measured=_measured(trial),

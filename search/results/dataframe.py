@@ -20,11 +20,12 @@ def trials_dataframe(results: Results) -> pandas.DataFrame:
     import pandas
 
     front = {trial.number for trial in results.front.members}
-    sites = results.study.context.sites
+    context = results.study.context
     names = [axis.name for axis in results.front.axes]
     rows = [
         {**_row(trial, names), "on_front": trial.number in front}
-        | {"sharing": plan_in_short(trial.plan, sites), "plan": trial.plan}
+        | {f"argument_{name}": value for name, value in trial.plan.variant}
+        | {"sharing": plan_in_short(trial.plan, context.of(trial.plan).sites), "plan": trial.plan}
         for trial in results.trials
     ]
     return pandas.DataFrame(rows)

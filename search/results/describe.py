@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
 
 from isoshare.evaluators import is_own_evaluator
 from isoshare.search.options.durations import span
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
+from isoshare.space.variants.arguments import label
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.study_values import StudyConfig
 
@@ -16,7 +19,8 @@ from isoshare.storage.study_values import StudyConfig
 def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
     """Who shares what: ``1 kernel for 6 sites 16→16 3x3, 1 basis S8U1 for 4 of 5 sites 8→8 3x3``.
 
-    A group that does not share is left out; a network-wide bank comes first.
+    A group that does not share is left out; a network-wide bank comes first. Before it stands the
+    variant of the backbone, if the plan names one.
     """
     parts = [
         f"{brief(bank)} for {counted(len(bank.sites), 'site')}" for bank in _network_wide(plan)
@@ -29,7 +33,7 @@ def plan_in_words(plan: SharingPlan, sites: Sequence[Site]) -> str:
             several = f"{shared} of {len(group)}" if private else f"{shared}"
             banks = kernels - private
             parts.append(f"{banks} {kind} for {several} sites {_shape(group[0])}")
-    return ", ".join(parts) or "unshared"
+    return _of_variant(plan) + (", ".join(parts) or "unshared")
 
 
 def plan_in_brief(plan: SharingPlan, sites: Sequence[Site], most: int = 90) -> str:
@@ -42,7 +46,7 @@ def plan_in_brief(plan: SharingPlan, sites: Sequence[Site], most: int = 90) -> s
     sharing = sum(len(bank.sites) for bank in plan.banks)
     methods = len({bank.method for bank in plan.banks})
     banks = f"{counted(len(plan.banks), 'bank')} of {counted(methods, 'method')}"
-    return f"{banks}, {sharing} of {counted(len(sites), 'site')} share"
+    return f"{_of_variant(plan)}{banks}, {sharing} of {counted(len(sites), 'site')} share"
 
 
 def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
@@ -52,12 +56,16 @@ def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
         f"{_shape(group[0])} {'' if kind == 'kernel' else f'{kind} '}{kernels}/{len(group)}"
         for group, kind, kernels, _ in _shared_groups(plan, sites)
     ]
-    return " · ".join(parts) or "unshared"
+    return _of_variant(plan) + (" · ".join(parts) or "unshared")
 
 
 def brief(bank: Bank) -> str:
     """The method of a bank and its options: ``basis S8U1``."""
     return METHODS[bank.method].brief.format(**bank.options)
+
+
+def _of_variant(plan: SharingPlan) -> str:
+    return f"{label(plan.variant)}: " if plan.variant else ""
 
 
 def _network_wide(plan: SharingPlan) -> list[Bank]:
@@ -99,6 +107,19 @@ def pace_in_words(pace: float, trials: int, seconds: float | None) -> str:
     if seconds is None or pace * trials <= seconds:
         return f"{span(pace)} per trial, {span(pace * max(0, trials))} left"
     return f"{span(pace)} per trial, {max(0, int(seconds / max(pace, 1e-9))):,} more fit the time"
+
+
+def duration_in_words(found: Mapping[str, Any]) -> str:
+    """How long a search will take, from its outlook."""
+    if found["seconds"] is None:
+        return "how long a trial takes is not known before the first one"
+    long = f"about {span(found['seconds'])}: {span(found['seconds_per_trial'])} per trial"
+    return f"{long}, {found['workers']} at a time"
+
+
+def roughly(number: int) -> str:
+    """Exact as long as people can read it."""
+    return f"{number:,}" if number < 10**9 else f"{Decimal(number):.1e}"
 
 
 def training_length(config: StudyConfig) -> str:

@@ -65,7 +65,7 @@ def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[Fro
     The choices of a parameter are those that occur in the study: all of them only the space of the
     backbone knows, which is not built to copy a study.
     """
-    axes, sites, limits = axes_of(study), study.context.sites, measured_limits(study.config.options)
+    axes, context, limits = axes_of(study), study.context, measured_limits(study.config.options)
     seen: dict[str, set[Any]] = {}
     for trial in trials:
         for name, value in trial.proposal["params"].items():
@@ -81,7 +81,10 @@ def frozen_trials(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[Fro
             values=values,
             params=params,
             distributions={name: choices[name] for name in params},
-            user_attrs={"plan": plan_in_words(trial.plan, sites), **_notes(trial)},
+            user_attrs={
+                "plan": plan_in_words(trial.plan, context.of(trial.plan).sites),
+                **_notes(trial),
+            },
             constraints=None if values is None else violation,
         )
         frozen.append(_in_time(made, trial))

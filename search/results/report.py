@@ -20,17 +20,20 @@ from isoshare.search.options import OPTIONS
 from isoshare.search.options.definition import as_typed
 from isoshare.search.pareto import knee, with_unit
 from isoshare.search.results.choose import plan_file
-from isoshare.search.results.describe import counted, plan_in_short, training_length, with_error
+from isoshare.search.results.describe import plan_in_short, with_error
+from isoshare.search.results.gains import gains_in_words
 from isoshare.search.results.pictures.drawing import front_html
 from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.pictures.plan_picture import PlanPicture, plan_picture
 from isoshare.search.results.pictures.plan_svg import draw_svg, in_words
-from isoshare.search.results.study_results import Results, excluded_in_words
+from isoshare.search.results.report_notes import caveats_of, conditions_of
+from isoshare.search.results.scaling_alone import sharing_in_words
+from isoshare.search.results.study_results import Results
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
 from isoshare.storage.records import StudyRecord, TrialRecord
 
-NO_OPTION = {"workers", "out", "ray_address", "backbone_arg", "study", "storage"}
+NO_OPTION = {"workers", "out", "ray_address", "backbone_arg", "vary", "study", "storage"}
 """Options of a search that do not change its outcome, or are written in their own way."""
 
 
@@ -54,6 +57,7 @@ class Report:
     rows: tuple[Row, ...]
     trial: int
     answer: str
+    gains: tuple[str, ...]
     picture: PlanPicture
     conditions: Mapping[str, str]
     commands: tuple[str, ...]
@@ -65,7 +69,7 @@ def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
     """The report about one trial, by default the knee. Raises IsoshareError without a front."""
     study, front = results.study, results.front
     trial = trial or knee(front)
-    sites = study.context.sites
+    context, network = study.context, study.context.of(trial.plan)
     tested = any(member.samples("accuracy", "test") for member in front.members)
     axes = [with_unit(axis) for axis in front.axes]
     cells = partial(_cells, results, tested=tested)
@@ -75,15 +79,21 @@ def study_report(results: Results, trial: TrialRecord | None = None) -> Report:
         question=_question(results),
         columns=("trial", *axes, *(("on test images",) if tested else ()), "share"),
         rows=tuple(
-            Row(one.number, cells(one), plan_in_short(one.plan, sites), one == trial)
+            Row(
+                one.number,
+                cells(one),
+                plan_in_short(one.plan, context.of(one.plan).sites),
+                one == trial,
+            )
             for one in members
         ),
         trial=trial.number,
         answer=_answer(results, trial),
-        picture=plan_picture(sites, trial.plan, study.context.unshared),
-        conditions=_conditions(results),
+        gains=gains_in_words(results),
+        picture=plan_picture(network.sites, trial.plan, network.unshared),
+        conditions=conditions_of(results),
         commands=_commands(study, trial),
-        caveats=_caveats(results, tested),
+        caveats=caveats_of(results, tested),
         plan=plan_file(study, trial).text,
     )
 
@@ -124,6 +134,8 @@ def launch_command(study: StudyRecord) -> str:
     words = ["isoshare", "launch", "--study", study.name, "--backbone", config.backbone]
     for key, value in config.backbone_arg.items():
         words += ["--backbone-arg", f"{key}={value}"]
+    for key, values in config.vary.items():
+        words += ["--vary", f"{key}={as_typed(values)}"]
     for key, field in SearchConfig.model_fields.items():
         value = config.options.get(key)
         default = list(field.default) if isinstance(field.default, tuple) else field.default
@@ -172,6 +184,8 @@ def _answer(results: Results, trial: TrialRecord) -> str:
     said += f" and an accuracy of {with_error(trial, 'accuracy')} on the validation images"
     if trial.samples("accuracy", "test"):
         said += f", {with_error(trial, 'accuracy', 'test')} on the test images"
+    if worth := sharing_in_words(results, trial):
+        said += f"; {worth}"
     whole = next((one for one in results.finished if one.origin == "unshared"), None)
     if whole is None or whole == trial:
         return f"{said}."
@@ -189,32 +203,6 @@ def _cells(results: Results, trial: TrialRecord, tested: bool) -> tuple[str, ...
     )
 
 
-def _conditions(results: Results) -> dict[str, str]:
-    """Data, training, machine and versions, as they were recorded."""
-    study, config = results.study, results.study.config
-    measured = [m for trial in results.finished for m in trial.measurements]
-    seeds = sorted({m.seed for m in measured})
-    devices = sorted({str(m.conditions["device"]) for m in measured if "device" in m.conditions})
-    data = study.context.dataset
-    return {
-        "data": f"{data.name}, fingerprint {data.fingerprint}; "
-        f"{config.validation:.0%} of the training images kept for validation",
-        "backbone": f"{config.backbone} {_pairs(config.backbone_arg)}".strip(),
-        "evaluator": f"{config.evaluator}, {training_length(config)}",
-        "training": f"batches of {config.batch_size}, {config.optimizer} at a peak rate of "
-        f"{config.learning_rate:g}, augmentation {config.augment}, precision {config.precision}",
-        "seeds": f"{len(seeds)}, the same for all plans" if seeds else "-",
-        "device": ", ".join(devices) or "-",
-        "versions": _pairs(study.context.versions),
-        "started": f"{study.created:%Y-%m-%d %H:%M} UTC",
-        "trainings": f"{len(measured)}, {sum(m.seconds for m in measured) / 60:,.1f} minutes",
-    }
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
-
-
 def _commands(study: StudyRecord, trial: TrialRecord) -> tuple[str, ...]:
     name = shlex.quote(study.name)
     return (
@@ -223,24 +211,3 @@ def _commands(study: StudyRecord, trial: TrialRecord) -> tuple[str, ...]:
         "isoshare reproduce plan.json",
         "isoshare train plan.json -o model.safetensors",
     )
-
-
-def _caveats(results: Results, tested: bool) -> tuple[str, ...]:
-    config = results.study.config
-    failed = sum(trial.state == "failed" for trial in results.trials)
-    stopped = sum(trial.state == "stopped" for trial in results.trials)
-    said = [
-        "The plans were chosen by their validation accuracy, so that of the chosen ones is a "
-        "little too good.",
-        "The test images were used once, for the plans on the front, after the search had ended."
-        if tested
-        else "Nothing has been measured on the test images yet.",
-        f"Accuracies are of short trainings ({training_length(config)}): they rank "
-        "plans, they are not what a full training reaches.",
-        "± is the standard error over seeds; it does not cover the choice of images.",
-    ]
-    beyond = excluded_in_words(results)
-    said += [f"{beyond}."] if beyond else []
-    said += [f"{counted(failed, 'trial')} failed."] if failed else []
-    said += [f"{counted(stopped, 'trial')} ended early."] if stopped else []
-    return tuple(said)

@@ -30,14 +30,14 @@ def study_card(results: Results) -> str:
 
 
 def _table(results: Results) -> str:
-    sites, best = results.study.context.sites, knee(results.front).number
+    context, best = results.study.context, knee(results.front).number
     names = [axis.name for axis in results.front.axes]
     head = ["trial", *map(with_unit, results.front.axes), "sharing: kernels/sites"]
     rows = [
         [
             f"{trial.number}{' ◆' if trial.number == best else ''}",
             *(with_error(trial, name) for name in names),
-            plan_in_short(trial.plan, sites),
+            plan_in_short(trial.plan, context.of(trial.plan).sites),
         ]
         for trial in results.front.members
     ]

@@ -71,8 +71,9 @@ class NotebookView:
         from isoshare.search.results.pictures.plan_figure import draw_plan
         from isoshare.search.results.pictures.plan_picture import plan_picture
 
-        record, plan = self._record, self._chosen(trial).plan
-        return draw_plan(plan_picture(record.context.sites, plan, record.context.unshared))
+        plan = self._chosen(trial).plan
+        network = self._record.context.of(plan)
+        return draw_plan(plan_picture(network.sites, plan, network.unshared))
 
     def export(self, path: str | Path, trial: TrialRecord | int | None = None) -> None:
         """Write the plan of a trial, by default of the knee, as a plan file."""

@@ -10,8 +10,14 @@ from rich.console import Group
 from rich.table import Table
 
 from isoshare.search.pareto import Front, knee, with_unit
-from isoshare.search.results.describe import plan_in_short, with_error
+from isoshare.search.results.describe import (
+    duration_in_words,
+    plan_in_short,
+    roughly,
+    with_error,
+)
 from isoshare.search.results.front_probability import on_front
+from isoshare.search.results.scaling_alone import scaling_json, sharing_in_words
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.plan import SCHEMA
 from isoshare.storage.records import StudyRecord, TrialRecord
@@ -22,7 +28,8 @@ def front_table(results: Results) -> Table:
     front`` the probability that a plan is truly on it.
     """
     study, front = results.study, results.front
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=excluded_in_words(results))
+    said = filter(None, (sharing_in_words(results), excluded_in_words(results)))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="\n".join(said) or None)
     table.caption_justify = "left"
     table.add_column("trial", justify="right", no_wrap=True)
     for axis in front.axes:
@@ -36,13 +43,15 @@ def front_table(results: Results) -> Table:
     table.add_column("share", justify="right")
     table.add_column("plan: kernels/sites of each shape")
     best = knee(front).number if front.members else None
-    sites = study.context.sites
     for trial in front.members:
         cells = [f"{trial.number}{' ◆' if trial.number == best else ''}"]
         cells += [with_error(trial, axis.name) for axis in front.axes]
         cells += [with_error(trial, "accuracy", "test")] if tested else []
         cells += [f"{likely[trial.number]:.0%}"] if likely else []
-        cells += [_share(study, trial), plan_in_short(trial.plan, sites)]
+        cells += [
+            _share(study, trial),
+            plan_in_short(trial.plan, study.context.of(trial.plan).sites),
+        ]
         table.add_row(*cells)
     return table
 
@@ -50,7 +59,7 @@ def front_table(results: Results) -> Table:
 def front_json(results: Results) -> dict[str, Any]:
     """What ``pareto --json`` prints."""
     study, front = results.study, results.front
-    order, likely = [site.name for site in study.context.sites], on_front(results)
+    likely = on_front(results)
     return {
         "study": study.name,
         "objectives": [axis.name for axis in front.axes],
@@ -62,8 +71,9 @@ def front_json(results: Results) -> dict[str, Any]:
         "excluded": len(front.excluded),
         "stopped": sum(trial.state == "stopped" for trial in results.outcomes),
         "front": [
-            _member_json(front, trial, order, likely.get(trial.number)) for trial in front.members
+            _member_json(study, front, trial, likely.get(trial.number)) for trial in front.members
         ],
+        **scaling_json(results),
     }
 
 
@@ -82,7 +92,7 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
         f"leaves {found['fully_shared']:,}\nreach {found['reach']:.0%}: the share of parameters in "
         f"isomorphic groups, the most that sharing can touch\n"
         f"{found['plans']:,} distinct plans of kernel sharing, "
-        f"{_roughly(found['plans_of_all_methods'])} of all methods",
+        f"{roughly(found['plans_of_all_methods'])} of all methods",
         table,
         *(f"published: {name}, {size:,} parameters" for name, size in references.items()),
         *notes,
@@ -95,6 +105,19 @@ def _weights_line(found: Mapping[str, Any] | None) -> list[str]:
         return []
     head = f"; {' and '.join(found['new_head'])} start afresh" if found["new_head"] else ""
     return [f"weights: all fit, {found['tensors']} tensors of {found['file'] or 'its own'}{head}"]
+
+
+def outlook_view(found: Mapping[str, Any]) -> Group:
+    """What a search is about to do."""
+    groups = ", ".join(f"{group['sites']} of {group['shape']}" for group in found["groups"])
+    return Group(
+        f"{found['backbone']} on {found['dataset']}: {found['parameters']:,} parameters, "
+        f"{found['smallest']:,} with the smallest plan",
+        f"reach {found['reach']:.0%}: the share of parameters that sharing can touch, in {groups}",
+        f"{roughly(found['plans'])} distinct plans, of which {found['trials']:,} are measured",
+        duration_in_words(found),
+        *found["notes"],
+    )
 
 
 def plan_view(found: Mapping[str, Any]) -> Group:
@@ -173,8 +196,9 @@ def _with_spread(value: float, error: float | None) -> str:
 
 
 def _member_json(
-    front: Front, trial: TrialRecord, order: Sequence[str], likely: float | None
+    study: StudyRecord, front: Front, trial: TrialRecord, likely: float | None
 ) -> dict[str, Any]:
+    order = [site.name for site in study.context.of(trial.plan).sites]
     names = [axis.name for axis in front.axes]
     errors = {name: trial.error_bar(name) for name in names}
     return {
@@ -185,17 +209,13 @@ def _member_json(
         "test": {name: v for name in names if (v := trial.value(name, "test")) is not None},
         **({} if likely is None else {"on_front": round(likely, 4)}),
         "plan": {"schema": SCHEMA, "banks": trial.plan.documents(order)},
+        **({"arguments": dict(trial.plan.variant)} if trial.plan.variant else {}),
     }
 
 
 def _plain(value: float | None) -> float | int | None:
     """Counts as whole numbers."""
     return int(value) if value is not None and float(value).is_integer() else value
-
-
-def _roughly(number: int) -> str:
-    """Exact as long as people can read it."""
-    return f"{number:,}" if number < 10**9 else f"{number:.1e}"
 
 
 def _share(study: StudyRecord, trial: TrialRecord) -> str:

@@ -50,12 +50,18 @@ class ParetoFront2D:
         heights = np.concatenate([[self.floor], self.heights])
         # Of each stretch only what lies right of the plan.
         lengths = np.clip(edges[1:] - np.maximum(edges[:-1], costs[:, None]), 0, None)
-        sigma = np.maximum(std, 1e-12)[:, None]
-        above = mean[:, None] - heights
-        z = above / sigma
-        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        gains: Numbers = np.sum(lengths * (above * ndtr(z) + sigma * density), axis=1)
+        gains: Numbers = np.sum(lengths * improvement_over(heights, mean, std), axis=1)
         return gains
+
+
+def improvement_over(heights: Numbers, mean: Numbers, std: Numbers) -> Numbers:
+    """How far normal values are expected to rise above heights, (plans, heights)."""
+    sigma = np.maximum(std, 1e-12)[:, None]
+    above = mean[:, None] - heights
+    z = above / sigma
+    density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    rise: Numbers = above * ndtr(z) + sigma * density
+    return rise
 
 
 def hypervolumes(costs: Numbers, values: Numbers, reference: tuple[float, float]) -> Numbers:

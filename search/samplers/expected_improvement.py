@@ -1,9 +1,9 @@
 """The default sampler: the plan that is expected to add most hypervolume to the front.
 
-One objective is measured, the other known beforehand. A surrogate that sees the partition says what
-accuracy to expect of a plan and how sure that is; the expected improvement is exact
-(search/samplers/ehvi.py). The front is that of the beliefs, not of the bare measurements, so
-that luck does not count; running trials count with what is expected of them.
+One objective is measured, one or two others are known beforehand. A surrogate that sees the
+partition says what accuracy to expect of a plan and how sure that is; the expected improvement is
+exact (search/samplers/ehvi.py, ehvi_two_costs.py). The front is that of the beliefs, not of the
+bare measurements, so that luck does not count; running trials count with what is expected of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import random
 import numpy as np
 
 from isoshare.evaluators.objectives import is_known_exact
+from isoshare.search.pareto import nondominated
 from isoshare.search.sampler import History, Sampler
 from isoshare.search.samplers.candidates import Candidates
-from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
+from isoshare.search.samplers.ehvi import Numbers, ParetoFront2D, hypervolumes
+from isoshare.search.samplers.ehvi_two_costs import ParetoFront3D, hypervolumes_of_two_costs
 from isoshare.search.samplers.local_search import LocalSampler
 from isoshare.search.samplers.posterior import Observations, Posterior
 from isoshare.space.errors import IsoshareError
@@ -32,24 +34,22 @@ COVERAGE = 0.95
 
 
 class ImprovementSampler(Sampler):
-    """Needs one measured objective and one that is exact. Raises IsoshareError for others."""
+    """Needs one measured objective and one or two exact ones. Raises IsoshareError for others."""
 
     def __init__(self, history: History) -> None:
         exact = [axis for axis in history.axes if is_known_exact(axis.name)]
         measured = [axis for axis in history.axes if axis not in exact]
-        if len(exact) != 1 or len(measured) != 1:
+        if len(exact) not in (1, 2) or len(measured) != 1:
             raise IsoshareError(
-                "sampler 'ehvi' trades one measured objective against one that is known exactly, "
-                f"got {','.join(axis.name for axis in history.axes)}: take --sampler tpe"
+                "sampler 'ehvi' trades one measured objective against one or two that are known "
+                f"exactly, got {','.join(axis.name for axis in history.axes)}: take --sampler tpe"
             )
         super().__init__(history)
         self._candidates = Candidates(history)
         self._steps = LocalSampler(history)
-        self._beliefs = Posterior(history, measured[0], exact[0])
-        self._reference = (
-            math.log(exact[0].reference),
-            -measured[0].sign * measured[0].reference,
-        )
+        self._beliefs = Posterior(history, measured[0], exact)
+        self._costs = [math.log(axis.reference) for axis in exact]
+        self._floor = -measured[0].sign * measured[0].reference
 
     def propose(self, number: int) -> SharingPlan | None:
         """The best candidate; None to leave it to chance."""
@@ -80,18 +80,32 @@ class ImprovementSampler(Sampler):
         rng = random.Random(len(evidence.measured))
         plans = self._candidates((), rng)
         costs, values = self._beliefs.sample(evidence, plans, DRAWS, rng)
-        possible = np.quantile(hypervolumes(costs, values, self._reference), COVERAGE)
+        possible = np.quantile(self._volumes(costs, values), COVERAGE)
         return max(0.0, float(possible) / there - 1) if there > 0 else None
 
-    def _staircase(self, evidence: Observations, pending: bool = True) -> ParetoFront2D:
+    def _volumes(self, costs: Numbers, values: Numbers) -> Numbers:
+        if len(self._costs) == 1:
+            return hypervolumes(costs, values, (self._costs[0], self._floor))
+        return hypervolumes_of_two_costs(
+            costs, values, (self._costs[0], self._costs[1], self._floor)
+        )
+
+    def _staircase(
+        self, evidence: Observations, pending: bool = True
+    ) -> ParetoFront2D | ParetoFront3D:
         costs, values = evidence.costs, evidence.belief.mean
         if pending and evidence.pending:
             more, expected = self._beliefs.of(evidence, evidence.pending)
-            costs, values = np.append(costs, more), np.append(values, expected.mean)
-        return ParetoFront2D.of(costs, values, self._reference)
+            costs, values = np.concatenate([costs, more]), np.append(values, expected.mean)
+        if len(self._costs) == 1:
+            return ParetoFront2D.of(costs, values, (self._costs[0], self._floor))
+        return ParetoFront3D.of(costs, values, (self._costs[0], self._costs[1], self._floor))
 
     def _front(self, evidence: Observations) -> list[SharingPlan]:
         """The measured plans that are believed to be on the front."""
+        if len(self._costs) == 2:
+            points = np.column_stack([evidence.costs, -evidence.belief.mean])
+            return [evidence.measured[place] for place in nondominated(points)]
         order = np.lexsort((-evidence.belief.mean, evidence.costs))
         heights = np.maximum.accumulate(evidence.belief.mean[order])
         rises = np.diff(heights, prepend=-math.inf) > 0

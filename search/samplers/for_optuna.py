@@ -24,7 +24,7 @@ from isoshare.search.samplers import SAMPLERS, SamplerRow, sampler_row
 from isoshare.search.samplers.optuna_sampler import OPTUNA_SAMPLERS
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import SharingPlan
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.records import TrialState as State
 
@@ -47,7 +47,7 @@ class PlanSampler(BaseSampler):
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: Space,
         objectives: Sequence[str] = ("accuracy", "parameters"),
         *,
         sampler: str = "ehvi",
@@ -144,7 +144,7 @@ def _ours(name: str) -> SamplerRow:
     return sampler_row(name)
 
 
-def _axis(name: str, space: SearchSpace) -> Axis:
+def _axis(name: str, space: Space) -> Axis:
     """An objective of a space."""
     if name not in OBJECTIVES:
         raise IsoshareError(one_of("objective", name, OBJECTIVES))

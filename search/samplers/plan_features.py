@@ -4,19 +4,26 @@ Whether two sites share says more than which label a bank has, so each pair of i
 feature: same bank, or not. Beside them stand, for each isomorphic group, the share of its kernels
 that it saves and the share of its sites that each method has; for each option its mean over the
 sites that have it; and the logarithm of the parameters.
+
+Where a search varies the arguments of its backbone, groups and pairs of several variants are the
+same where they have one role or one name, so that what one variant tells is believed of the others;
+arguments, the size of the unshared variant, operations, and the share of the sites of each role
+that share tell them apart (search/samplers/variant_features.py).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoshare.search.samplers.variant_features import VariantFeatures
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space, VariantSpace
 
 Features = NDArray[np.float64]
 
@@ -26,15 +33,27 @@ says less than how many do (docs/decisions.md)."""
 Name = tuple[object, ...]
 
 
+class _Groups:
+    """The isomorphic groups of one network: ``of`` the key of a site's group, ``size`` how many
+    sites are in it. Groups of several variants with one key are one group.
+    """
+
+    def __init__(self, space: SearchSpace, keys: Sequence[Hashable]) -> None:
+        self.names = [[site.name for site in group] for group in space.groups]
+        self.keys = list(keys)
+        pairs = list(zip(self.keys, self.names, strict=True))
+        self.of = {name: key for key, group in pairs for name in group}
+        self.size = {name: len(group) for group in self.names for name in group}
+
+
 class PlanFeatures:
     """Features of the plans of one space; those of each plan are computed once."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: Space) -> None:
         self._space = space
-        groups = [[site.name for site in group] for group in space.groups]
-        self._size = {name: len(group) for group in groups for name in group}
-        self._group = {name: place for place, group in enumerate(groups) for name in group}
-        self._columns = {name: place for place, name in enumerate(self._names(groups))}
+        self._variants = VariantFeatures(space) if isinstance(space, VariantSpace) else None
+        self._groups = {one.variant: self._groups_of(one) for one in space.members.values()}
+        self._columns = {name: place for place, name in enumerate(dict.fromkeys(self._names()))}
         self._places: dict[SharingPlan, int] = {}
         self._matrix: Features = np.zeros((64, len(self._columns)))
         self.weights = np.array(
@@ -46,18 +65,25 @@ class PlanFeatures:
         places = [self._place(plan) for plan in plans]
         return self._matrix[places]
 
-    def _names(self, groups: Sequence[Sequence[str]]) -> Iterator[Name]:
+    def _groups_of(self, space: SearchSpace) -> _Groups:
+        if self._variants is None:
+            return _Groups(space, range(len(space.groups)))
+        return _Groups(space, self._variants.group_keys(space))
+
+    def _names(self) -> Iterator[Name]:
         yield ("parameters",)
-        for place, group in enumerate(groups):
-            yield ("saved", place)
-            yield from (("together", *pair) for pair in combinations(group, 2))
-        places = (*range(len(groups)), None)  # None: sites that are isomorphic to no other
-        names: dict[Name, None] = {}
+        for groups in self._groups.values():
+            for key, group in zip(groups.keys, groups.names, strict=True):
+                yield ("saved", key)
+                yield from (("together", *pair) for pair in combinations(group, 2))
+        keys = dict.fromkeys(key for groups in self._groups.values() for key in groups.keys)
         for offer in self._space.offers:
-            names.update({("method", offer.method, place): None for place in places})
+            for key in (*keys, None):  # None: sites that are isomorphic to no other
+                yield ("method", offer.method, key)
             for option, value in offer.options:
-                names[(offer.method, option, _level(value))] = None
-        yield from names
+                yield (offer.method, option, _level(value))
+        if self._variants is not None:
+            yield from self._variants.names()
 
     def _place(self, plan: SharingPlan) -> int:
         """The row of a plan in the matrix, which grows by doubling."""
@@ -73,17 +99,21 @@ class PlanFeatures:
         row = np.zeros(len(self._columns))
         parameters = self._space.trainable_parameters(plan)
         row[self._columns["parameters",]] = math.log(parameters / self._space.unshared)
+        groups = self._groups[plan.variant]
         for bank in plan.banks:
             for pair in combinations(bank.sites, 2):
                 self._add(row, ("together", *pair), 1.0)
             for name in bank.sites[1:]:
-                self._add(row, ("saved", self._group.get(name)), 1 / self._size.get(name, 1))
+                self._add(row, ("saved", groups.of.get(name)), 1 / groups.size.get(name, 1))
             for name in bank.sites:
-                share = 1 / self._size.get(name, 1)
-                self._add(row, ("method", bank.method, self._group.get(name)), share)
+                share = 1 / groups.size.get(name, 1)
+                self._add(row, ("method", bank.method, groups.of.get(name)), share)
                 for option, value in bank.options.items():
                     number = 1.0 if _level(value) is not None else math.log2(1 + float(value))
                     self._add(row, (bank.method, option, _level(value)), share * number)
+        if self._variants is not None:
+            for column, number in self._variants.values(plan):
+                self._add(row, column, number)
         return row
 
     def _add(self, row: Features, name: Name, number: float) -> None:

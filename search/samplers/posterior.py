@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from isoshare.evaluators.objectives import OBJECTIVES
+from isoshare.evaluators.objectives import OBJECTIVES, Cost
 from isoshare.search.pareto import Axis, pooled_variance, values_by_epoch
 from isoshare.search.sampler import History
 from isoshare.search.samplers.plan_features import PlanFeatures
@@ -34,7 +34,8 @@ PAIRS = 5
 class Observations:
     """The plans of a study and what is believed of them.
 
-    measured: with their ``costs`` (logarithms) and ``belief``, larger values are better;
+    measured: with their ``costs`` (logarithms; (plans,), or (plans, 2) of two exact objectives) and
+    ``belief``, larger values are better;
     pending: those that are being measured.
     """
 
@@ -56,7 +57,7 @@ class _Sample:
     plan: SharingPlan
     mean: float
     seeds: float
-    cost: float
+    cost: tuple[float, ...]
     values: Sequence[float] = ()
     by: Surrogate | None = None
     believed: tuple[float, float] = (0.0, 0.0)
@@ -65,10 +66,10 @@ class _Sample:
 class Posterior:
     """Fits the surrogate when there is something new to fit it to."""
 
-    def __init__(self, history: History, measured: Axis, exact: Axis) -> None:
+    def __init__(self, history: History, measured: Axis, exact: Sequence[Axis]) -> None:
         self._history = history
         self._axis = measured
-        self._exact = exact.name
+        self._exact = [_exact(axis) for axis in exact]
         self._features = PlanFeatures(history.space)
         self._fitted: tuple[object, Surrogate] | None = None
         self._known: dict[int, tuple[TrialRecord, _Sample]] = {}
@@ -82,11 +83,10 @@ class Posterior:
         counts = np.array([sample.seeds for sample in samples])
         pending = [trial.plan for trial in trials if trial.state == "running"]
         if len(samples) < 2:
-            return Observations(
-                plans, np.zeros(len(plans)), Prediction(means, means), pending, None
-            )
+            none = self._array([sample.cost for sample in samples])
+            return Observations(plans, none, Prediction(means, means), pending, None)
         surrogate = self._surrogate(samples, means, counts)
-        costs = np.array([sample.cost for sample in samples])
+        costs = self._array([sample.cost for sample in samples])
         return Observations(plans, costs, self._conditioned(surrogate, samples), pending, surrogate)
 
     def of(
@@ -107,8 +107,9 @@ class Posterior:
         costs, known = evidence.costs, belief.mean + belief.std * noise
         if not plans:
             return costs, known
+        more = self._costs(plans)
         new = evidence.surrogate.sample(self._features(plans), count, numbers)
-        return np.append(costs, self._costs(plans)), np.hstack([known, new])
+        return np.concatenate([costs, more]), np.hstack([known, new])
 
     def _conditioned(self, surrogate: Surrogate, samples: Sequence[_Sample]) -> Prediction:
         """What is believed of measured plans; asked anew only where something is new."""
@@ -123,12 +124,15 @@ class Posterior:
         return Prediction(believed[:, 0], believed[:, 1])
 
     def _costs(self, plans: Sequence[SharingPlan]) -> Numbers:
-        return np.array([self._cost(plan) for plan in plans])
+        return self._array([self._cost(plan) for plan in plans])
 
-    def _cost(self, plan: SharingPlan) -> float:
-        exact = OBJECTIVES[self._exact].exact
-        assert exact is not None, "the sampler has checked it"
-        return math.log(exact(self._history.space, plan))
+    def _array(self, costs: Sequence[tuple[float, ...]]) -> Numbers:
+        """A column for each exact objective; of one alone, plain numbers."""
+        table = np.array(costs).reshape(len(costs), len(self._exact))
+        return table[:, 0] if len(self._exact) == 1 else table
+
+    def _cost(self, plan: SharingPlan) -> tuple[float, ...]:
+        return tuple(math.log(exact(self._history.space, plan)) for exact in self._exact)
 
     def _surrogate(self, samples: Sequence[_Sample], means: Numbers, counts: Numbers) -> Surrogate:
         """Fitted to the first so many plans, so that it is the same after a resume."""
@@ -187,6 +191,12 @@ class Posterior:
                 mean = -self._axis.sign * (level + slope * known[last])
                 found.append(_Sample(trial.plan, mean, trust, self._cost(trial.plan)))
         return found
+
+
+def _exact(axis: Axis) -> Cost:
+    exact = OBJECTIVES[axis.name].exact
+    assert exact is not None, "the sampler has checked it"
+    return exact
 
 
 def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:

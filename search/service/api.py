@@ -19,6 +19,7 @@ from isoshare.search.service.asking import (
     reads,
 )
 from isoshare.search.service.launching import LaunchOptions, ResumeOptions
+from isoshare.search.service.previews import Preview
 from isoshare.search.service.study_query import KEYS, StudyQuery, found
 
 
@@ -51,6 +52,14 @@ def launch(
     launched = studies.launch(given, who.name)
     response.headers["Location"] = f"{request.scope['root_path']}/api/v1/studies/{launched.name}"
     return launched
+
+
+@launches.post("/preview")
+def preview(options: LaunchOptions, studies: All) -> Preview:  # type: ignore[valid-type]
+    """What such a search would do, and about how long it would take; nothing is started. It takes
+    some seconds.
+    """
+    return studies.preview(options.model_dump(exclude_none=True))  # type: ignore[attr-defined]
 
 
 @reads.get("/studies/{name}", responses=MISSING)

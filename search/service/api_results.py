@@ -65,8 +65,9 @@ def get_plan(study: One, number: Number) -> Response:
 @reads.get("/studies/{name}/trials/{number}/counts", responses=MISSING)
 def get_counts(study: One, number: Number) -> models.Counts:
     """What each bank of a plan saves, counted in closed form."""
-    plan, unshared = trials.find(study, number).plan, study.study.context.unshared
-    banks = plan_picture(study.sites, plan, unshared).banks
+    plan = trials.find(study, number).plan
+    network = study.network(plan)
+    banks = plan_picture(network.sites, plan, network.unshared).banks
     counts = [models.BankView(unshared=bank.unshared, shared=bank.shared) for bank in banks]
     return models.Counts(banks=counts)
 

@@ -148,7 +148,7 @@ def option_of(complaint: str) -> str | None:
     """The option that a complaint is about, if it names one: ``--backbone-arg`` or ``epochs``."""
     flags = re.findall(r"--([a-z][a-z0-9-]*)", complaint)
     named = [flag.replace("-", "_") for flag in flags]
-    first = re.match(r"([a-z_]+)\b", complaint)
+    first = re.match(r"(?:wrong option )?([a-z_]+)\b", complaint)
     return next((name for name in [*named, first[1] if first else ""] if name in OPTIONS), None)
 
 

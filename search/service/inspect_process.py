@@ -1,17 +1,23 @@
-"""What needs torch, asked of another process: looking at a backbone."""
+"""What needs torch, asked of another process: looking at a backbone, or at a search before it is
+launched.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
 from isoshare.search.options.definition import as_typed
 from isoshare.search.options.space import check_arguments
 from isoshare.search.service.errors import Problem
+from isoshare.search.service.launching import about
 from isoshare.search.service.processes import PROGRAM
 
 SECONDS = 60
@@ -29,7 +35,19 @@ def inspect(backbone: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _run(arguments: Sequence[str]) -> str:
+def look_ahead(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``isoshare launch --dry-run --json`` prints of a search with these options. It looks at
+    no database: whoever asks knows that the name is free. Raises Problem.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "options.json"
+        file.write_text(json.dumps(options))
+        line = [str(PROGRAM), "launch", f"--config={file}", "--dry-run", "--json"]
+        found: dict[str, Any] = json.loads(_run(line, f"sqlite:///{folder}/empty.db"))
+    return found
+
+
+def _run(arguments: Sequence[str], storage: str = "") -> str:
     # Whoever waits here holds a thread that every other answer needs.
     if not AT_ONCE.acquire(blocking=False):
         raise Problem(
@@ -38,19 +56,27 @@ def _run(arguments: Sequence[str]) -> str:
             headers={"Retry-After": "5"},
         )
     try:
-        return _output([sys.executable, *arguments])
+        database = {"ISOSHARE_STORAGE": storage} if storage else {}
+        return _output([sys.executable, *arguments], database)
     except subprocess.TimeoutExpired as error:
         raise Problem(
-            "invalid", f"this takes longer than {SECONDS} s: the network is too large"
+            "invalid",
+            f"this takes longer than {SECONDS} s: the network is too large, or its images have to "
+            "be fetched first",
         ) from error
     finally:
         AT_ONCE.release()
 
 
-def _output(line: Sequence[str]) -> str:
+def _output(line: Sequence[str], environment: Mapping[str, str]) -> str:
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        line, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        line,
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env={**os.environ, **environment},
     ) as child:
         _children.add(child)
         try:
@@ -61,7 +87,7 @@ def _output(line: Sequence[str]) -> str:
     if child.returncode:
         lines = [line for line in said.splitlines() if line.startswith("error: ")]
         told = lines[-1].removeprefix("error: ") if lines else f"exit code {child.returncode}"
-        raise Problem("invalid", told)
+        raise about("invalid", told)
     return output
 
 

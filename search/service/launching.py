@@ -16,7 +16,8 @@ from isoshare.evaluators.sharebench import TABLES
 from isoshare.search.config import SearchConfig, requested
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS, Option
 from isoshare.search.options.resuming import ResumeConfig
-from isoshare.search.service.errors import Problem
+from isoshare.search.service.driver_files import option_of
+from isoshare.search.service.errors import Code, Detail, Problem
 from isoshare.search.service.settings import Settings
 from isoshare.search.study_names import check_name, free_name
 from isoshare.space.errors import IsoshareError, one_of
@@ -78,25 +79,35 @@ ResumeOptions = _model(
 )
 
 
+def about(code: Code, message: str, field: str | None = None) -> Problem:
+    """A refusal that names the option which it is about: ``field``, or the one in its sentence."""
+    named = field or option_of(message)
+    return Problem(code, message, [Detail(field=named, message=message)] if named else None)
+
+
 def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]) -> SearchConfig:
     """The search that is asked for, with a name. Raises Problem."""
     from isoshare.search.samplers import sampler_row  # takes Optuna's time of import
 
     given = {key: value for key, value in asked.items() if value is not None}
     if given.get("table", TABLES_HERE[0]) not in TABLES_HERE:
-        raise Problem("not_allowed", one_of("table", given["table"], TABLES_HERE))
+        raise about("not_allowed", one_of("table", given["table"], TABLES_HERE), "table")
     check_bounds(settings, given)
     try:
         config = requested(given)
-        check_name(given.get("study", "unnamed"))
         sampler_row(config.sampler)
     except IsoshareError as error:
-        raise Problem("invalid", str(error)) from error
+        raise about("invalid", str(error)) from error
+    try:
+        check_name(given.get("study", "unnamed"))
+    except IsoshareError as error:
+        raise about("invalid", str(error), "study") from error
     if is_own_evaluator(config.evaluator):
-        raise Problem("not_allowed", one_of("evaluator", config.evaluator, EVALUATORS))
+        wrong = one_of("evaluator", config.evaluator, EVALUATORS)
+        raise about("not_allowed", wrong, "evaluator")
     check_allowed(settings, config.backbone, config.dataset)
     if config.study in taken:
-        raise Problem("conflict", f"study {config.study!r} exists already: choose another name")
+        raise about("conflict", f"study {config.study!r} exists already: choose another name")
     name = config.study or free_name(set(taken), config.dataset, config.backbone)
     return config.model_copy(update={"study": name})
 
@@ -121,7 +132,7 @@ def check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise Problem for more of something than the operator of this server lets clients ask for."""
     for name, most in settings.most.items():
         if isinstance(given.get(name), int | float) and given[name] > most:
-            raise Problem(
+            raise about(
                 "not_allowed",
                 f"{name} may be at most {most} on this server, got {given[name]}: ask for less",
             )
@@ -129,13 +140,14 @@ def check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:
 
 def check_allowed(settings: Settings, backbone: str, dataset: str) -> None:
     """Raise Problem unless backbone and data set are on the server's list."""
-    for kind, name, allowed in (
-        ("backbone", backbone, settings.backbones),
-        ("data set", dataset, settings.datasets),
+    for kind, field, name, allowed in (
+        ("backbone", "backbone", backbone, settings.backbones),
+        ("data set", "dataset", dataset, settings.datasets),
     ):
         if name not in allowed:
-            raise Problem(
+            raise about(
                 "not_allowed",
                 f"{kind} {name!r} is not on the list of this server: choose one of "
                 f"{', '.join(allowed)}",
+                field,
             )

@@ -97,7 +97,9 @@ class StudyDetail(StudyView):
     seconds_left: float | None = Field(
         default=None, description="As fast as it has gone lately; None if that cannot be said."
     )
+    sharing: str | None = Field(default=None, description="What sharing is worth beside scaling.")
     launched_by: str = Field(default="", description="The name of the token that was used.")
+    gains: list[str] = Field(default=[], description="What was won, in sentences, over references.")
     option: str | None = Field(default=None, description="The option that the message is about.")
 
 
@@ -189,6 +191,9 @@ class FrontView(BaseModel):
     excluded: int
     stopped: int
     front: list[FrontMember]
+    scaling_alone: list[dict[str, Any]] = []
+    above_scaling: list[dict[str, Any]] = []
+    sharing: str | None = Field(default=None, description="What sharing is worth, in words.")
 
 
 class Hypervolume(BaseModel):

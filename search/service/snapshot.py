@@ -14,6 +14,7 @@ from cachetools import LRUCache, cached
 
 from isoshare.search.pareto import knee
 from isoshare.search.replication import times_measured
+from isoshare.search.results.gains import gains_in_words
 from isoshare.search.results.hypervolume_history import FrontHistory
 from isoshare.search.results.pictures.answers import (
     by_trial_plot,
@@ -26,8 +27,9 @@ from isoshare.search.results.pictures.plotly_figure import front_plot, history_p
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.tables import front_json
 from isoshare.search.results.timeline import seconds_left
-from isoshare.space.sites import Site
+from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import NoteRecord, StudyRecord, TrialRecord
+from isoshare.storage.study_values import NetworkRecord
 
 T = TypeVar("T")
 MOST_REMEMBERED = 32
@@ -85,10 +87,15 @@ class Snapshot:
         """How long the rest of the budget will take."""
         return seconds_left(self.results.finished, self.budget - self.ended)
 
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """The convolutions of the backbone, in module order."""
-        return self.study.context.sites
+    def network(self, plan: SharingPlan) -> NetworkRecord:
+        """The unshared network that a plan is for, with its layers in module order."""
+        return self.study.context.of(plan)
+
+    @property
+    def _of_reference(self) -> list[TrialRecord]:
+        """The finished trials of the variant that sizes are compared with; all, if there is one."""
+        context = self.study.context
+        return [one for one in self.results.finished if context.of(one.plan).sites == context.sites]
 
     @cached_property
     def complete(self) -> bool:
@@ -115,6 +122,11 @@ class Snapshot:
         return self.remembered("effects", lambda: _json(_effects(self.results)))
 
     @property
+    def gains(self) -> tuple[str, ...]:
+        """What was won over what one would do without the search, in sentences."""
+        return self.remembered("gains", lambda: gains_in_words(self.results))
+
+    @property
     def figure(self) -> bytes:
         """The picture of the front and that of the hypervolume, as JSON for plotly.js."""
         return self.remembered("figure", lambda: _json(self._plots()))
@@ -138,7 +150,7 @@ class Snapshot:
             "history": history_plot(self.history),
             "by_trial": by_trial_plot(list(self.points.values()), axis),
             "timeline": timeline_plot(self.results.trials, self.study.created),
-            "groups": groups_plot(self.results.finished, self.sites, axis, front),
+            "groups": groups_plot(self._of_reference, self.study.context.sites, axis, front),
         }
 
 

@@ -15,6 +15,7 @@ from isoshare.search.service.driver_files import Driver
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import as_asked, check_allowed, check_bounds, checked
 from isoshare.search.service.models import StudyDetail, StudyLog
+from isoshare.search.service.previews import Preview, preview_of
 from isoshare.search.service.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.snapshot import Snapshot
@@ -114,7 +115,9 @@ class Studies:
         if driver is not None and glance is None:
             return unstored_detail(driver, standing_unstored(driver, complaint))
         snapshot, other = self.snapshot(name), _other(driver, glance)
-        where = running_elsewhere(other) if other else standing(snapshot, driver, complaint)
+        where = (
+            running_elsewhere(other, complaint) if other else standing(snapshot, driver, complaint)
+        )
         return stored_detail(snapshot, where, driver, outside=other is not None)
 
     def log(self, name: str, lines: int) -> StudyLog:
@@ -127,6 +130,11 @@ class Studies:
         return self._drivers.files.read_options(name) or as_asked(
             self.snapshot(name).study.config.options
         )
+
+    def preview(self, asked: Mapping[str, Any]) -> Preview:
+        """What such a search would do; it takes some seconds. Raises Problem."""
+        config = checked(self._settings, asked, self.names())
+        return preview_of({**asked, "study": config.study})
 
     def launch(self, asked: Mapping[str, Any], by: str = "") -> StudyDetail:
         """Start a search. Raises Problem."""

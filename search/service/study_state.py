@@ -54,13 +54,16 @@ def standing(snapshot: Snapshot, driver: Driver | None, complaint: str) -> Stand
     return Standing("interrupted", said)
 
 
-def running_elsewhere(driver: RunningDriver) -> Standing:
-    """Of a study that a driver runs which this service has not started."""
-    return Standing(
-        "running",
+def running_elsewhere(driver: RunningDriver, complaint: str = "") -> Standing:
+    """Of a study that a driver runs which this service has not started. complaint: of one that it
+    has started under this name: others may have been faster.
+    """
+    said = (
         f"it is run by process {driver.process} on {driver.host}, which this service has not "
-        "started: stop it there, with Ctrl-C",
+        "started: stop it there, with Ctrl-C"
     )
+    refused = f". What was launched here under this name ended: {complaint}" if complaint else ""
+    return Standing("running", said + refused)
 
 
 FINISHED = Standing("finished")

@@ -76,7 +76,7 @@ def row(snapshot: Snapshot, trial: TrialRecord, front: set[int]) -> TrialView:
 
 def detail(snapshot: Snapshot, trial: TrialRecord) -> TrialDetail:
     """A trial with everything."""
-    order = [site.name for site in snapshot.sites]
+    order = [site.name for site in snapshot.network(trial.plan).sites]
     return TrialDetail(
         **_row(snapshot, trial, on_front(snapshot)),
         banks=trial.plan.documents(order),

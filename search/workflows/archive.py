@@ -111,6 +111,7 @@ class _Proposal(_Open):
 class _Trial(_Document):
     number: int
     banks: list[BankDocument]
+    arguments: dict[str, bool | int | float | str] = {}
     origin: str
     state: TrialState
     exact: dict[str, float]
@@ -195,12 +196,15 @@ def _header(line: bytes) -> tuple[StudyRecord, _Header]:
 
 
 def _trial(document: _Trial) -> TrialRecord:
-    plan = SharingPlan.from_documents(bank.model_dump() for bank in document.banks)
+    banks = (bank.model_dump() for bank in document.banks)
+    plan = SharingPlan.from_documents(banks).of_variant(tuple(document.arguments.items()))
     measurements = tuple(MeasurementRecord(**vars(one)) for one in document.measurements)
     keys = {(m.split, m.seed, json.dumps(m.fidelity, sort_keys=True)) for m in measurements}
     if len(keys) < len(measurements):
         raise ArchiveError(f"trial {document.number} has a measurement twice")
-    rest = {key: value for key, value in vars(document).items() if key != "banks"}
+    rest = {
+        key: value for key, value in vars(document).items() if key not in ("banks", "arguments")
+    }
     return TrialRecord(
         **{
             **rest,
@@ -235,7 +239,8 @@ def _note_document(note: NoteRecord) -> dict[str, Any]:
 
 
 def _trial_document(trial: TrialRecord) -> dict[str, Any]:
-    document = {**vars(trial), "banks": trial.plan.documents()}
+    stored = trial.plan.stored
+    document = {**vars(trial), **(stored if isinstance(stored, dict) else {"banks": stored})}
     del document["plan"]
     measurements = [
         {**vars(one), "stored": one.stored and one.stored.astimezone(UTC).isoformat()}

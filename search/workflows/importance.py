@@ -11,8 +11,8 @@ from isoshare.search.pareto import pooled_variance
 from isoshare.search.results.study_results import Results
 from isoshare.search.samplers.plan_features import PlanFeatures
 from isoshare.search.samplers.surrogate import Surrogate
+from isoshare.search.workflows.recorded_space import recorded_space, reference_of
 from isoshare.space.plan import Bank, SharingPlan
-from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
 from isoshare.storage.records import TrialRecord
 
@@ -23,8 +23,8 @@ LEAST_TRIALS, MOST_TRIALS = 8, 2_000
 @dataclass(frozen=True)
 class Effect:
     """What the first objective loses (or gains) when a whole group shares by one method, against
-    the unshared network: mean and standard deviation of what the surrogate believes. seen: plans
-    that share in this group by this method.
+    the unshared network (of the variant that sizes are compared with): mean and standard deviation
+    of what the surrogate believes. seen: plans that share in this group by this method.
     """
 
     group: str
@@ -42,14 +42,15 @@ def effects(results: Results) -> list[Effect]:
     trials = [one for one in results.finished if one.samples(axis.name)][-MOST_TRIALS:]
     if len(trials) < LEAST_TRIALS:
         return []
-    space = SearchSpace(study.context.sites, study.context.unshared, study.config.methods)
-    features = PlanFeatures(space)
+    features, reference = PlanFeatures(recorded_space(study)), reference_of(study)
     surrogate = _fitted(trials, features, axis.name)
+    trials = [trial for trial in trials if trial.plan.variant == reference]
     found = []
     for group in isomorphic_groups(study.context.sites):
         for method, banks in _banks_of(trials, group).items():
-            plan = SharingPlan((Bank(method, dict(banks[-1].options), _names(group)),))
-            gain = surrogate.difference(features([plan]), features([SharingPlan()]))
+            bank = Bank(method, dict(banks[-1].options), _names(group))
+            both = (SharingPlan(banks, reference) for banks in ((bank,), ()))
+            gain = surrogate.difference(*(features([plan]) for plan in both))
             name = f"{describe_signature(group[0].signature)} ({len(group)} sites)"
             found.append(Effect(name, method, float(gain.mean[0]), float(gain.std[0]), len(banks)))
     return found

@@ -26,7 +26,6 @@ from isoshare.search.workflows.network import (
     check_output,
     fitting_arguments,
     network_remarks,
-    network_space,
 )
 from isoshare.search.workflows.own_code.own_dataset import prepare_dataset, prepare_dataset_resume
 from isoshare.search.workflows.own_code.own_function import (
@@ -36,10 +35,16 @@ from isoshare.search.workflows.own_code.own_function import (
 )
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
+from isoshare.search.workflows.varying import (
+    has_changed,
+    whole_space,
+    with_reference,
+)
 from isoshare.search.workflows.weights import check_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.plan import Variant
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord, StudyContext
@@ -58,13 +63,15 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     check_weights(config.space, config.evaluation)
-    backbone, space = _network(config, dataset)
+    space, left_out = _space(config, dataset)
+    config = with_reference(config, space)
     check_possible(exact_limits(config.document()), space)
     data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
     study = new_study(config, store, space, data)
+    backbone = build_backbone(config.backbone, config.backbone_arg)
     remarks = network_remarks(backbone, space, config.space, config.evaluator)
     prepared = _prepared(True, config, study, space, dataset)
-    return replace(prepared, warnings=(*prepared.warnings, *remarks))
+    return replace(prepared, warnings=(*prepared.warnings, *left_out, *remarks))
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:
@@ -100,8 +107,8 @@ def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared
             f"data set {config.dataset!r} is not what study {name!r} was started on: its "
             f"fingerprint is {dataset.fingerprint}, not {known}; launch a new study for it"
         )
-    _, space = _network(config, dataset, study.context)
-    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
+    space, _ = _space(config, dataset, study.context)
+    if has_changed(space, study.context):
         raise IsoshareError(
             f"backbone {config.backbone!r} is not what study {name!r} was started with: its "
             "layers have changed; launch a new study for it"
@@ -124,22 +131,28 @@ def start(prepared: Prepared, store: Store) -> Engine:
     return Engine(store, study, config, prepared.space, sampler, prepared.conditions)
 
 
-def _network(
+def _space(
     config: SearchConfig, dataset: Dataset, recorded: StudyContext | None = None
-) -> tuple[nn.Module, SearchSpace]:
-    """The named backbone and its search space, after a check that it fits the data."""
-    backbone = build_backbone(config.backbone, config.backbone_arg)
-    check_output(backbone, dataset, config.backbone)
+) -> tuple[Space, tuple[str, ...]]:
+    """The search space of the named backbone, after a check that it fits the data, and what is left
+    out of it.
+    """
+
+    def build(variant: Variant) -> nn.Module:
+        backbone = build_backbone(config.backbone, config.backbone_arg, **dict(variant))
+        check_output(backbone, dataset, config.backbone)
+        return backbone
+
     bounded = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *bounded]
-    return backbone, network_space(backbone, config.space, dataset.image_shape, asked, recorded)
+    return whole_space(config.space, build, dataset.image_shape, asked, recorded)
 
 
 def _prepared(
     is_new: bool,
     config: SearchConfig,
     study: StudyRecord,
-    space: SearchSpace,
+    space: Space,
     dataset: Dataset,
 ) -> Prepared:
     made = evaluator_of(

@@ -20,11 +20,13 @@ from isoshare.space.errors import BackboneError
 from isoshare.space.forward_pass import network_costs
 from isoshare.space.inheritance import signs_of_training
 from isoshare.space.methods import METHODS
+from isoshare.space.plan import Variant
 from isoshare.space.published import references
 from isoshare.space.sample_pass import own_sample
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, find_sites, reach, searched_sites
-from isoshare.storage.study_values import StudyContext
+from isoshare.space.variants.variant_space import Space
+from isoshare.storage.study_values import NetworkRecord
 
 LITTLE = 0.2
 """Of the parameters: who searches for a smaller network will not find one."""
@@ -63,19 +65,20 @@ def check_output(backbone: nn.Module, dataset: Dataset, name: str) -> None:
         )
 
 
-def network_space(
+def network_space(  # noqa: PLR0913, PLR0917  one for each thing a space is made of
     backbone: nn.Module,
     options: SpaceConfig,
     image_shape: Sequence[int],
     asked: Sequence[str],
-    recorded: StudyContext | None = None,
+    recorded: NetworkRecord | None = None,
+    variant: Variant = (),
 ) -> SearchSpace:
-    """The search space of a network. Raises BackboneError if nothing of it can be shared.
+    """The search space of a network.
 
     image_shape: (channels, height, width). asked: the objectives that are traded or bounded; what
         one image costs is found out if any needs it. recorded: what a study that goes
         on knows of its layers and their costs, which stay what they were: an earlier version may
-        have searched fewer layers.
+        have searched fewer layers. variant: which of the backbone's it is.
     """
     sites, unshared = find_sites(backbone), count_parameters(backbone)
     chosen = recorded.sites if recorded else searched_sites(sites, unshared)
@@ -91,17 +94,11 @@ def network_space(
     needy = [name for name in asked if objective_row(name).of_an_image]
     if needy and costs is None:
         costs = _costs(backbone, sites, options.backbone, torch.zeros(1, *image_shape), needy)
-    space = SearchSpace(sites, unshared, options.methods, published, costs)
-    if space.count() == 1:
-        raise BackboneError(
-            f"backbone {options.backbone!r} has no layers that method "
-            f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
-        )
-    return space
+    return SearchSpace(sites, unshared, options.methods, published, costs, variant)
 
 
 def network_remarks(
-    backbone: nn.Module, space: SearchSpace, options: SpaceConfig, evaluator: str
+    backbone: nn.Module, space: Space, options: SpaceConfig, evaluator: str
 ) -> Iterator[str]:
     """Sentences about what a search of this network cannot do, or would lose."""
     free = any(METHODS[method].network_wide for method in options.methods)

@@ -13,12 +13,13 @@ from isoshare.search.config import SearchConfig
 from isoshare.search.drivers.versions import versions
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.study_names import check_name, free_name
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import (
     BackboneRecord,
     DatasetRecord,
+    NetworkRecord,
     ObjectiveRecord,
     StudyConfig,
     StudyContext,
@@ -37,7 +38,7 @@ class Prepared:
     is_new: bool
     config: SearchConfig
     study: StudyRecord
-    space: SearchSpace
+    space: Space
     evaluator: Evaluator
     conditions: dict[str, Any]
     warnings: tuple[str, ...] = ()
@@ -50,9 +51,7 @@ def check_study(name: str | None, store: Store) -> None:
         store.check_free(check_name(name))
 
 
-def new_study(
-    config: SearchConfig, store: Store, space: SearchSpace, data: DatasetRecord
-) -> StudyRecord:
+def new_study(config: SearchConfig, store: Store, space: Space, data: DatasetRecord) -> StudyRecord:
     """A study that is not stored yet. Raises IsoshareError if its name is invalid or taken."""
     check_study(config.study, store)
     taken = {known.name for known in store.studies()}
@@ -60,9 +59,7 @@ def new_study(
     return study_record(name, config, space, data)
 
 
-def study_record(
-    name: str, config: SearchConfig, space: SearchSpace, data: DatasetRecord
-) -> StudyRecord:
+def study_record(name: str, config: SearchConfig, space: Space, data: DatasetRecord) -> StudyRecord:
     """The record of a study of this name.
 
     data: what is recorded about the data set.
@@ -74,7 +71,7 @@ def study_record(
 def _context(
     options: SpaceConfig,
     objectives: Mapping[str, Objective],
-    space: SearchSpace,
+    space: Space,
     data: DatasetRecord,
 ) -> StudyContext:
     """What readers of the study need without torch and without the backbone."""
@@ -89,5 +86,14 @@ def _context(
         },
         dataset=data,
         versions=versions(),
-        costs=space.costs.document() if space.has_costs else None,
+        costs=_costs(space),
+        variants=tuple(
+            NetworkRecord(variant, one.sites, one.unshared, _costs(one))
+            for variant, one in space.members.items()
+            if variant
+        ),
     )
+
+
+def _costs(space: Space) -> dict[str, Any] | None:
+    return space.costs.document() if space.has_costs else None

@@ -66,9 +66,14 @@ def check_named(name: str, named: str | None, where: str) -> None:
         )
 
 
-def build_backbone(name: str, arguments: Mapping[str, Argument]) -> nn.Module:
-    """The network that ``name`` makes with ``arguments``. Raises BackboneError."""
-    factory = factory_of(name)
+def build_backbone(
+    name: str, arguments: Mapping[str, Argument], /, **varied: Argument
+) -> nn.Module:
+    """The network that ``name`` makes with ``arguments``, of which ``varied`` take the place.
+
+    Raises BackboneError.
+    """
+    factory, arguments = factory_of(name), {**arguments, **varied}
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:

@@ -116,7 +116,7 @@ class GroupSpace:
     def suggest(self, trial: Suggester, method: str) -> Choice:
         """The choice of a sampler that has chosen ``method`` for this group."""
         offer = suggest_offer(trial, self.offers, method, self.label)
-        return ALL_PRIVATE if offer is None else self._choice(offer, self._suggest_parts(trial))
+        return ALL_PRIVATE if offer is None else self.choice(offer, self._suggest_parts(trial))
 
     def parameters(self, choice: Choice) -> dict[str, str]:
         """The inverse of ``suggest``; a group that is all private has a free mapping alone."""
@@ -132,12 +132,12 @@ class GroupSpace:
         offer = find_offer(self.offers, banks[0].method, banks[0].options)
         if offer is None or any(bank.document["options"] != dict(offer.options) for bank in banks):
             return None
-        return self._choice(offer, [bank.sites for bank in banks])
+        return self.choice(offer, [bank.sites for bank in banks])
 
     def random(self, method: str, rng: random.Random) -> Choice:
         """A choice by ``method`` drawn at random."""
         offer = rng.choice([offer for offer in self.offers if offer.method == method])
-        return self._choice(offer, random_partition(self.names, offer.sizes, rng))
+        return self.choice(offer, random_partition(self.names, offer.sizes, rng))
 
     def neighbours(self, choice: Choice) -> Iterator[Choice]:
         """Choices one step away: a site moved, banks merged or split, an option or the method."""
@@ -153,13 +153,14 @@ class GroupSpace:
         others = (self.whole(name).offer for name in self.methods if name != choice.offer.method)
         for offer in (*option_steps(self.offers, choice.offer), *others):
             if offer is not None:
-                yield self._choice(offer, choice.blocks)
+                yield self.choice(offer, choice.blocks)
 
     def _steps(self, offer: MethodConfig, blocks: Blocks) -> Iterator[Choice]:
         for parts in steps(self.names, blocks):
-            yield self._choice(offer, parts)
+            yield self.choice(offer, parts)
 
-    def _choice(self, offer: MethodConfig, parts: Iterable[Sequence[str]]) -> Choice:
+    def choice(self, offer: MethodConfig, parts: Iterable[Sequence[str]]) -> Choice:
+        """The choice of these blocks, less those whose size the offer does not allow."""
         blocks = tidy(self.names, parts, offer.sizes)
         return Choice(offer, blocks) if blocks else ALL_PRIVATE
 

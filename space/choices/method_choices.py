@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import log2
 from typing import Any, Protocol
 
 from isoshare.space.errors import PlanError
@@ -141,6 +142,28 @@ def middle_offer(offers: Sequence[MethodConfig], sites: Sequence[Site]) -> Metho
     """The offer whose bank of ``sites`` has the middle one of the costs."""
     by_cost = sorted(offers, key=lambda offer: offer.parameters(sites))
     return by_cost[(len(by_cost) - 1) // 2] if by_cost else None
+
+
+def nearest_offer(
+    offers: Sequence[MethodConfig], method: str, options: Mapping[str, Any]
+) -> MethodConfig | None:
+    """The offer of a method whose options come nearest to these; None if it is not offered.
+
+    Numbers are compared by their logarithms; another word counts as much as a factor of 16.
+    """
+
+    def distance(offer: MethodConfig) -> float:
+        theirs = dict(offer.options)
+        return sum(_apart(theirs.get(key), options.get(key)) for key in {*theirs, *options})
+
+    return min((one for one in offers if one.method == method), key=distance, default=None)
+
+
+def _apart(one: Any, other: Any) -> float:
+    numbers = (one, other)
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers):
+        return 0.0 if one == other else 4.0
+    return abs(log2(1 + one) - log2(1 + other))
 
 
 def _varied(offers: Sequence[MethodConfig], method: str) -> dict[str, list[Any]]:

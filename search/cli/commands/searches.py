@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.search.cli import options
 from isoshare.search.cli.option_types import takes
-from isoshare.search.cli.session import search_on_terminal
+from isoshare.search.cli.session import search_on_terminal, tell_outlook
 from isoshare.search.cli.terminal import open_store, spinner
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS
+from isoshare.space.errors import IsoshareError
 
 if TYPE_CHECKING:
     from isoshare.search.workflows.prepared import Prepared
@@ -20,7 +21,12 @@ RUN_AGAIN = {name: OPTIONS[name] for name in ("workers", "ray_address", "out", "
 
 
 @takes(OPTIONS)
-def launch(given: dict[str, Any], config: options.ConfigFile = None) -> None:
+def launch(
+    given: dict[str, Any],
+    config: options.ConfigFile = None,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
     """Search a network for its best sharing plans.
 
     Without --backbone: a first search of minutes, a small ResNet on digits with settings for it.
@@ -28,8 +34,12 @@ def launch(given: dict[str, Any], config: options.ConfigFile = None) -> None:
     Example: isoshare launch --backbone resnet_cifar --backbone-arg depth=20
     --dataset digits --trials 60
     """
+    if as_json and not dry_run:
+        raise IsoshareError("--json prints what a search would do: add --dry-run")
     with spinner("preparing"):
         prepared, store = checked_launch(config, given)
+    if dry_run:
+        raise SystemExit(tell_outlook(prepared, as_json))
     raise SystemExit(search_on_terminal(prepared, store))
 
 

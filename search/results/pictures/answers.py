@@ -16,6 +16,8 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
 from isoshare.storage.records import TrialRecord
 
+FAINT = 0.8
+"""Of what is not on the front: thin as well, its contrast stays above 3 to 1."""
 MOST_LINES, MOST_BARS = 150, 400
 """More lines hide each other; more bars are narrower than a pixel."""
 Plot = dict[str, Any]
@@ -127,7 +129,7 @@ def _line(trial: TrialRecord, names: list[str], shares: list[float], is_member: 
         "y": shares,
         "line": {"width": 2.5 if is_member else 1, "color": method_of(trial.plan)},
         "marker": {"size": 5 if is_member else 3},
-        "opacity": 1.0 if is_member else 0.35,
+        "opacity": 1.0 if is_member else FAINT,
         "customdata": [trial.number] * len(names),
         "hovertemplate": f"trial {trial.number}<br>%{{x}}: %{{y:.0%}}<extra></extra>",
     }

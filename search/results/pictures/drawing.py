@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 COLORS = "viridis_r"
 """Of a third objective; plotly and matplotlib both know the name."""
 BLUE, ORANGE, GREY, INK = "#2563eb", "#d97706", "#9ca3af", "#111827"
+SCALING = "scaling alone"
+"""Unshared networks of several sizes."""
 
 BUTTONS: dict[str, Any] = {
     "responsive": True,
@@ -71,9 +73,14 @@ def draw_interactive(figure: FrontFigure) -> Any:
         y=[y for _, y in corners],
         mode="lines",
         line={"color": BLUE if figure.color_axis is None else GREY, "width": 1.5},
-        name=_border(figure),
+        name=figure.border,
         hoverinfo="skip",
     )
+    if figure.scaling:
+        look = {"mode": "lines+markers", "marker": {"symbol": "square-open", "size": 9}}
+        where = {"x": [one.x for one in figure.scaling], "y": [one.y for one in figure.scaling]}
+        said = {"hovertext": [one.hover for one in figure.scaling], "name": SCALING}
+        drawing.add_scatter(**look, **where, **said, line={"color": INK, "dash": "dash"})
     for cloud in _clouds(figure):
         colored = cloud.points == figure.members
         _add_points(drawing, cloud, figure.color_axis if colored else None)
@@ -109,6 +116,9 @@ def write_png(figure: FrontFigure, path: Path) -> None:
     axes = drawing.add_subplot()
     border = BLUE if figure.color_axis is None else GREY
     axes.plot(*zip(*figure.staircase, strict=True), color=border, linewidth=1.2, zorder=1)
+    if figure.scaling:
+        places = zip(*((point.x, point.y) for point in figure.scaling), strict=True)
+        axes.plot(*places, "s--", color=INK, fillstyle="none", linewidth=1.2, label=SCALING)
     for cloud in _clouds(figure):
         axes.errorbar(
             [point.x for point in cloud.points],
@@ -171,13 +181,6 @@ def _draw_references(axes: Axes, figure: FrontFigure) -> None:
             ha="right" if beyond_middle else "left",
             color=ORANGE,
         )
-
-
-def _border(figure: FrontFigure) -> str:
-    """What the staircase is: with a third objective, the front of the first two alone."""
-    if figure.color_axis is None:
-        return "Pareto front"
-    return f"front of {figure.y_axis.name} and {figure.x_axis.name} alone"
 
 
 def _clouds(figure: FrontFigure) -> list[_Cloud]:

@@ -8,12 +8,13 @@ from functools import cached_property, partial
 
 from isoshare.search.pareto import Axis, with_unit
 from isoshare.search.results.describe import plan_in_brief, with_error
+from isoshare.search.results.scaling_alone import Unshared, scaling_curve
 from isoshare.search.results.study_results import Results
 from isoshare.space.plan import SharingPlan
-from isoshare.space.sites import Site
 from isoshare.storage.records import StudyRecord, TrialRecord
+from isoshare.storage.study_values import StudyContext
 
-FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ")
+FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ", "unshared, ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""
 
 
@@ -47,6 +48,7 @@ class FrontFigure:
     color_axis: the third objective, shown by the colour of the members.
     excluded: plans that break a limit on what was measured.
     stopped: plans whose training was ended early, at the values they had then.
+    scaling: unshared networks of several sizes, the curve of scaling alone.
     """
 
     title: str
@@ -59,6 +61,14 @@ class FrontFigure:
     references: tuple[Point, ...]
     staircase: tuple[tuple[float, float], ...]
     stopped: tuple[Point, ...] = ()
+    scaling: tuple[Point, ...] = ()
+
+    @property
+    def border(self) -> str:
+        """What the staircase is: with a third objective, the front of the first two alone."""
+        if self.color_axis is None:
+            return "Pareto front"
+        return f"front of {self.y_axis.name} and {self.x_axis.name} alone"
 
 
 def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> FrontFigure:
@@ -67,9 +77,8 @@ def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> 
     y_axis, x_axis, color_axis = (*front.axes[:3], None)[:3]
     assert y_axis is not None, "a search has two objectives or more"
     assert x_axis is not None, "a search has two objectives or more"
-    sites = study.context.sites
     apart = {trial.number for trial in (*front.members, *front.excluded)}
-    made = known if known is not None else points_of(study, front.axes, results.trials, sites)
+    made = known if known is not None else points_of(study, front.axes, results.trials)
     points = {trial.number: made[trial.number] for trial in results.finished}
     members = tuple(points[trial.number] for trial in front.members)
     return FrontFigure(
@@ -87,20 +96,20 @@ def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> 
             for trial in results.trials
             if trial.state == "stopped" and trial.number in made
         ),
+        scaling=tuple(points[one.trial] for one in _scaling(results, x_axis)),
     )
 
 
+def _scaling(results: Results, x_axis: Axis) -> Sequence[Unshared]:
+    return scaling_curve(results) if x_axis.name == "parameters" else ()
+
+
 def points_of(
-    study: StudyRecord,
-    axes: Sequence[Axis],
-    trials: Sequence[TrialRecord],
-    sites: Sequence[Site] | None = None,
+    study: StudyRecord, axes: Sequence[Axis], trials: Sequence[TrialRecord]
 ) -> dict[int, Point]:
     """The points of the trials that have a value for every objective, finished or stopped."""
-    sites = study.context.sites if sites is None else sites
-    unshared = study.context.unshared
     ended = (trial for trial in trials if trial.state in ("finished", "stopped"))
-    made = {trial.number: _point(trial, axes, sites, unshared) for trial in ended}
+    made = {trial.number: _point(trial, axes, study.context) for trial in ended}
     return {number: point for number, point in made.items() if point is not None}
 
 
@@ -133,26 +142,24 @@ def axis_title(axis: Axis) -> str:
     return f"{with_unit(axis)} ({'more' if axis.direction == 'maximize' else 'less'} is better)"
 
 
-def _point(
-    trial: TrialRecord, axes: Sequence[Axis], sites: Sequence[Site], unshared: int
-) -> Point | None:
+def _point(trial: TrialRecord, axes: Sequence[Axis], context: StudyContext) -> Point | None:
     values = [value for axis in axes if (value := trial.value(axis.name)) is not None]
     if len(values) < len(axes):
         return None
     y, x, *rest = values
     y_error, x_error = (trial.error_bar(axis.name) or 0.0 for axis in axes[:2])
-    say = partial(_hover, trial, axes, sites, unshared)
+    say = partial(_hover, trial, axes, context)
     z = rest[0] if rest else None
     label, method = _label(trial.origin), method_of(trial.plan)
     return Point(x, y, z, x_error, y_error, say, label, trial.number, method)
 
 
-def _hover(trial: TrialRecord, axes: Sequence[Axis], sites: Sequence[Site], unshared: int) -> str:
+def _hover(trial: TrialRecord, axes: Sequence[Axis], context: StudyContext) -> str:
     lines = [f"<b>trial {trial.number}</b>{', stopped early' * (trial.state == 'stopped')}"]
     lines += [f"{axis.name} {with_error(trial, axis.name)} {axis.unit}".strip() for axis in axes]
     if "parameters" in trial.exact:
-        lines.append(f"{trial.exact['parameters'] / unshared:.0%} of the unshared network")
-    lines += plan_in_brief(trial.plan, sites).split(", ")
+        lines.append(f"{trial.exact['parameters'] / context.unshared:.0%} of the unshared network")
+    lines += plan_in_brief(trial.plan, context.of(trial.plan).sites).split(", ")
     return "<br>".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from isoshare.search.pareto import Axis
 from isoshare.search.results.hypervolume_history import FrontAt, FrontHistory
-from isoshare.search.results.pictures.answers import unit_of
+from isoshare.search.results.pictures.answers import FAINT, unit_of
 from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
 from isoshare.space.methods import METHODS
 
@@ -19,8 +19,6 @@ KINDS = ("unshared", *METHODS, "several methods")
 MANY = 2000
 """With more dominated plans than this only their numbers are said on hover, not their banks."""
 
-FAINT = 0.8
-"""Of dominated plans, which are small as well: their contrast stays above 3 to 1."""
 OF_STUDIES = (
     "bank-0",
     "bank-2",
@@ -37,7 +35,7 @@ Trace = dict[str, Any]
 
 def front_plot(figure: FrontFigure, knee: int | None = None) -> dict[str, Any]:
     """Traces and axes of the front: accuracy against parameters, for example. knee: its number."""
-    traces = [_stairs(figure), *_dominated(figure), *_excluded(figure)]
+    traces = [_stairs(figure), _scaling(figure), *_dominated(figure), *_excluded(figure)]
     traces += [_points(kind, points, 11) for kind, points in _by_kind(figure.members)]
     traces += [_stopped(figure.stopped), _references(figure.references)]
     traces += [_knee([point for point in figure.members if point.number == knee])]
@@ -113,11 +111,26 @@ def _stairs(figure: FrontFigure) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": "Pareto front",
+        "name": figure.border,
         "x": [x for x, _ in figure.staircase],
         "y": [y for _, y in figure.staircase],
         "line": {"color": "accent", "width": 1.5},
         "hoverinfo": "skip",
+    }
+
+
+def _scaling(figure: FrontFigure) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "scaling alone",
+        "x": [point.x for point in figure.scaling],
+        "y": [point.y for point in figure.scaling],
+        "line": {"color": "ink", "width": 1.5, "dash": "dash"},
+        "marker": {"color": "ink", "size": 9, "symbol": "square-open"},
+        "customdata": [point.number for point in figure.scaling],
+        "hovertext": [point.hover for point in figure.scaling],
+        "hovertemplate": "%{hovertext}<extra></extra>",
     }
 
 

@@ -5,6 +5,7 @@ up to date and draw the plots.
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import groupby
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import quote, urlencode
 
@@ -13,9 +14,17 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from isoshare.search.service.asking import All
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.models import State
-from isoshare.search.service.pages.forms import filled_in, form_defaults, form_fields, read_form
+from isoshare.search.service.pages.forms import (
+    complaints,
+    filled_in,
+    form_fields,
+    idle_fields,
+    read_form,
+    shown_defaults,
+)
 from isoshare.search.service.pages.rendering import form_values, read_number, render, see
 from isoshare.search.service.pages.study_pages import plan_values
+from isoshare.search.service.pages.wording import without_flags
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
 from isoshare.search.service.studies import Studies
@@ -55,16 +64,23 @@ def studies_fragment(request: Request, studies: All, asked: Asked, page: Place =
 
 @router.get("/launch", dependencies=[MayLaunch])
 def launch_form(request: Request, studies: All, like: str = "") -> Response:
-    """The form of a new search; like: a study whose options are filled in."""
-    values = filled_in(studies.options(like)) if like else {}
-    return render(request, "launch.html", **_form(request, values))
+    """The form of a new search; like: a study whose options are filled in. Other parameters are
+    fields: who has no scripts asks that way for what goes with them.
+    """
+    asked = request.query_params
+    filled = {key: asked.getlist(key) for key in asked}
+    values = filled_in(studies.options(like)) if like else filled
+    return render(request, "launch.html", **_form(request, studies, values))
 
 
 @router.get("/launch/defaults", dependencies=[MayLaunch])
-def launch_defaults(request: Request) -> dict[str, str]:
-    """What fields of the form stand for that are left empty, beside these that are filled in."""
+def launch_defaults(request: Request, studies: All) -> dict[str, Any]:
+    """What fields of the form stand for that are left empty, beside these that are filled in, and
+    which have no effect then.
+    """
     asked = request.query_params
-    return form_defaults({key: asked.getlist(key) for key in asked})
+    values = {key: asked.getlist(key) for key in asked}
+    return {"defaults": shown_defaults(values, studies.names()), "idle": idle_fields(values)}
 
 
 @router.post("/launch")
@@ -73,8 +89,9 @@ def launch(request: Request, studies: All, who: Who, values: Form) -> Response:
     try:
         launched = studies.launch(read_form(values), who.name)
     except Problem as problem:
-        said = {**_form(request, values), "error": problem.answer.error}
-        return render(request, "launch.html", problem.status, **said)
+        return render(
+            request, "launch.html", problem.status, **_form(request, studies, values, problem)
+        )
     return see(request, f"/studies/{quote(launched.name, safe='')}")
 
 
@@ -111,17 +128,40 @@ def compare(
 @router.get("/audit")
 def audit(request: Request, studies: All, page: Place = 1) -> Response:
     """Who did what."""
-    deeds, start = studies.audit.deeds(), (page - 1) * A_PAGE
+    deeds = studies.audit.deeds()
     pages = max(1, -(-len(deeds) // A_PAGE))
-    shown = deeds[start : start + A_PAGE]
+    page = min(page, pages)
+    shown = deeds[(page - 1) * A_PAGE : page * A_PAGE]
     return render(request, "audit.html", deeds=shown, page=page, pages=pages)
 
 
-def _form(request: Request, values: dict[str, list[str]]) -> dict[str, Any]:
+@router.post("/launch/preview", dependencies=[MayLaunch])
+def preview(request: Request, studies: All, values: Form, part: bool = False) -> Response:
+    """What the search of the filled-in form would do, in the page or as the part that shows it."""
+    problem, found, status = None, None, 200
+    try:
+        found = studies.preview(read_form(values))
+    except Problem as error:
+        problem, status = error, error.status
+    known = {**_form(request, studies, values, problem), "preview": found}
+    return render(request, "_preview.html" if part else "launch.html", status, **known)
+
+
+def _form(
+    request: Request,
+    studies: Studies,
+    values: dict[str, list[str]],
+    problem: Problem | None = None,
+) -> dict[str, Any]:
+    fields = form_fields(request.app.state.settings)
     return {
-        "fields": form_fields(request.app.state.settings),
-        "defaults": form_defaults(values),
+        "groups": [(name, [*group]) for name, group in groupby(fields, lambda one: one.heading)],
+        "labels": {field.key: field.label for field in fields},
+        "defaults": shown_defaults(values, studies.names()),
+        "idle": idle_fields(values),
         "values": values,
+        "wrong": complaints(problem) if problem else {},
+        "error": without_flags(problem.answer.error.message) if problem else "",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -19,12 +20,20 @@ from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.launching import ResumeOptions
 from isoshare.search.service.models import StudyDetail
-from isoshare.search.service.pages.rendering import form_values, read_number, render, see
+from isoshare.search.service.pages.rendering import (
+    form_values,
+    in_column,
+    read_number,
+    render,
+    see,
+    with_errors,
+)
 from isoshare.search.service.security import launcher, reader
 from isoshare.search.service.settings import Caller
 from isoshare.search.service.snapshot import Snapshot
 from isoshare.search.service.studies import Studies
 from isoshare.space.errors import first_problem
+from isoshare.space.variants.arguments import label
 from isoshare.storage.records import TrialState
 
 A_PAGE = 50
@@ -155,14 +164,18 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
     page = min(page, max(1, -(-len(found) // A_PAGE)))
     start = (page - 1) * A_PAGE
     shown = found[start : start + A_PAGE]
+    rows = [trials.row(snapshot, trial, front) for trial in shown]
+    axes = snapshot.results.front.axes
     return {
         "name": snapshot.study.name,
-        "axes": snapshot.results.front.axes,
+        "axes": axes,
         "unshared": snapshot.study.context.unshared,
         "wanted": wanted,
-        "rows": [trials.row(snapshot, trial, front) for trial in shown],
-        "words": {t.number: plan_in_brief(t.plan, snapshot.sites) for t in shown},
-        "strips": {t.number: draw_strip(t.plan, snapshot.sites) for t in shown},
+        "rows": rows,
+        "columns": {axis.name: with_errors(rows, axis.name) for axis in axes},
+        "tested": in_column([row.test.get("accuracy") for row in rows]),
+        "words": {t.number: plan_in_brief(t.plan, snapshot.network(t.plan).sites) for t in shown},
+        "strips": {t.number: draw_strip(t.plan, snapshot.network(t.plan).sites) for t in shown},
         "page": page,
         "pages": max(1, -(-len(found) // A_PAGE)),
         "total": len(found),
@@ -172,16 +185,20 @@ def _table(snapshot: Snapshot, wanted: trials.Wanted, page: int) -> dict[str, An
 def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
     """What the page of a plan shows. Raises Problem."""
     trial = trials.find(snapshot, number)
-    unshared = snapshot.study.context.unshared
-    picture = plan_picture(snapshot.sites, trial.plan, unshared)
+    context, network = snapshot.study.context, snapshot.network(trial.plan)
+    backbone = replace(
+        context.backbone, arguments={**context.backbone.arguments, **dict(trial.plan.variant)}
+    )
+    picture = plan_picture(network.sites, trial.plan, network.unshared)
     return {
         "name": snapshot.study.name,
         "axes": snapshot.results.front.axes,
-        "unshared": unshared,
-        "backbone": snapshot.study.context.backbone,
+        "unshared": network.unshared,
+        "backbone": backbone,
+        "variant": label(trial.plan.variant),
         "trial": trials.detail(snapshot, trial),
         "banks": sorted(picture.banks, key=lambda bank: bank.shared - bank.unshared),
-        "words": plan_in_brief(trial.plan, snapshot.sites, 300),
+        "words": plan_in_brief(trial.plan, network.sites, 300),
         "picture": draw_svg(picture),
         "narrow_picture": draw_svg(picture, NARROW),
     }

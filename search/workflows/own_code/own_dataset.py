@@ -25,6 +25,7 @@ from isoshare.search.workflows.own_code.own_study import (
     prepare_own,
 )
 from isoshare.search.workflows.prepared import Prepared, new_study
+from isoshare.search.workflows.varying import with_reference
 from isoshare.search.workflows.weights import trained_backbone
 from isoshare.space.acting_sites import acting_sites, participation
 from isoshare.space.backbones import build_backbone, default_arguments
@@ -41,9 +42,10 @@ def prepare_dataset(config: SearchConfig, store: Store) -> Prepared:
     fitting = default_arguments(config.backbone, training.data.facts())
     arguments = {"backbone_arg": {**fitting, **config.backbone_arg}}
     config = config.model_copy(update=arguments)
-    source = _source(config)
     shape = training.data.shape or ()
-    space = own_space(source, config, shape)
+    space = own_space(_source(config), config, shape)
+    config = with_reference(config, space)
+    source = _source(config)
     check_possible(exact_limits(config.document()), space)
     fingerprint = training.data.fingerprint()
     study = new_study(config, store, space, DatasetRecord(config.dataset, fingerprint, shape))

@@ -20,6 +20,7 @@ from isoshare.search.workflows.own_code.own_study import (
     prepare_own,
 )
 from isoshare.search.workflows.prepared import Prepared, new_study
+from isoshare.search.workflows.varying import with_reference
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.imports import import_named
@@ -31,8 +32,9 @@ def prepare_function(config: SearchConfig, store: Store) -> Prepared:
     """A new search. Raises IsoshareError."""
     evaluate = named_function("evaluator", config.evaluator)
     check_measured(config.objectives)
+    space = own_space(_source(config), config, ())
+    config = with_reference(config, space)
     source = _source(config)
-    space = own_space(source, config, ())
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
     return prepare_own(study, source, evaluate, {}, is_new=True)

@@ -22,12 +22,13 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.network import network_space
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
+from isoshare.search.workflows.recorded_space import reference_of
+from isoshare.search.workflows.varying import has_changed, whole_space, with_reference
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord, StudyContext
@@ -46,6 +47,7 @@ def make_own_study(
     check_study(config.study, store)
     sampler_row(config.sampler)
     space = own_space(source, config, () if example is None else example.shape[1:])
+    config = with_reference(config, space)
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
     store.create_study(study)
@@ -67,7 +69,7 @@ def prepare_own(
     """
     config = make_config({**study.config.options, **changes, "study": study.name})
     space = own_space(source, config, (), study.context)
-    if (study.context.sites, study.context.unshared) != (space.sites, space.unshared):
+    if has_changed(space, study.context):
         raise IsoshareError(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
             "create a new study for it"
@@ -85,12 +87,15 @@ def measured_names(study: StudyRecord) -> tuple[str, ...]:
     return tuple(objective_name(one) for one in asked if not is_exact(one))
 
 
-def new_source(model: Model, weights: Weights | None) -> NetworkSource:
+def new_source(model: Model, weights: Weights | None, varied: bool = False) -> NetworkSource:
     """Where the networks of a new study come from. weights: None is fresh, with a
-    TrainedWeightsWarning where that loses what a trained model has learned.
+    TrainedWeightsWarning where that loses what a trained model has learned. varied: whether the
+    arguments of the model are.
     """
     source = NetworkSource.of(model, weights or "fresh")
-    if weights is None:
+    if varied:
+        _check_variable(source)
+    elif weights is None:
         made = source.model if isinstance(source.model, torch.nn.Module) else source.backbone()
         if signs := signs_of_training(made):
             warnings.warn(
@@ -101,6 +106,20 @@ def new_source(model: Model, weights: Weights | None) -> NetworkSource:
                 stacklevel=3,
             )
     return source
+
+
+def _check_variable(source: NetworkSource) -> None:
+    """Raise IsoshareError unless networks can be made of any arguments."""
+    if isinstance(source.model, torch.nn.Module):
+        raise IsoshareError(
+            "vary chooses arguments, and a module has none: give create_study the function that "
+            "makes it, or its name"
+        )
+    if source.weights == "inherit":
+        raise IsoshareError(
+            "vary searches several backbones, and weights='inherit' takes the weights of one: "
+            "leave one of the two out"
+        )
 
 
 def check_measured(objectives: Sequence[str]) -> None:
@@ -134,7 +153,7 @@ def recalled_source(study: StudyRecord, model: Model | None) -> NetworkSource:
     """
     weights = study.context.more.get("weights", "fresh")
     if model is not None:
-        return NetworkSource.of(model, weights)
+        return NetworkSource.of(model, weights, reference_of(study))
     path = own_folder("backbones", study)
     try:
         source = loads(path.read_bytes()) if path is not None else None
@@ -161,8 +180,11 @@ def own_space(
     config: SearchConfig,
     shape: Sequence[int],
     recorded: StudyContext | None = None,
-) -> SearchSpace:
-    """The space of all plans. shape: of an input, without the batch; recorded: known costs."""
+) -> Space:
+    """The space of all plans, with a warning about variants that are left out of it.
+
+    shape: of an input, without the batch; recorded: known costs.
+    """
     limits = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *limits]
     needy = [name for name in asked if objective_row(name).of_an_image]
@@ -171,7 +193,12 @@ def own_space(
             f"{' and '.join(needy)} depend on the input: give one, create_study(..., "
             "example_input=torch.zeros(1, 3, 32, 32))"
         )
-    return network_space(source.backbone(), config.space, shape, asked, recorded)
+    space, left_out = whole_space(
+        config.space, lambda variant: source.backbone(0, variant), shape, asked, recorded
+    )
+    for sentence in left_out:
+        warnings.warn(sentence, stacklevel=4)
+    return space
 
 
 def _by_hand(*_: Any) -> float:

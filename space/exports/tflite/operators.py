@@ -97,7 +97,7 @@ def _reshape(writer: Writer, layer: Layer) -> None:
     if _moves(before) and not alike:
         back = np.argsort(stored(len(before)))
         start, place = place, writer.like(layer.inputs[0], before)
-        _transposed(writer, start, place, back)
+        _transposed(writer, start, place, back.tolist())
     if _moves(after) and not alike:
         flat = writer.like(layer.output, after)
         _reshaped(writer, place, flat, after)

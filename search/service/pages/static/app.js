@@ -103,13 +103,46 @@ every("form[data-defaults]", (form) => form.addEventListener("change", async () 
   const address = form.getAttribute("data-defaults"); // form.dataset is the field of that name
   const answer = await fetch(`${address}?${new URLSearchParams(new FormData(form))}`);
   if (!answer.ok) return;
-  const defaults = await answer.json();
+  const { defaults, idle } = await answer.json();
   every("[data-default]", (place) => {
     const text = defaults[place.dataset.default];
-    if (place.tagName === "INPUT") place.placeholder = text;
-    else place.textContent = place.tagName === "OPTION" ? `${text || "as it is"} (default)` : text;
+    if (place.tagName === "INPUT") place.placeholder = text || "none";
+    else if (place.tagName === "OPTION") place.textContent = text ? `${text} (default)` : "no";
+    else place.textContent = text;
   });
+  every("[data-field]", (field) => {
+    field.hidden = idle.includes(field.dataset.field);
+    field.querySelectorAll("input, select").forEach((one) => { one.disabled = field.hidden; });
+  });
+  every("details.group", (group) => { group.hidden = !group.querySelector("[data-field]:not([hidden])"); });
 }));
+
+/** Show what the search would do below the form, where it stays as it is filled in. */
+every("[data-preview]", (button) => button.addEventListener("click", async (event) => {
+  event.preventDefault();
+  const place = document.getElementById("preview");
+  if (!button.form.reportValidity()) return;
+  button.disabled = true;
+  place.innerHTML = "<p>The network is built and trained for some steps: this takes some seconds. <progress></progress></p>";
+  place.scrollIntoView({ block: "nearest" });
+  try {
+    const answer = await fetch(button.dataset.preview, { method: "POST", body: new URLSearchParams(new FormData(button.form)) });
+    place.innerHTML = await answer.text();
+    place.scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    place.textContent = "The service does not answer.";
+  }
+  button.disabled = false;
+}));
+
+/** A field that something points to is shown, also where it is folded away. */
+function unfold() {
+  const pointed = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folded = pointed && pointed.closest("details.group");
+  if (folded) folded.open = true;
+  if (pointed && pointed.closest("[data-field]")) pointed.focus();
+}
+window.addEventListener("hashchange", unfold);
 
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
@@ -138,4 +171,5 @@ document.addEventListener("pointerover", (event) => {
 });
 
 document.getElementById("problem")?.focus();
+unfold();
 watch();
