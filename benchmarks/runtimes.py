@@ -46,7 +46,8 @@ def loaded(path: str) -> Callable[[], object]:
         interpreter.allocate_tensors()
         (start,) = interpreter.get_input_details()
         interpreter.set_tensor(start["index"], np.zeros(start["shape"], np.int8))
-        return interpreter.invoke
+        invoke: Callable[[], object] = interpreter.invoke
+        return invoke
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
