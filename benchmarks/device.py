@@ -188,7 +188,7 @@ def timed(path: Path, beside: Path, rounds: int) -> Row:
 
 def process(*arguments: object) -> Any:
     """What a fresh process prints."""
-    command = [sys.executable, PROCESS, *map(str, arguments)]
+    command = [sys.executable, str(PROCESS), *map(str, arguments)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

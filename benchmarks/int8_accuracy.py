@@ -60,7 +60,7 @@ def row(bench: Bench, name: str, plan: SharingPlan) -> str:
     network = trained(bench, plan)
     images, labels = bench.test.normalised(bench.test.images), bench.test.labels
     with torch.no_grad():
-        found = torch.cat([network(part).argmax(1) for part in images.split(500)])
+        found = torch.cat([network(part).argmax(1) for part in torch.split(images, 500)])
     some = torch.randperm(len(bench.train.images), generator=torch.Generator().manual_seed(0))
     fitted = bench.train.normalised(bench.train.images[some[:FITTED]])
     right = float((found == labels).float().mean())
@@ -68,7 +68,7 @@ def row(bench: Bench, name: str, plan: SharingPlan) -> str:
     for form in (ONNX, TFLITE):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "net"
-            export_int8(network, path, PlanFile.of(plan), list(fitted.split(BATCH)), form)
+            export_int8(network, path, PlanFile.of(plan), list(torch.split(fitted, BATCH)), form)
             again = form.run(path, images).argmax(1)
         cells.append(difference(found == labels, again == labels))
     return f"| {' | '.join(cells)} |"
