@@ -42,6 +42,11 @@ class NetworkSource:
     def __post_init__(self) -> None:
         if self.weights not in ("fresh", "inherit"):
             raise IsoshareError(one_of("weights", self.weights, ("fresh", "inherit")))
+        if not callable(self.model) and not isinstance(self.model, str):
+            raise BackboneError(
+                "the model has to be a torch.nn.Module, a function that makes one, or a name, got "
+                f"a {type(self.model).__name__}"
+            )
 
     @classmethod
     def of(cls, model: Model, weights: Weights, arguments: Variant = ()) -> NetworkSource:

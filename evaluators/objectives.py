@@ -129,10 +129,11 @@ def objective_row(text: str) -> Objective:
 
 
 def written(text: str) -> str:
-    """An objective as a study records it: one of the table by its name alone. Raises as above."""
-    objective_row(text)
-    name = objective_name(text)
-    return name if name in OBJECTIVES else text
+    """An objective as a study records it: one of the table by its name alone, one of the user's own
+    as ``miou:maximize``. Raises as above.
+    """
+    name, row = objective_name(text), objective_row(text)
+    return name if name in OBJECTIVES else f"{name}:{row.direction}"
 
 
 def is_exact(text: str) -> bool:

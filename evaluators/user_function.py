@@ -19,8 +19,17 @@ from isoshare.evaluators.network_source import NetworkSource
 from isoshare.evaluators.own_code.by_value import dumps, loads, stubborn_attribute
 from isoshare.evaluators.own_code.own_training import Training
 from isoshare.evaluators.own_code.stepwise import HandOver, stepwise
-from isoshare.evaluators.own_code.trial import EvaluateError, Report, Trial, TrialStopped, as_values
+from isoshare.evaluators.own_code.trial import (
+    STUDY_FAULT,
+    EvaluateError,
+    Report,
+    Trial,
+    TrialStopped,
+    as_values,
+)
+from isoshare.evaluators.own_code.untrained import untrained
 from isoshare.evaluators.training.pace import is_past
+from isoshare.space.errors import listed
 from isoshare.space.plan import SharingPlan, Split
 
 Evaluate = Callable[[nn.Module, Trial], Any]
@@ -32,7 +41,8 @@ class UserFunction(Evaluator):
 
     objectives: the names that it measures. folder: where trials keep their checkpoints.
     until: seconds of ``time.time`` after which each report is told, as the search may end the
-        trial. number: of the trial that is measured.
+        trial. number: of the trial that is measured. sites: layers that are searched, though no
+        sample has shown that they are used.
     """
 
     evaluate: Evaluate
@@ -41,6 +51,7 @@ class UserFunction(Evaluator):
     folder: Path | None = None
     until: float | None = None
     number: int = -1
+    sites: tuple[str, ...] = ()
 
     def __call__(
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
@@ -107,7 +118,10 @@ class UserFunction(Evaluator):
 
             trial = self.trial(plan, seed, report, wants)
             with seeded(seed):
-                return self.evaluate(trial.network(), trial)
+                network = trial.network()
+                result = self.evaluate(network, trial)
+            self._check_used(network, trial)
+            return result
 
         try:
             values = as_values((yield from stepwise(train)), self.objectives)
@@ -119,6 +133,16 @@ class UserFunction(Evaluator):
             yield [Measured(seed, values, time.perf_counter() - started)]
         finally:  # it has been taken
             remove_folder(trial_folder(self.folder, self.number, seed))
+
+    def _check_used(self, network: nn.Module, trial: Trial) -> None:
+        """Raise EvaluateError for layers that the training has never used."""
+        if idle := untrained(network, trial.network, self.sites):
+            raise EvaluateError(
+                f"{STUDY_FAULT}{listed(list(map(repr, idle)), 3)} had no gradient in this "
+                "training: nothing calls these layers, or their weights are read past them, so "
+                "sharing them means nothing; make the study with create_study(..., "
+                "example_input=...), which leaves out what cannot share"
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels with the code of the user's own that it needs. Raises EvaluateError."""

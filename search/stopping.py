@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from isoshare.evaluators import is_own_dataset, is_own_evaluator
 from isoshare.evaluators.evaluator import Measured
+from isoshare.evaluators.own_code.trial import STUDY_FAULT
 from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import DriverError
 from isoshare.storage.records import TrialRecord
@@ -65,7 +66,11 @@ class Stopping:
         self._alike = 0
 
     def note_failure(self, reason: str) -> None:
-        """A trial has failed. Raises DriverError when it is one too many of its kind."""
+        """A trial has failed. Raises DriverError when it is one too many of its kind, or when the
+        fault is that of the study.
+        """
+        if reason.startswith(STUDY_FAULT):
+            raise DriverError(reason)
         kind = re.sub(r"[0-9.e+-]+", "", reason)
         self._alike = self._alike + 1 if kind == self._kind else 1
         self._kind = kind

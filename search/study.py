@@ -4,23 +4,22 @@
     study.optimize(evaluate, n_trials=40)
     study.plot_front()
 
-It is thin: what is proposed, stored and resumed is decided by the engine, for the command line as
-for this. Names follow Optuna where Optuna has one.
+What is proposed, stored and resumed is decided by the engine, as for the command line. Names follow
+Optuna where Optuna has one.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from isoshare.evaluators import OWN
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.own_code.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
-from isoshare.search.config import make_config
-from isoshare.search.defaults import unserved
+from isoshare.search.config import requested
 from isoshare.search.engine import Engine
 from isoshare.search.results.progress_line import ProgressLine
 from isoshare.search.results.study_view import NotebookView
@@ -28,13 +27,16 @@ from isoshare.search.workflows.cost import trial_seconds
 from isoshare.search.workflows.own_code.asking import Asking
 from isoshare.search.workflows.own_code.optimize import RunOptions, begin_call, run_study
 from isoshare.search.workflows.own_code.own_dataset import with_known_data
+from isoshare.search.workflows.own_code.own_export import Format, Taken, export_study
 from isoshare.search.workflows.own_code.own_study import (
-    check_measured,
+    Objectives,
+    able_sampler,
     make_own_study,
     new_source,
     prepare_own,
     recalled_source,
     remember_source,
+    with_directions,
 )
 from isoshare.search.workflows.recorded_space import reference_of
 from isoshare.space.errors import IsoshareError
@@ -45,7 +47,6 @@ from isoshare.storage.store import Store
 if TYPE_CHECKING:
     import torch
 
-Objectives = Sequence[str] | Mapping[str, str]
 Callback = Callable[["Study", TrialRecord], object]
 
 
@@ -81,58 +82,47 @@ def create_study(
         storage: a database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``; None: memory.
         weights: ``fresh``: drawn anew for each seed, by ``reset_parameters``; ``inherit``: the
             model's, projected. None: fresh, with a TrainedWeightsWarning if it is trained.
-        vary: arguments of the function with their values, which the search chooses too:
-            ``{"width": [8, 12, 16]}``.
+        vary: arguments of the function that the search chooses too: ``{"width": [8, 12, 16]}``.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.
-        options: more options of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
+        options: more of a search: ``max_macs``, ``max_bytes``, ``reduction_factor``.
 
     Raises:
         IsoshareError: a wrong option, a name that is taken, a model that cannot share.
     """
     source = new_source(model, weights, bool(vary))
-    url, asked = storage or "sqlite://", _written(objectives)
-    check_measured(asked)
-    sampler = _able_sampler(sampler, asked)
+    url, asked = storage or "sqlite://", with_directions(objectives)
     given = {
         **{"study": name, "backbone": source.name, "evaluator": OWN, "objectives": asked},
-        **{"methods": methods, "max_parameters": max_parameters, "sampler": sampler, "workers": 1},
-        **{"seed": seed, "storage": url, "rungs": tuple(rungs), "vary": vary, **options},
+        **{"methods": methods, "max_parameters": max_parameters, "seed": seed, "storage": url},
+        **{"sampler": able_sampler(sampler, asked), "rungs": tuple(rungs), "vary": vary},
+        **{"workers": 1, **options},
     }
-    config = make_config({key: value for key, value in given.items() if value is not None})
+    config = requested({key: value for key, value in given.items() if value is not None})
     store = Store(url)
     record = make_own_study(source, config, store, example_input)
     source = replace(source, arguments=reference_of(record))
-    store.change_study(record.name, {}, {"weights": source.weights})
-    if not store.is_in_memory:
-        remember_source(record, source)
+    remember_source(store, record, source)
     return Study(store, record.name, source)
 
 
 def load_study(name: str, storage: str | None = None, model: Model | None = None) -> Study:
-    """A study that is there already, to look at it or to go on with it.
+    """A study that is there, by its name, to look at it or to go on with it.
 
     Args:
-        name: of the study.
-        storage: the database, by default the one of the command line: ``ISOSHARE_STORAGE``, or
-            ``isoshare.db`` in the current folder.
-        model: the network it was made with. On the machine where the study was made it may be left
-            out: it is kept in the cache folder.
+        storage: the database; None: ``ISOSHARE_STORAGE``, or ``isoshare.db`` in this folder.
+        model: the network it was made with; it is kept in the cache folder of the machine.
 
     Raises:
         IsoshareError: there is no such study, or it cannot be read.
     """
     store = Store(storage or default_url())
     record = store.study(name)
-    source = None if model is None else recalled_source(record, model)
-    return Study(store, name, source)
+    return Study(store, name, None if model is None else recalled_source(record, model))
 
 
 class Study(NotebookView):
-    """One search: its plans, what was measured of them, and the front.
-
-    Made by ``create_study`` and ``load_study``.
-    """
+    """One search, made by ``create_study`` or ``load_study``: its plans, values and front."""
 
     def __init__(self, store: Store, name: str, source: NetworkSource | None) -> None:
         super().__init__(store, name)
@@ -153,8 +143,8 @@ class Study(NotebookView):
     ) -> None:
         """Measure plans with ``evaluate(network, trial)``.
 
-        What an earlier call left when it was interrupted or killed is finished first; the same call
-        again goes on to the number of trials that it asked for then.
+        What an interrupted call has left is finished first; the same call again goes on to the
+        number of trials that it asked for.
 
         Args:
             evaluate: trains ``network``, a ``torch.nn.Module`` on ``trial.device``, as it likes,
@@ -165,8 +155,7 @@ class Study(NotebookView):
                 next report.
             n_jobs: so many trials at the same time. One runs in this process, more on Ray.
             replicates: trainings of each plan, with different seeds; a plan's value is their mean.
-            callbacks: called with the study and each trial that has ended; ``study.stop()`` there
-                ends the search.
+            callbacks: called with the study and each trial that ended; may ``study.stop()``.
             show_progress_bar: one line on a terminal or in a notebook.
             ray_address: a Ray cluster, ``auto`` or HOST:PORT.
 
@@ -182,8 +171,7 @@ class Study(NotebookView):
         evaluate = with_known_data(self._record, self._store, self._known_source, evaluate)
         prepared = prepare_own(self._record, self._known_source, evaluate, changes)
         line = ProgressLine(show_progress_bar, timeout, n_jobs)
-        if line.is_shown:
-            line.expected = trial_seconds(prepared, self.trials)
+        line.expected = trial_seconds(prepared, self.trials) if line.is_shown else None
 
         def ended(trial: TrialRecord, engine: Engine) -> None:
             self._running = engine
@@ -198,7 +186,7 @@ class Study(NotebookView):
             line.close()
 
     def stop(self) -> None:
-        """Start no more trials: called by a callback while ``optimize`` runs."""
+        """Start no more trials: for callbacks."""
         if self._running is not None:
             self._running.stopping.ask()
 
@@ -216,10 +204,10 @@ class Study(NotebookView):
     def tell(
         self, trial: Trial, values: Any = None, state: Literal["finished", "failed"] = "finished"
     ) -> None:
-        """What came of a trial that was asked for; one that was told to stop has ended already.
+        """What came of a trial that was asked for; one that was told to stop has ended.
 
         values: as ``evaluate`` returns them; with ``state="failed"``, why, in words.
-        Raises IsoshareError for what is no value; the trial is still to be told then.
+        Raises IsoshareError for what is no value; then it is still to be told.
         """
         if self._asking is None:
             raise IsoshareError(f"trial {trial.number} was asked for by another study object")
@@ -228,23 +216,35 @@ class Study(NotebookView):
         else:
             self._asking.tell(trial, values)
 
+    def export(
+        self,
+        path: str | Path,
+        trial: TrialRecord | int | None = None,
+        format: Format | None = None,
+        *,
+        network: torch.nn.Module | None = None,
+        example_input: torch.Tensor | None = None,
+        batches: Sequence[torch.Tensor] = (),
+        bake: bool = False,
+    ) -> str:
+        """Write the plan of a trial, by default of the knee, or the network that it has become.
+
+        Args:
+            format: ``json``, the plan; ``safetensors``, ``onnx``, ``onnx-int8`` or ``tflite``, the
+                network; ``optuna``, all trials. None: by the ending of ``path``.
+            network: shared by that plan and trained; a study keeps no weights.
+            example_input: one input, (1, ...), for ONNX.
+            batches: inputs, (batch, channels, height, width), which 8 bits are fitted to.
+            bake: of ``onnx``: give each site its own kernel.
+
+        Returns a sentence that says what was written. Raises IsoshareError.
+        """
+        taken = Taken(network, example_input, batches, bake)
+        return export_study(self.results, trial, Path(path), format, taken)
+
     @property
     def _known_source(self) -> NetworkSource:
-        """The backbone; it is looked for when it is needed."""
+        """The backbone, looked for when it is needed."""
         if self._source is None:
             self._source = recalled_source(self._record, None)
         return self._source
-
-
-def _able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
-    """The sampler, or the one that takes its place, with a warning."""
-    if sampler != "ehvi" or not (why := unserved(objectives)):
-        return sampler
-    warnings.warn(f"{why}: tpe takes its place", stacklevel=3)
-    return "tpe"
-
-
-def _written(objectives: Objectives) -> tuple[str, ...]:
-    """Objectives as the options of a search have them: ``miou:maximize``."""
-    pairs = objectives.items() if isinstance(objectives, Mapping) else ()
-    return tuple(f"{name}:{way}" for name, way in pairs) or tuple(objectives)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from isoshare.space.errors import BackboneError, PlanError, listed, typed_in_one_line
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
-from isoshare.space.sites import Site, find_sites, left_private
+from isoshare.space.sites import Site, sites_and_private
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,7 +40,7 @@ def apply_plan(
     Raises PlanError if the plan names a site that ``module`` lacks or that cannot share, or
     if the sites of a bank do not fit together; then nothing has been built.
     """
-    banks = fit(plan, find_sites(module), dict(left_private(module)))
+    banks = fit(plan, *sites_and_private(module))
     from isoshare.space.inheritance import project_weights, refuse_disagreement
     from isoshare.space.network_copy import copy_network
 

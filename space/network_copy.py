@@ -24,6 +24,7 @@ LOCKS: tuple[tuple[type, Any], ...] = (
     (type(threading.Lock()), threading.Lock),
     (type(threading.RLock()), threading.RLock),
 )
+PLAIN = (bool, int, float, str, type(None))
 DEEPEST = 6
 """Containers within containers that are looked into for what a module holds."""
 
@@ -53,9 +54,14 @@ def held_values(network: nn.Module) -> Iterator[tuple[str, Any]]:
     for path, part in network.named_modules():
         seen: set[int] = set()
         for name, value in vars(part).items():
-            if name not in {"_parameters", "_modules"}:
+            if name not in {"_parameters", "_modules"} and not _holds_nothing(value):
                 place = f"{path}.{name}".lstrip(".")
                 yield from ((place, held) for held in _within(value, seen, DEEPEST))
+
+
+def _holds_nothing(value: Any) -> bool:
+    """Whether there is nothing to look at, as in most attributes of most modules."""
+    return type(value) in PLAIN or (isinstance(value, dict) and not value)
 
 
 def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
@@ -100,6 +106,8 @@ def _remake_functions(network: nn.Module, copied: nn.Module, memo: dict[int, Any
 
     for part in copied.modules():
         for name, value in vars(part).items():
+            if _holds_nothing(value):
+                continue
             if isinstance(value, FunctionType):
                 vars(part)[name] = remade(value)
             elif isinstance(value, dict) and name not in {"_parameters", "_modules"}:

@@ -94,12 +94,19 @@ def find_sites(module: nn.Module) -> tuple[Site, ...]:
     A site is a linear layer or a convolution, of one to three dimensions, transposed or not, that
     owns an ordinary trainable kernel. What is left out, and why, ``left_private`` says.
     """
-    return tuple(_site(name, layer) for name, layer, reason in _layers(module) if not reason)
+    return sites_and_private(module)[0]
 
 
 def left_private(module: nn.Module) -> tuple[tuple[str, str], ...]:
     """The layers of ``module`` with weights that cannot share, each with its reason."""
-    return tuple((name, reason) for name, _, reason in _layers(module) if reason)
+    return tuple(sites_and_private(module)[1].items())
+
+
+def sites_and_private(module: nn.Module) -> tuple[tuple[Site, ...], dict[str, str]]:
+    """Both: the sites, and by name why layers cannot share."""
+    layers = list(_layers(module))
+    sites = tuple(_site(name, layer) for name, layer, reason in layers if not reason)
+    return sites, {name: reason for name, _, reason in layers if reason}
 
 
 def searched_sites(sites: Sequence[Site], unshared: int) -> tuple[Site, ...]:
@@ -152,20 +159,16 @@ def registered_after(module: nn.Module, site: Site) -> nn.Module | None:
     return children[place + 1][1] if place + 1 < len(children) else None
 
 
-def held_tensors(module: nn.Module) -> dict[int, str]:
-    """By identity, the tensors that modules hold in plain attributes, as in a list, and where."""
-    from torch import Tensor
-
-    from isoshare.space.network_copy import held_values
-
-    return {id(held): place for place, held in held_values(module) if isinstance(held, Tensor)}
-
-
 def _layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """(name, layer, why it cannot share or "") for each layer with weights, in module order."""
-    from isoshare.space.layers import LAYERS
+    from torch import Tensor
 
-    held, inside = held_tensors(module), _inside(module)
+    from isoshare.space.layers import LAYERS
+    from isoshare.space.network_copy import held_values
+
+    # Tensors in plain attributes, as in a list, and where.
+    held = {id(one): place for place, one in held_values(module) if isinstance(one, Tensor)}
+    inside = _inside(module)
     owners = Counter(
         id(tensor) for part in module.modules() for tensor in part._parameters.values()
     )

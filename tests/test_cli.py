@@ -254,6 +254,7 @@ WRONG = [
     (("launch", "--resolution", "9"), "the images have 8x8 pixels, got 9"),
     (("launch", "--channels", "2"), "channels: input should be 1 or 3, got 2"),
     (("launch", "--time-steps", "5"), "evaluator 'train' does not use --time-steps, got 5"),
+    (("launch", "--evaluator", "mine:measure", "--epochs", "3"), "does not use --epochs"),
     (("launch", "--subset", "5"), "--subset must lie between 10, one image a class, and the 1,437"),
     (("launch", "--methods", "magic"), "unknown method 'magic'"),
     (("launch", "--sampler", "oracle"), "unknown sampler 'oracle'"),

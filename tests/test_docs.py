@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -200,3 +201,12 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 def test_the_picture_of_groups_is_what_is_drawn_today() -> None:
     drawn = (ROOT / "docs" / "pictures" / "groups.svg").read_text()
     assert drawn == groups_svg(), "draw it again: python benchmarks/pictures.py"
+
+
+def test_every_public_name_stands_in_the_reference_with_an_example() -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    examples = "".join(re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE))
+    for name in isoshare.__all__:
+        assert f"\n::: isoshare.{name}\n" in f"{page}\n", name
+        assert f"isoshare.{name}" in examples, name
+        assert inspect.getdoc(getattr(isoshare, name)), name

@@ -47,6 +47,21 @@ def test_a_backbone_travels_with_the_modules_beside_it_that_it_imports(
         monkeypatch.delitem(sys.modules, name)
 
 
+def test_what_a_script_defines_travels_with_the_modules_beside_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook there is no script."""
+    (tmp_path / "shipped_helper.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("shipped_helper")
+    script = tmp_path / "script.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    assert set(code_for("__main__:Net")) == {*OURS, tmp_path.resolve() / "shipped_helper.py"}
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    assert code_for("__main__:Net") == OURS
+    monkeypatch.delitem(sys.modules, "shipped_helper")
+
+
 def test_a_backbone_in_a_package_travels_with_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

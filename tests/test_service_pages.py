@@ -241,12 +241,17 @@ def test_no_page_keeps_anybody_out(address: str, browser: Browser, scheme: str) 
         "/studies/study/pick?best=knee",
         "/compare?a=study&b=half",
         "/compare?a=study&b=study&trial_a=0&trial_b=3",
+        "/audit",
         "/api",
         "/login",
     )
     with watched_page(browser, color_scheme=scheme) as page:
         for place in places:
+            page.set_viewport_size({"width": 390, "height": 900})
             page.goto(f"{address}{place}")
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 390, f"{place} scrolls sideways on a phone"
+            page.set_viewport_size({"width": 1440, "height": 900})
             if page.locator(".plot").count():
                 page.wait_for_selector("#front[data-points]")
             found = Axe().run(page).response["violations"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,37 @@ def test_failures_all_alike_stop_the_search_and_say_where() -> None:
     assert [trial.state for trial in study.trials] == ["failed"] * 5
 
 
+class Idle(ThreeSites):
+    """Its last convolution is made and never called."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.convs[1](self.convs[0](x)).mean((2, 3)))
+        return logits
+
+
+def one_step(network: nn.Module, trial: Trial) -> float:
+    """A training, as short as can be."""
+    images = torch.randn(4, 2, 8, 8)
+    loss = network(images).square().mean()
+    loss.backward()
+    return float(loss.detach())
+
+
+def test_layers_that_a_training_never_uses_end_the_search() -> None:
+    """Without a sample of the input it is the first training that shows them."""
+    study = isoshare.create_study(Idle(3), **KERNEL)
+    with pytest.raises(DriverError, match=r"'convs.2' had no gradient .* example_input"):
+        study.optimize(one_step, n_trials=4)
+    assert [trial.state for trial in study.trials] == ["failed"]
+    told = isoshare.create_study(Idle(3), example_input=torch.zeros(1, 2, 8, 8), **KERNEL)
+    told.optimize(one_step, n_trials=2)
+    assert [trial.state for trial in told.trials] == ["finished"] * 2
+    assert all("convs.2" not in bank.sites for t in told.trials for bank in t.plan.banks)
+    used = isoshare.create_study(ThreeSites(3), **KERNEL)
+    used.optimize(one_step, n_trials=3)
+    assert [trial.state for trial in used.trials] == ["finished"] * 3
+
+
 def test_wrong_requests_are_sentences(url: str) -> None:
     class Locked(ThreeSites):
         def __init__(self) -> None:
@@ -227,10 +259,44 @@ def test_wrong_requests_are_sentences(url: str) -> None:
         isoshare.create_study(ThreeSites(), objectives=("accuracy", "macs"))
     with pytest.raises(IsoshareError, match="n_trials has to be at least 1"):
         study.optimize(less_is_worse, n_trials=0)
+    with pytest.raises(IsoshareError, match="a whole number, got '5'"):
+        study.optimize(less_is_worse, n_trials="5")  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="timeout has to be seconds, more than 0, got '2h'"):
+        study.optimize(less_is_worse, timeout="2h")  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="has to be a function of a network and a trial, got 3"):
+        study.optimize(3)  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="or a name, got a int"):
+        isoshare.create_study(3)  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="objectives are several"):
+        isoshare.create_study(ThreeSites(), objectives="accuracy")
+    with pytest.raises(IsoshareError, match="has to be a tensor"):
+        isoshare.create_study(ThreeSites(), example_input=[[0.0]])  # type: ignore[arg-type]
+    with pytest.raises(IsoshareError, match="does not use --epochs"):
+        isoshare.create_study(ThreeSites(), epochs=3)
     with pytest.raises(IsoshareError, match="unknown study 'none'"):
         isoshare.load_study("none", url)
     with pytest.raises(IsoshareError, match="layers have changed"):
         isoshare.load_study("s", url, model=ThreeSites(5)).optimize(less_is_worse, n_trials=1)
+
+
+def test_what_cannot_travel_is_named_before_ray_is_started() -> None:
+    class Locked(ThreeSites):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convs.lock = threading.Lock()  # type: ignore[assignment]
+
+    lock = threading.Lock()
+    for model, evaluate, sentence in (
+        (Locked(), less_is_worse, "^the model .* because of its attribute 'convs.lock': leave it"),
+        (
+            ThreeSites(),
+            lambda *_: float(lock.locked()),
+            "cannot pickle '_thread.lock' object; leav",
+        ),
+    ):
+        study = isoshare.create_study(model, **KERNEL)
+        with pytest.raises(IsoshareError, match=sentence):
+            study.optimize(evaluate, n_trials=1, n_jobs=2)
 
 
 def test_exact_objectives_beside_own_ones() -> None:
@@ -351,29 +417,6 @@ def test_importing_is_light() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
-
-
-def test_the_command_line_measures_by_the_same_function(
-    url: str, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A function that is named is imported, and only where it is named."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for workers: pytest alone knows the way
-    own = ("--evaluator", "tests.test_study:less_is_worse", "--backbone", "tests.fakes:ThreeSites")
-    code, said, error = command(
-        *("launch", "--study", "s", "--storage", url, "--trials", 4, "--workers", 2, *own),
-        *("--objectives", "miou:max,parameters", "--methods", "kernel"),
-    )
-    assert code == 0, said + error
-    expected = isoshare.create_study(ThreeSites(3), **KERNEL)
-    expected.optimize(less_is_worse, n_trials=4)
-    study = isoshare.load_study("s", url, model=ThreeSites(3))
-    assert {t.plan: t.value("miou") for t in study.trials} == {
-        t.plan: t.value("miou") for t in expected.trials
-    }
-    code, _, error = command("resume", "s", "--storage", url, "--trials", 5, *own[2:])
-    assert (code, "if you trust it, name it too" in error) == (2, True)
-    code, _, error = command("launch", *own, "--epochs", 3)
-    assert (code, "does not use --epochs" in error) == (2, True)
 
 
 def test_the_command_line_says_how_a_study_of_python_goes_on(url: str, command: Command) -> None:

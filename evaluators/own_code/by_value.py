@@ -31,6 +31,8 @@ def dumps(thing: Any, said: str, *code: object) -> bytes:
     with _travelling(code):
         try:
             return bytes(cloudpickle.dumps(thing))
+        except EvaluateError:  # of a part, which knows better
+            raise
         except Exception as error:  # whatever a user's object raises
             raise EvaluateError(
                 f"{said} cannot be sent to another process: {_reason(error)}; leave it out, or "

@@ -20,6 +20,10 @@ Report = Callable[[Values, int], bool]
 """Takes values and the epoch; returns whether the trial shall stop."""
 
 
+STUDY_FAULT = "this study cannot go on: "
+"""How the failure of a trial begins that is no fault of its plan: the search ends with it."""
+
+
 class EvaluateError(IsoshareError):
     """What a user's own function returned, reported or raised is no measurement."""
 

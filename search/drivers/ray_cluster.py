@@ -72,7 +72,18 @@ def _join(address: str, environment: dict[str, Any], options: dict[str, Any]) ->
             socket.create_connection((host, int(port)), timeout=5).close()
         ray.init(address=address, runtime_env=environment, **options)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
         raise IsoshareError(
-            f"cannot join the Ray cluster at {address!r}: {reason}; check --ray-address"
+            f"cannot join the Ray cluster at {address!r}: {_reason(error)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a cluster cannot be joined, and what to do."""
+    said = str(error).partition("\n")[0].rstrip(".")
+    if "authentication token" not in said.lower():
+        return f"{said}; check the address"
+    return (
+        "its token is not here: copy ~/.ray/auth_token of a machine of the cluster to the same "
+        "place, or join one that was started without tokens with RAY_AUTH_MODE=disabled in the "
+        "environment"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -17,3 +18,4 @@ os.environ.update(
 )
 if "ray" not in sys.modules:  # a program with a Ray of its own keeps its mode
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+logging.getLogger("ray.widgets").setLevel(logging.CRITICAL)  # in a notebook it wants some

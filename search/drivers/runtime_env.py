@@ -19,12 +19,20 @@ def code_for(backbone: str) -> list[Path]:
     ours = [Path(isoshare.__file__).resolve().parent]
     if not is_own(backbone):
         return ours
-    place = _place(find_spec(backbone.partition(":")[0].partition(".")[0]))
+    name = backbone.partition(":")[0].partition(".")[0]
+    place = _script() if name == "__main__" else _place(find_spec(name))
     if place is None or is_installed(place):
         return ours
     loaded = [module.__spec__ for name, module in sys.modules.items() if "." not in name]
     beside = {found for found in map(_place, loaded) if found and found.parent == place.parent}
-    return [*ours, *sorted({*beside, place} - set(ours))]
+    itself = set() if name == "__main__" else {place}  # what a script defines travels by value
+    return [*ours, *sorted({*beside, *itself} - set(ours))]
+
+
+def _script() -> Path | None:
+    """The file that Python was started with; None in a notebook, whose functions travel alone."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(file).resolve() if file else None
 
 
 def _place(spec: ModuleSpec | None) -> Path | None:

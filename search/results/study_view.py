@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoshare.search.results.choose import choose, plan_file, trial_by_number
+from isoshare.search.results.choose import choose, trial_by_number
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.store import Store
@@ -74,10 +73,6 @@ class NotebookView:
         plan = self._chosen(trial).plan
         network = self._record.context.of(plan)
         return draw_plan(plan_picture(network.sites, plan, network.unshared))
-
-    def export(self, path: str | Path, trial: TrialRecord | int | None = None) -> None:
-        """Write the plan of a trial, by default of the knee, as a plan file."""
-        plan_file(self._record, self._chosen(trial)).save(path)
 
     def _repr_html_(self) -> str:
         from isoshare.search.results.study_card import study_card

@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import optuna
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
-from optuna.trial import FixedTrial, TrialState
-
 from isoshare.search.proposer import CHANCE
 from isoshare.search.sampler import History, Sampler
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import TrialRecord
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # in a notebook tqdm, which Optuna imports, wants widgets
+    import optuna
+    from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+    from optuna.trial import FixedTrial, TrialState
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -47,7 +47,12 @@ def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
 
 
 def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str:
-    """Copy the weights file."""
+    """Copy the weights file, or write the network as one."""
+    if source.network is not None:
+        from isoshare.space.weights.saving import save_weights
+
+        save_weights(source.network, path, source.plan)
+        return f"wrote weights and plan to {path}"
     assert source.weights is not None, "needs weights"
     source.plan  # noqa: B018  a file without a plan is refused here
     if not (path.exists() and path.samefile(source.weights)):
@@ -57,13 +62,11 @@ def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str
 
 
 def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
-    """Rebuild the network of a weights file and export it."""
+    """Export a trained network."""
     from isoshare.space.exports.onnx_file import save_onnx
-    from isoshare.space.weights.saving import load_network
 
-    assert source.weights is not None, "needs weights"
     shape = _image(source.plan, options.image)
-    network = load_network(source.weights, options.backbone)
+    network = source.trained(options.backbone)
     difference = save_onnx(network, path, source.plan, shape, options.bake)
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, "
@@ -100,13 +103,8 @@ def write_tflite(source: ExportSource, path: Path, options: ExportOptions) -> st
 
 
 def _to_quantise(source: ExportSource, options: ExportOptions) -> tuple[nn.Module, list[Tensor]]:
-    """The network of a file of weights, and images it was trained on."""
-    from isoshare.search.workflows.calibration import calibration_batches
-    from isoshare.space.weights.saving import load_network
-
-    assert source.weights is not None, "needs weights"
-    network = load_network(source.weights, options.backbone)
-    return network, calibration_batches(source.plan, options.dataset)
+    """The trained network, and images it was trained on."""
+    return source.trained(options.backbone), source.calibration(options.dataset)
 
 
 def _kept(done: Exported) -> str:
@@ -152,13 +150,13 @@ def _check_tflite(source: ExportSource, options: ExportOptions) -> None:
 def _check_images(source: ExportSource, options: ExportOptions) -> None:
     """Raise IsoshareError where there are no images to fit 8 bits to."""
     if source.weights is not None:
-        from isoshare.search.workflows.calibration import calibration_batches
-
-        calibration_batches(source.plan, options.dataset)
+        source.calibration(options.dataset)
 
 
-def _image(plan: PlanFile, given: str | None) -> tuple[int, ...]:
+def _image(plan: PlanFile, given: str | tuple[int, ...] | None) -> tuple[int, ...]:
     """Channels, height and width of an input image: as given, or as the plan's data had it."""
+    if isinstance(given, tuple):
+        return given
     if given is not None:
         sides = given.split("x")
         if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,8 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from isoshare.search.results.study_results import Results
     from isoshare.storage.records import TrialRecord
 
@@ -21,13 +23,13 @@ WEIGHTS = ".safetensors"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, if no file says it.
-    backbone: one of the user's own that is trusted. dataset: whose images 8 bits are fitted to, if
-    no file says it. fast: quicker, for more memory.
+    """bake: sites as ordinary convolutions. image: "CxHxW" of an input, or its shape, if no file
+    says it. backbone: one of the user's own that is trusted. dataset: whose images 8 bits are
+    fitted to, if no file says it. fast: quicker, for more memory.
     """
 
     bake: bool = False
-    image: str | None = None
+    image: str | tuple[int, ...] | None = None
     backbone: str | None = None
     dataset: str | None = None
     fast: bool = False
@@ -35,11 +37,17 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """What is exported: a study with the choice of a trial, or a file of trained weights."""
+    """What is exported: a study with the choice of a trial, or a file of trained weights.
+
+    network: one that was trained by the plan of the trial, in place of a file; batches: inputs as
+    it takes them, float32 (batch, channels, height, width), which 8 bits are fitted to.
+    """
 
     results: Results | None = None
     choice: Selection = field(default_factory=Selection)
     weights: Path | None = None
+    network: nn.Module | None = None
+    batches: Sequence[Tensor] = ()
 
     @cached_property
     def trial(self) -> TrialRecord:
@@ -56,6 +64,23 @@ class ExportSource:
 
         assert self.weights is not None, "either a study or a file"
         return read_plan(self.weights)
+
+    def trained(self, backbone: str | None) -> nn.Module:
+        """The trained network, in evaluation mode. Raises IsoshareError."""
+        if self.network is not None:
+            return self.network.eval()
+        from isoshare.space.weights.saving import load_network
+
+        assert self.weights is not None, "needs weights"
+        return load_network(self.weights, backbone)
+
+    def calibration(self, dataset: str | None) -> list[Tensor]:
+        """What 8 bits are fitted to. Raises IsoshareError."""
+        if self.network is not None:
+            return list(self.batches)
+        from isoshare.search.workflows.calibration import calibration_batches
+
+        return calibration_batches(self.plan, dataset)
 
     @property
     def words(self) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from numbers import Integral, Real
 
+from isoshare.evaluators.evaluator import Evaluator
 from isoshare.evaluators.own_code.by_value import dumps
 from isoshare.evaluators.user_function import UserFunction
 from isoshare.search.drivers.heartbeat import heartbeat
@@ -46,18 +48,17 @@ def run_study(
     watch: is called after each change; on_end: with each trial that has ended. Raises DriverError
     when workers keep dying, or all trials fail alike; KeyboardInterrupt when interrupted.
     """
-    with opened(prepared, store) as engine:
-        engine.stopping.begin(options.timeout)
+    is_here = options.n_jobs == 1 and options.ray_address is None
+    if not is_here and isinstance(prepared.evaluator, UserFunction):
+        dumps(prepared.evaluator, "the function")  # told here, before Ray is started
+    with ExitStack() as stack:
+        engine = stack.enter_context(opened(prepared, store))
         engine.on_change = lambda: watch(engine.progress())
         engine.on_end = lambda trial: on_end(trial, engine)
-        measure = prepared.evaluator.ending(engine.stopping.deadline)
-        if options.n_jobs == 1 and options.ray_address is None:
-            run_inline(engine, measure)
-            return
-        if isinstance(measure, UserFunction):
-            dumps(measure, "the function")  # told here, before Ray is started
-        _run_on_ray(engine, replace(prepared, evaluator=measure), options)
-        if not engine.done:
+        run = run_inline if is_here else _on_ray(prepared, options, stack)
+        engine.stopping.begin(options.timeout)  # now: it is no matter of a search how Ray starts
+        run(engine, prepared.evaluator.ending(engine.stopping.deadline))
+        if not (is_here or engine.done):
             raise KeyboardInterrupt
 
 
@@ -72,16 +73,17 @@ def opened(prepared: Prepared, store: Store) -> Iterator[Engine]:
         yield engine
 
 
-def _run_on_ray(engine: Engine, prepared: Prepared, options: RunOptions) -> None:
+def _on_ray(
+    prepared: Prepared, options: RunOptions, stack: ExitStack
+) -> Callable[[Engine, Evaluator], None]:
+    """What runs a search on Ray, which is started now and ends with ``stack``."""
     from isoshare.search.drivers.ray_cluster import ray_cluster
     from isoshare.search.drivers.ray_driver import run_on_ray
     from isoshare.search.drivers.runtime_env import code_for
 
     code = code_for(prepared.config.backbone) if options.ray_address else ()
-    with ExitStack() as stack:
-        cluster = ray_cluster(options.n_jobs, options.ray_address, code=code)
-        share = stack.enter_context(cluster)
-        run_on_ray(engine, prepared.evaluator, options.n_jobs, share)
+    share = stack.enter_context(ray_cluster(options.n_jobs, options.ray_address, code=code))
+    return lambda engine, measure: run_on_ray(engine, measure, options.n_jobs, share)
 
 
 def begin_call(
@@ -93,8 +95,10 @@ def begin_call(
     was interrupted is taken up by the same call again: it goes on to what was asked for then, and
     so does one that names no number. Raises IsoshareError.
     """
-    if n_trials is not None and n_trials < 1:
-        raise IsoshareError(f"n_trials has to be at least 1, got {n_trials}")
+    if n_trials is not None and not (isinstance(n_trials, Integral) and n_trials >= 1):
+        raise IsoshareError(f"n_trials has to be at least 1, a whole number, got {n_trials!r}")
+    if timeout is not None and not (isinstance(timeout, Real) and timeout > 0):
+        raise IsoshareError(f"timeout has to be seconds, more than 0, got {timeout!r}")
     outcomes = store.outcomes(study.name, ())
     there = len(outcomes)
     last = study.context.more.get("call", {"from": 0, "trials": 0})

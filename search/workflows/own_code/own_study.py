@@ -16,16 +16,18 @@ from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
 from isoshare.evaluators.own_code.by_value import dumps, loads
+from isoshare.evaluators.own_code.own_training import Training
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.user_function import Evaluate, UserFunction
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
+from isoshare.search.defaults import unserved
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.prepared import Prepared, check_study, new_study
 from isoshare.search.workflows.recorded_space import reference_of
 from isoshare.search.workflows.varying import has_changed, whole_space, with_reference
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, short
 from isoshare.space.files import atomic_write
 from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training
 from isoshare.space.variants.variant_space import Space
@@ -33,6 +35,7 @@ from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord, StudyContext
 
+Objectives = Sequence[str] | Mapping[str, str]
 NO_DATA = DatasetRecord(OWN, OWN)
 """What is recorded in place of a data set: only the function knows what it trains on."""
 
@@ -46,11 +49,16 @@ def make_own_study(
     """
     check_study(config.study, store)
     sampler_row(config.sampler)
+    if example is not None and not isinstance(example, torch.Tensor):
+        kind = type(example).__name__
+        raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
     space = own_space(source, config, () if example is None else example.shape[1:])
     config = with_reference(config, space)
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
     store.create_study(study)
+    if example is not None:
+        store.change_study(study.name, {}, {"seen": True})
     return study
 
 
@@ -67,6 +75,10 @@ def prepare_own(
 
     evaluate: None where trials are asked for and told by hand.
     """
+    if evaluate is not None and not callable(evaluate):
+        raise IsoshareError(
+            f"evaluate has to be a function of a network and a trial, got {short(evaluate)}"
+        )
     config = make_config({**study.config.options, **changes, "study": study.name})
     space = own_space(source, config, (), study.context)
     if has_changed(space, study.context):
@@ -74,8 +86,13 @@ def prepare_own(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
             "create a new study for it"
         )
+    seen = study.context.more.get("seen") or isinstance(evaluate, Training)
     measure = UserFunction(
-        evaluate or _by_hand, source, measured_names(study), own_folder("trials", study)
+        evaluate or _by_hand,
+        source,
+        measured_names(study),
+        own_folder("trials", study),
+        sites=() if seen else tuple(site.name for site in space.sites),
     )
     conditions = {"evaluator": config.evaluator, **device_conditions(), **versions()}
     return Prepared(is_new, config, study, space, measure, conditions)
@@ -108,6 +125,26 @@ def new_source(model: Model, weights: Weights | None, varied: bool = False) -> N
     return source
 
 
+def able_sampler(sampler: str, objectives: tuple[str, ...]) -> str:
+    """The sampler, or the one that takes its place, with a warning."""
+    if sampler != "ehvi" or not (why := unserved(objectives)):
+        return sampler
+    warnings.warn(f"{why}: tpe takes its place", stacklevel=3)
+    return "tpe"
+
+
+def with_directions(objectives: Objectives) -> tuple[str, ...]:
+    """Objectives as the options of a search have them: ``miou:maximize``. Raises IsoshareError."""
+    if isinstance(objectives, str):
+        raise IsoshareError(
+            f"objectives are several, as ('accuracy', 'parameters'), got {objectives!r}"
+        )
+    pairs = objectives.items() if isinstance(objectives, Mapping) else ()
+    asked = tuple(f"{name}:{way}" for name, way in pairs) or tuple(objectives)
+    check_measured(asked)
+    return asked
+
+
 def _check_variable(source: NetworkSource) -> None:
     """Raise IsoshareError unless networks can be made of any arguments."""
     if isinstance(source.model, torch.nn.Module):
@@ -131,11 +168,14 @@ def check_measured(objectives: Sequence[str]) -> None:
         )
 
 
-def remember_source(study: StudyRecord, source: NetworkSource) -> None:
+def remember_source(store: Store, study: StudyRecord, source: NetworkSource) -> None:
     """Keep the backbone in the user's cache, so that ``load_study`` finds it on this machine.
 
     One that cannot be kept has to be given to ``load_study`` again.
     """
+    store.change_study(study.name, {}, {"weights": source.weights})
+    if store.is_in_memory:
+        return
     path = own_folder("backbones", study)
     model = type(source.model) if isinstance(source.model, torch.nn.Module) else source.model
     with suppress(IsoshareError, OSError):
