@@ -63,6 +63,25 @@ def test_all_kinds_of_layers_are_computed(tmp_path: Path, form: Int8Format) -> N
         assert steps_apart(found, run_micro(path, images[0]).logits) <= MICRO
 
 
+def test_grouped_depthwise_dilated_and_padded_windows(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1),
+        nn.Conv2d(16, 24, 3, padding=1, groups=4),
+        nn.ReLU(),
+        nn.Conv2d(24, 48, 3, 2, 1, groups=24),
+        nn.Conv2d(48, 8, 5, 1, 4, 2),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Flatten(),
+        nn.Linear(8 * 2 * 2, 5),
+    ).eval()
+    found, path = quantised(traced(network, batches()[0][:1]), batches()), tmp_path / "net"
+    for form in FORMATS:
+        form.save(found, path, NOTHING)
+        assert steps_apart(found, form.run(path, batches()[0])) <= 1.001
+    assert steps_apart(found, run_micro(path, batches()[0]).logits) <= MICRO
+
+
 class Activated(nn.Module):
     """One activation between layers, beside what it must not bound."""
 
