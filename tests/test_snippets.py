@@ -125,6 +125,8 @@ def launch(words: list[str], store: Store | None = None) -> None:
     """
     given = parsed("launch", words)
     file = given.pop("config", None)
+    for one in ("dry_run", "as_json"):  # of the command, and no options of a search
+        given.pop(one, None)
     is_here = given.get("dataset", "digits").split(":")[0] in ("digits", "folder")
     if not is_here or "ray_address" in given:
         load_config(file, read_words(given))
