@@ -10,7 +10,8 @@ INSTALLED := $(VENV)/installed
 search: $(INSTALLED)  ## a first search, on digits: three to ten minutes on two cores
 	$(BIN)/python run_search.py launch
 
-test: check unit  ## all that must hold before a commit
+test: $(VENV)/installed-dev  ## all that must hold before a commit; types are checked beside the tests
+	$(MAKE) -j2 check unit
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.search.config import make_config
 from isoshare.search.pareto import hypervolume, nondominated
-from isoshare.search.proposer import Proposer
+from isoshare.search.proposals.proposer import Proposer
 from isoshare.search.samplers import sampler_row
 from isoshare.search.search_state import SearchState
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS

@@ -32,15 +32,15 @@ from benchmarks.micro import arena_of
 from isoshare import apply_plan, count_parameters, find_sites
 from isoshare.space.apply import deployed
 from isoshare.space.backbones import build_backbone
-from isoshare.space.costs import device_bytes
+from isoshare.space.costs.closed_form import device_bytes
 from isoshare.space.exports.int8 import Int8Format
 from isoshare.space.exports.onnx_file import save_onnx
 from isoshare.space.exports.onnx_int8 import ONNX
 from isoshare.space.exports.quantised import quantised
 from isoshare.space.exports.tflite.export import FAST_TFLITE, TFLITE
 from isoshare.space.exports.tracing import traced
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.search_space import SearchSpace
 

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.projection import Bench, plans
-from isoshare.evaluators.output_matching import match_outputs
+from isoshare.evaluators.inheriting.output_matching import match_outputs
+from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.training.batches import use_threads
 from isoshare.evaluators.training.trainer import finish
-from isoshare.evaluators.weight_projection import calibrate, inherit
 from isoshare.space.apply import count_parameters
 from isoshare.space.exports.int8 import export_int8
 from isoshare.space.exports.onnx_int8 import ONNX

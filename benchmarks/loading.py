@@ -32,8 +32,8 @@ import torch
 
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import PARTS, Dataset, load_dataset
-from isoshare.evaluators.data.decoding import decode
-from isoshare.evaluators.data.folder_listing import list_folder
+from isoshare.evaluators.data.folders.decoding import decode
+from isoshare.evaluators.data.folders.folder_listing import list_folder
 from isoshare.evaluators.data.splits import Part
 from isoshare.evaluators.training.batches import use_threads
 

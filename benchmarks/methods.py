@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.space.apply import apply_plan, count_parameters, extra_loss, plan_macs
 from isoshare.space.backbones import build_backbone
-from isoshare.space.forward_pass import network_costs
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.patterns import Pattern, basis, generator, kernels
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import find_sites

@@ -46,7 +46,7 @@ from isoshare.search.drivers.ray_driver import run_on_ray
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
 from isoshare.search.samplers.optuna_sampler import OPTUNA_SAMPLERS, make_optuna_sampler
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan

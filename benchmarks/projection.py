@@ -27,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import stratified_subset, take
-from isoshare.evaluators.output_matching import input_statistics, match_outputs
+from isoshare.evaluators.inheriting.output_matching import input_statistics, match_outputs
+from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit
 from isoshare.evaluators.training.batches import Batches, normalised, use_threads
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.scoring import accuracy
 from isoshare.evaluators.training.trainer import TrainingRun, finish
-from isoshare.evaluators.weight_projection import calibrate, fisher, inherit
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import Bank, SharingPlan

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.zero_cost import SCORES, Known, score
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import DataOptions
-from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.training.batches import Batches, use_threads
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.scoring import accuracy as right

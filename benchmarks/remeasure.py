@@ -30,9 +30,9 @@ from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.evaluator import load_data
+from isoshare.search.workflows.preparation.evaluator import load_data
 from isoshare.space.plan import SharingPlan
-from isoshare.storage.database import default_url
+from isoshare.storage.opening.database import default_url
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 

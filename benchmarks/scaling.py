@@ -46,7 +46,7 @@ from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.launch import prepare, start
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS

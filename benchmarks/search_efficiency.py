@@ -39,7 +39,7 @@ from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
 from isoshare.search.pareto import hypervolume
 from isoshare.search.workflows.launch import prepare, start
-from isoshare.search.workflows.tabular import table_space
+from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 

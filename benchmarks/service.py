@@ -44,7 +44,7 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.search_space import SearchSpace

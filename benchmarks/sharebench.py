@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.data.splits import DataOptions, stratified_subset, take
-from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.sharebench import FOLDER, PARTS, Part, Table
 from isoshare.evaluators.training.batches import use_threads
 from isoshare.evaluators.training.optimizers import TrainingSettings
@@ -40,12 +40,12 @@ from isoshare.evaluators.training.trainer import epochs
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.pareto import nondominated
-from isoshare.search.workflows.prepared import study_record
-from isoshare.search.workflows.tabular import table_space
+from isoshare.search.workflows.preparation.prepared import study_record
+from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites

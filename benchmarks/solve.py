@@ -39,7 +39,7 @@ from benchmarks.ranking import interval
 from benchmarks.search_efficiency import score, true_front, truth_of
 from benchmarks.sharebench import evaluator
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import score_sharing
 from isoshare.evaluators.sharebench import Table
@@ -48,11 +48,11 @@ from isoshare.evaluators.training.scoring import accuracy_and_loss
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import PlanSolver
-from isoshare.search.workflows.tabular import table_space
+from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from isoshare.search.config import make_config
 from isoshare.search.pareto import axes_of, pareto_front, with_all_values
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan

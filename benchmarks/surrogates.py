@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from isoshare.evaluators.sharebench import Table
 from isoshare.search.samplers.plan_features import PlanFeatures
 from isoshare.search.samplers.surrogate import Surrogate
-from isoshare.search.workflows.tabular import table_space
+from isoshare.search.workflows.preparation.tabular import table_space
 
 Numbers = NDArray[np.float64]
 Foresee = Callable[[Numbers, Numbers, Numbers], Numbers]

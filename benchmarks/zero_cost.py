@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from isoshare.evaluators.inheriting.weight_projection import inherit
 from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.weight_projection import inherit
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import SharingPlan
@@ -78,7 +78,7 @@ class Known:
 
     backbone: the unshared network as it is built. data: one batch, of the training images.
     trained: the same network after training, with how much its loss depends on each element
-    (``isoshare.evaluators.weight_projection.fisher``), or None where all count alike.
+    (``isoshare.evaluators.inheriting.weight_projection.fisher``), or None where all count alike.
     """
 
     backbone: nn.Module

@@ -58,7 +58,7 @@ EVALUATORS: dict[str, EvaluatorRow] = {
         any_data=True,
     ),
     "inherit": EvaluatorRow(
-        "isoshare.evaluators.inheriting_evaluator:InheritingEvaluator",
+        "isoshare.evaluators.inheriting.inheriting_evaluator:InheritingEvaluator",
         "from the trained unshared network",
         options=(
             *("pretrain_epochs", "weights", "weight_map", "new_head", "pretrained"),

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from isoshare.evaluators.inheriting.weight_projection import inherit
 from isoshare.evaluators.training.batches import device
-from isoshare.evaluators.weight_projection import inherit
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError, IsoshareError, one_of

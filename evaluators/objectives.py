@@ -73,7 +73,7 @@ OBJECTIVES: dict[str, Objective] = {
     # every use (space/methods/device.py), in float32 and with kernels of 8 bits.
     "device_bytes": _costs(lambda space, plan: space.device_bytes(plan, "float32")),
     "device_bytes_int8": _costs(lambda space, plan: space.device_bytes(plan, "int8")),
-    # Most activations of one image that are alive at once, in float32 (space/forward_pass.py).
+    # Most activations of one image that are alive at once (space/passes/forward_pass.py).
     "activation_memory": _costs(lambda space, plan: space.activation_bytes(plan), "bytes"),
     # Median time of one image on one thread. Twice the unshared network, because times are noisy
     # and not known before they are measured; a slower plan adds nothing to the hypervolume.

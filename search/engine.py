@@ -19,12 +19,12 @@ from typing import Any
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import Job, Progress, job_for, measurement_records
-from isoshare.search.references import with_references
-from isoshare.search.sampler import MakeSampler
-from isoshare.search.sampling import Sampling
+from isoshare.search.proposals.references import with_references
+from isoshare.search.proposals.sampler import MakeSampler
+from isoshare.search.proposals.sampling import Sampling
 from isoshare.search.search_state import SearchState
-from isoshare.search.stopping import Stopping
-from isoshare.search.testing import TestPhase
+from isoshare.search.trials.stopping import Stopping
+from isoshare.search.trials.testing import TestPhase
 from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState
 from isoshare.storage.store import Store

@@ -16,9 +16,9 @@ from isoshare.search.pareto import (
     value_at,
     with_all_values,
 )
-from isoshare.search.replication import Replication
-from isoshare.search.sampler import History
-from isoshare.search.successive_halving import SuccessiveHalving
+from isoshare.search.proposals.sampler import History
+from isoshare.search.trials.replication import Replication
+from isoshare.search.trials.successive_halving import SuccessiveHalving
 from isoshare.space.plan import SharingPlan
 from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord, TrialRecord, TrialState

@@ -21,9 +21,8 @@ from isoshare.evaluators.own_code.trial import Trial
 from isoshare.evaluators.user_function import Evaluate
 from isoshare.search.config import requested
 from isoshare.search.engine import Engine
-from isoshare.search.results.progress_line import ProgressLine
-from isoshare.search.results.study_view import NotebookView
-from isoshare.search.workflows.cost import trial_seconds
+from isoshare.search.results.in_python.progress_line import ProgressLine
+from isoshare.search.results.in_python.study_view import NotebookView
 from isoshare.search.workflows.own_code.asking import Asking
 from isoshare.search.workflows.own_code.optimize import RunOptions, begin_call, run_study
 from isoshare.search.workflows.own_code.own_dataset import with_known_data
@@ -38,9 +37,10 @@ from isoshare.search.workflows.own_code.own_study import (
     remember_source,
     with_directions,
 )
-from isoshare.search.workflows.recorded_space import reference_of
+from isoshare.search.workflows.preparation.cost import trial_seconds
+from isoshare.search.workflows.preparation.recorded_space import reference_of
 from isoshare.space.errors import IsoshareError
-from isoshare.storage.database import default_url
+from isoshare.storage.opening.database import default_url
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 

@@ -61,7 +61,7 @@ def apply_plan(
 
 def check_sample(module: nn.Module, banks: Sequence[tuple[Bank, list[Site]]], sample: Any) -> None:
     """Raise PlanError unless a pass on ``sample`` shows that every tensor of ``banks`` acts."""
-    from isoshare.space.sample_pass import check_acting, taking_part
+    from isoshare.space.passes.sample_pass import check_acting, taking_part
 
     sites = [site for _, members in banks for site in members]
     try:

@@ -23,8 +23,8 @@ from math import prod
 from isoshare.space.choices.group_choices import ALL_PRIVATE, Choice, GroupSpace
 from isoshare.space.choices.method_choices import MethodConfig, Suggester
 from isoshare.space.choices.network_choices import WideSpace
-from isoshare.space.costs import NetworkCosts
-from isoshare.space.counted_space import CountedSpace
+from isoshare.space.costs.closed_form import NetworkCosts
+from isoshare.space.costs.counted_space import CountedSpace
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Variant
 from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes

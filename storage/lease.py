@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import DateTime, Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from isoshare.storage.database import BusyStudyError, LeaseLostError
+from isoshare.storage.opening.database import BusyStudyError, LeaseLostError
 from isoshare.storage.records import RunningDriver
 from isoshare.storage.tables import LeaseRow
 

@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.space.plan import SharingPlan
-from isoshare.storage.database import UnknownStudyError
-from isoshare.storage.messages import unknown_study
+from isoshare.storage.opening.database import UnknownStudyError
+from isoshare.storage.opening.messages import unknown_study
 from isoshare.storage.records import (
     MeasurementRecord,
     StudyRecord,

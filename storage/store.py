@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import StoreError
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.reading import outcomes_of, records_of, study_id
 from isoshare.storage.records import MeasurementRecord, TrialRecord, TrialValues
 from isoshare.storage.study_store import StudyStore

@@ -9,9 +9,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
-from isoshare.storage.database import StoreError, is_in_memory
-from isoshare.storage.messages import taken
 from isoshare.storage.notes import notes_of, put_note
+from isoshare.storage.opening.database import StoreError, is_in_memory
+from isoshare.storage.opening.messages import taken
 from isoshare.storage.reading import study_id, study_record, summaries
 from isoshare.storage.records import (
     NoteRecord,

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential
 
-from isoshare.storage.database import (
+from isoshare.storage.opening.database import (
     FileIdentity,
     StoreError,
     WriteError,
@@ -36,7 +36,7 @@ from isoshare.storage.database import (
     sqlite_file,
     writing,
 )
-from isoshare.storage.messages import (
+from isoshare.storage.opening.messages import (
     cannot_open,
     cannot_write,
     file_changed,

@@ -14,9 +14,9 @@ from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.search.config import SearchConfig
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
-from isoshare.space.forward_pass import network_costs
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, find_sites, searched_sites

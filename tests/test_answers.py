@@ -23,7 +23,7 @@ from isoshare.search.results.pictures.answers import (
 from isoshare.search.results.pictures.figures import points_of
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.timeline import seconds_left, span_of, timeline
-from isoshare.search.service.snapshot import Snapshot
+from isoshare.search.service.studies.snapshot import Snapshot
 from isoshare.search.workflows.importance import effects
 from isoshare.space.plan import SharingPlan
 from tests.service_fakes import client_of, searched, settings_of

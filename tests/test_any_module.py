@@ -22,8 +22,8 @@ from isoshare import (
     find_sites,
 )
 from isoshare.space.apply import plan_macs
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.sites import left_private
 
 BANKS: dict[str, dict[str, Any]] = {

@@ -16,10 +16,14 @@ from hypothesis import strategies as st
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.archive import ArchiveError, restore_archive, write_archive
-from isoshare.search.workflows.manage import Request, carry_out
+from isoshare.search.workflows.administration.archive import (
+    ArchiveError,
+    restore_archive,
+    write_archive,
+)
+from isoshare.search.workflows.administration.manage import Request, carry_out
 from isoshare.space.errors import IsoshareError
-from isoshare.storage.database import StoreError
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine

@@ -10,8 +10,8 @@ import pytest
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.results.hypervolume_history import history_of
 from isoshare.search.results.study_results import load_results
-from isoshare.search.service.snapshot import Snapshot
-from isoshare.search.service.study_cache import Mirror
+from isoshare.search.service.studies.snapshot import Snapshot
+from isoshare.search.service.studies.study_cache import Mirror
 from isoshare.storage.change_feed import Cursor, Overview, WatchedStore
 from isoshare.storage.records import MeasurementRecord
 from tests.fakes import FakeEvaluator

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from isoshare.evaluators.objectives import OBJECTIVES
-from isoshare.search import proposer
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import (
     CONSTRAINTS,
@@ -23,6 +22,7 @@ from isoshare.search.constraints import (
 )
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
+from isoshare.search.proposals import proposer
 from isoshare.search.results.choose import choose
 from isoshare.search.results.pictures.drawing import write_html, write_png
 from isoshare.search.results.pictures.figures import front_figure

@@ -17,18 +17,23 @@ from torch import Tensor, nn
 from isoshare.evaluators.objectives import OBJECTIVES, exact_values
 from isoshare.space.apply import apply_plan, bake, count_parameters, deployed
 from isoshare.space.backbones import build_backbone
-from isoshare.space.costs import (
+from isoshare.space.costs.closed_form import (
     NetworkCosts,
     activation_bytes,
     device_bytes,
     stored_bytes,
     total_macs,
 )
-from isoshare.space.device_use import device_use
 from isoshare.space.errors import IsoshareError
-from isoshare.space.forward_pass import count_activations, count_bytes, count_macs, network_costs
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.device import TARGETS
+from isoshare.space.passes.device_use import device_use
+from isoshare.space.passes.forward_pass import (
+    count_activations,
+    count_bytes,
+    count_macs,
+    network_costs,
+)
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isoshare.evaluators.data import image_folder, torchvision_sets
+from isoshare.evaluators.data import torchvision_sets
 from isoshare.evaluators.data.augmentation import Augmentation
 from isoshare.evaluators.data.datasets import DATASETS, Dataset, full_name, load_dataset
+from isoshare.evaluators.data.folders import image_folder
 from isoshare.evaluators.data.pixels import shrunk, with_channels
 from isoshare.evaluators.data.splits import (
     DataOptions,

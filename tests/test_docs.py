@@ -26,7 +26,7 @@ from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.cli import main as cli
 from isoshare.search.results.choose import plan_file
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows import archive
+from isoshare.search.workflows.administration import archive
 from isoshare.space.backbones import build_backbone
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import PlanFile

@@ -17,8 +17,8 @@ from isoshare.search.samplers import SAMPLERS
 from isoshare.search.samplers.optuna_sampler import OptunaSampler
 from isoshare.search.search_state import SearchState
 from isoshare.search.workflows.launch import start
-from isoshare.search.workflows.prepared import Prepared, study_record
-from isoshare.storage.database import StoreError
+from isoshare.search.workflows.preparation.prepared import Prepared, study_record
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord

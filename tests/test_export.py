@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from isoshare.search.cli import options
-from isoshare.search.workflows.export import FORMATS
+from isoshare.search.workflows.exporting.export import FORMATS
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY, load_network, read_plan, save_weights
 from tests.fakes import Command

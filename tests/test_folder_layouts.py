@@ -13,8 +13,8 @@ from isoshare.evaluators.data.augmentation import Augment
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.description import describe_dataset
 from isoshare.evaluators.data.duplicates import find_duplicates
-from isoshare.evaluators.data.folder_layout import part_name
-from isoshare.evaluators.data.folder_listing import list_folder
+from isoshare.evaluators.data.folders.folder_layout import part_name
+from isoshare.evaluators.data.folders.folder_listing import list_folder
 from isoshare.evaluators.data.splits import DatasetError
 from tests.fake_data import noise, write_classes, write_image
 

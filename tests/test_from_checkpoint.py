@@ -13,11 +13,11 @@ from torch.nn import functional
 
 import isoshare
 from isoshare.evaluators.data.datasets import load_dataset
+from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.scoring import accuracy
 from isoshare.evaluators.training.trainer import train
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
-from isoshare.evaluators.weight_projection import calibrate, inherit
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.weights.saving import load_network
 from isoshare.space.weights.trained_weights import read_trained

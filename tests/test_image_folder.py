@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isoshare.evaluators.data import image_folder
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
-from isoshare.evaluators.data.decoding import decode
+from isoshare.evaluators.data.folders import image_folder
+from isoshare.evaluators.data.folders.decoding import decode
 from isoshare.evaluators.data.splits import DataOptions, DatasetError
 from tests.fake_data import forbidden, noise, write_classes, write_folder, write_image
 

@@ -12,7 +12,10 @@ import torch
 
 from isoshare import Bank, SearchSpace, SharingPlan, count_parameters, find_sites
 from isoshare.evaluators.data.datasets import load_dataset
-from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator, is_left_to_chance
+from isoshare.evaluators.inheriting.inheriting_evaluator import (
+    InheritingEvaluator,
+    is_left_to_chance,
+)
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.backbones import build_backbone

@@ -19,7 +19,7 @@ import pytest
 
 from isoshare.space.plan import PlanFile
 from isoshare.storage import schema
-from isoshare.storage.database import make_engine, parse_url
+from isoshare.storage.opening.database import make_engine, parse_url
 from tests.test_migrations import migrate_to
 
 ROOT = Path(__file__).parent.parent

@@ -30,7 +30,7 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import ATTEMPTS
 from isoshare.search.jobs import Job
 from isoshare.search.samplers import SAMPLERS
-from isoshare.storage.database import LeaseLostError, StoreError
+from isoshare.storage.opening.database import LeaseLostError, StoreError
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, create_study, engine_for, space_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isoshare.evaluators.data.data_cache import cache_folder
-from isoshare.storage.database import default_url
+from isoshare.storage.opening.database import default_url
 from isoshare.storage.store import Store
 
 ROOT = Path(__file__).parent.parent

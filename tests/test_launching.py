@@ -15,8 +15,8 @@ from isoshare.search.defaults import FIRST_SEARCH
 from isoshare.search.options import OPTIONS
 from isoshare.search.options.definition import as_typed
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import CAN_LAUNCH, THE_SERVERS, help_of
 from isoshare.search.service.pages.forms import form_defaults, read_form
+from isoshare.search.service.runs.launching import CAN_LAUNCH, THE_SERVERS, help_of
 from tests.service_fakes import client_of, settings_of
 
 V1 = "/api/v1"

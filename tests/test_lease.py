@@ -16,7 +16,7 @@ from sqlalchemy import update
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.drivers.inline import run_inline
 from isoshare.storage import lease
-from isoshare.storage.database import LeaseLostError, StoreError
+from isoshare.storage.opening.database import LeaseLostError, StoreError
 from isoshare.storage.store import Store
 from isoshare.storage.tables import LeaseRow
 from tests.fakes import FakeEvaluator, MakeEngine, engine_for

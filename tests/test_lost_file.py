@@ -15,7 +15,7 @@ import pytest
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.drivers.inline import run_inline
 from isoshare.storage.change_feed import Overview, WatchedStore
-from isoshare.storage.database import StoreError, WriteError
+from isoshare.storage.opening.database import StoreError, WriteError
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine
 

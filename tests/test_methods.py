@@ -25,11 +25,11 @@ from isoshare import (
     find_sites,
 )
 from isoshare.space.apply import plan_macs, plan_parameters
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.anchored import Anchored
 from isoshare.space.methods.regulated_norm import RegulatedNorm
 from isoshare.space.methods.slice_generator import SliceGenerated, reuse_generators
+from isoshare.space.passes.forward_pass import network_costs
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "kernel": {},

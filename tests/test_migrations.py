@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from isoshare.storage import schema
-from isoshare.storage.database import StoreError, make_engine, parse_url, writing
+from isoshare.storage.opening.database import StoreError, make_engine, parse_url, writing
 from isoshare.storage.store import Store
 from isoshare.storage.tables import Base
 from tests.test_store import CONFIG, CONTEXT, PLAN, STUDY, TRIAL, measurement

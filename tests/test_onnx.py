@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from isoshare import Bank, SharingPlan, apply_plan, find_sites, isomorphic_groups
 from isoshare.space.apply import bake, deployed
 from isoshare.space.backbones import build_backbone
-from isoshare.space.costs import device_bytes
+from isoshare.space.costs.closed_form import device_bytes
 from isoshare.space.errors import PlanError
 from isoshare.space.exports.onnx_file import OnnxError, check_packages, save_onnx
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 from tests.test_methods import OPTIONS, VARIANTS, Net, images, plan_of, shared_net

@@ -12,8 +12,8 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.results.choose import Selection
 from isoshare.search.results.optuna_file import write_optuna
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.export import write_optuna as export_optuna
-from isoshare.search.workflows.export_source import ExportOptions, ExportSource
+from isoshare.search.workflows.exporting.export import write_optuna as export_optuna
+from isoshare.search.workflows.exporting.export_source import ExportOptions, ExportSource
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine, space_of

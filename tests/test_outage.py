@@ -15,7 +15,7 @@ import pytest
 
 from isoshare.search.drivers.heartbeat import heartbeat, waits_told
 from isoshare.search.drivers.inline import run_inline
-from isoshare.storage.database import StoreError
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine
 from tests.postgresql import Server

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from isoshare import Bank, SharingPlan
-from isoshare.evaluators.output_matching import input_statistics, match_outputs
+from isoshare.evaluators.inheriting.output_matching import input_statistics, match_outputs
+from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.weight_projection import calibrate, inherit
 from tests.test_methods import OPTIONS, body_sites
 from tests.test_weight_projection import data, images, trained
 

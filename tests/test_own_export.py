@@ -12,7 +12,7 @@ from torch import nn
 
 import isoshare
 from isoshare.search.study import Study
-from isoshare.search.workflows.export import FORMATS
+from isoshare.search.workflows.exporting.export import FORMATS
 from isoshare.search.workflows.own_code.own_export import Format
 from isoshare.space.weights.saving import read_plan
 from tests.fakes import ThreeSites

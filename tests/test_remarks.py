@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from isoshare.search.options.space import SpaceConfig
-from isoshare.search.workflows.network import network_remarks
+from isoshare.search.workflows.preparation.network import network_remarks
 from isoshare.space.apply import count_parameters
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites

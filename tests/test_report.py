@@ -13,7 +13,12 @@ import pytest
 
 from isoshare.search.config import make_config
 from isoshare.search.pareto import knee
-from isoshare.search.results.report import in_lines, launch_command, study_report, write_report
+from isoshare.search.results.reports.report import (
+    in_lines,
+    launch_command,
+    study_report,
+    write_report,
+)
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile

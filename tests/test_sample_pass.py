@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from isoshare import SharingPlan, apply_plan, create_study
 from isoshare.search.options.space import SpaceConfig
-from isoshare.search.workflows.network import network_remarks, network_space
-from isoshare.space.acting_sites import acting_sites
+from isoshare.search.workflows.preparation.network import network_remarks, network_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import PlanError
 from isoshare.space.inheritance import TrainedWeightsWarning
 from isoshare.space.methods import METHODS
+from isoshare.space.passes.acting_sites import acting_sites
 from isoshare.space.plan import Bank
 from isoshare.space.sites import find_sites
 from tests.test_odd_networks import OPTIONS, SERVED, SITES, Net, ReadsKernels, images

@@ -13,7 +13,7 @@ import isoshare
 from isoshare.search.results.pictures.drawing import draw_interactive, write_png
 from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.pictures.plotly_figure import front_plot
-from isoshare.search.results.report import launch_command, study_report
+from isoshare.search.results.reports.report import launch_command, study_report
 from isoshare.search.results.scaling_alone import above_scaling, scaling_curve, sharing_in_words
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.tables import front_json

@@ -14,9 +14,9 @@ from isoshare.search.cli import main as cli
 from isoshare.search.results.study_results import load_results
 from isoshare.search.results.tables import front_json
 from isoshare.search.service.app import make_app
-from isoshare.search.service.launching import THE_SERVERS
+from isoshare.search.service.runs.launching import THE_SERVERS
 from isoshare.search.service.settings import Settings
-from isoshare.search.workflows.archive import restore_archive, write_archive
+from isoshare.search.workflows.administration.archive import restore_archive, write_archive
 from isoshare.search.workflows.inspect import inspect_backbone
 from isoshare.storage.change_feed import WatchedStore
 from isoshare.storage.store import Store

@@ -24,11 +24,11 @@ import yaml  # type: ignore[import-untyped]  # which Ray brings
 from prometheus_client.parser import text_string_to_metric_families
 
 from isoshare.search.cli import main as cli
-from isoshare.search.service import inspect_process
+from isoshare.search.service.access.traffic import Traffic
 from isoshare.search.service.app import make_app
+from isoshare.search.service.runs import inspect_process
 from isoshare.search.service.server import Server, config_of
 from isoshare.search.service.settings import Settings, make_settings, read_tokens
-from isoshare.search.service.traffic import Traffic
 from isoshare.space.errors import IsoshareError
 from tests.service_fakes import TOKENS, client_of, searched, settings_of, two_studies
 from tests.test_architecture import ROOT

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isoshare.search.service.driver_files import Driver
-from isoshare.search.service.processes import Drivers, is_alive
-from isoshare.search.service.studies import Studies
+from isoshare.search.service.runs.driver_files import Driver
+from isoshare.search.service.runs.processes import Drivers, is_alive
+from isoshare.search.service.studies.known_studies import Studies
 from tests.service_fakes import client_of, half_searched, settings_of
 
 V1 = "/api/v1"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isoshare.search.service import driver_files
+from isoshare.search.service.runs import driver_files
 from isoshare.search.service.settings import Settings, make_settings
-from isoshare.search.workflows.archive import write_archive
-from isoshare.storage.database import StoreError
+from isoshare.search.workflows.administration.archive import write_archive
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.store import Store
 from tests.fakes import Command
 from tests.service_fakes import client_of, searched, settings_of

@@ -14,10 +14,10 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from isoshare.search.service import inspect_process
 from isoshare.search.service.app import make_app
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.events import StreamRoom
+from isoshare.search.service.runs import inspect_process
 from isoshare.search.service.settings import Settings, make_settings
 from isoshare.space.errors import IsoshareError
 

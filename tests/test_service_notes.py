@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isoshare.search.service.driver_files import Driver, DriverFiles
+from isoshare.search.service.runs.driver_files import Driver, DriverFiles
 from isoshare.search.service.settings import Settings
-from isoshare.search.workflows.archive import restore_archive, write_archive
+from isoshare.search.workflows.administration.archive import restore_archive, write_archive
 from isoshare.storage.store import Store
 from tests.service_fakes import client_of, two_studies
 

@@ -18,8 +18,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from isoshare.search.service.driver_files import Driver
-from isoshare.search.service.processes import is_alive
+from isoshare.search.service.runs.driver_files import Driver
+from isoshare.search.service.runs.processes import is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.storage.change_feed import WatchedStore
 from tests.fakes import FakeEvaluator

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.search.service.guard import HEADERS, RateLimiter
+from isoshare.search.service.access.guard import HEADERS, RateLimiter
 from isoshare.search.service.server import serve
 from isoshare.search.service.settings import Caller, Settings, Tokens, make_settings, read_tokens
 from isoshare.space.errors import IsoshareError
@@ -142,7 +142,7 @@ def test_every_answer_has_the_security_headers(tmp_path: Path, path: str) -> Non
 def test_an_error_of_the_service_itself_tells_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isoshare.search.service.api.models.Health", lambda: 1 / 0)
+    monkeypatch.setattr("isoshare.search.service.rest.studies.models.Health", lambda: 1 / 0)
     answer = client_of(settings_of(tmp_path), raise_server_exceptions=False).get(f"{V1}/health")
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal_error"
@@ -183,7 +183,7 @@ def test_a_bucket_counts_each_address_by_itself_and_fills_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("isoshare.search.service.security.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("isoshare.search.service.access.security.time.monotonic", lambda: now[0])
     bucket = RateLimiter(2.0, 3.0)
     assert [bucket.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
     assert bucket.wait("b") == 0

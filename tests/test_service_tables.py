@@ -15,10 +15,10 @@ from isoshare.search.results.pictures.answers import FAINT
 from isoshare.search.results.pictures.plotly_figure import KINDS
 from isoshare.search.service import app
 from isoshare.search.service.audit import Audit
-from isoshare.search.service.driver_files import Driver, DriverFiles
 from isoshare.search.service.pages.rendering import in_column
+from isoshare.search.service.runs.driver_files import Driver, DriverFiles
 from isoshare.search.service.settings import Settings
-from isoshare.search.service.study_state import running_elsewhere
+from isoshare.search.service.studies.study_state import running_elsewhere
 from isoshare.storage.records import RunningDriver
 from tests.service_fakes import client_of, two_studies
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.search.drivers import interrupt
 from isoshare.search.service import audit
-from isoshare.search.service.driver_files import Driver, DriverFiles, option_of
+from isoshare.search.service.runs.driver_files import Driver, DriverFiles, option_of
 from isoshare.search.service.settings import Settings, read_tokens
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store

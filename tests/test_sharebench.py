@@ -13,7 +13,7 @@ from isoshare.evaluators.tabular import TabularEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.workflows.launch import prepare, prepare_resume, start
-from isoshare.search.workflows.tabular import table_space
+from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.storage.store import Store

@@ -35,7 +35,7 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.options.words import read_words
 from isoshare.search.service.app import make_app
 from isoshare.search.workflows.launch import start
-from isoshare.search.workflows.prepared import Prepared
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.storage.store import Store
 from tests.fake_data import write_classes
 from tests.service_fakes import settings_of

@@ -22,7 +22,7 @@ from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.group_options import nested_clusterings
 from isoshare.search.solver.plan_solver import PlanSolver
 from isoshare.space.backbones import build_backbone
-from isoshare.space.forward_pass import network_costs
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.sites import find_sites
 from tests.test_weight_projection import images, trained
 

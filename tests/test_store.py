@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from isoshare.space.plan import Bank, SharingPlan
-from isoshare.storage.database import StoreError
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
 from isoshare.storage.store import Store
 

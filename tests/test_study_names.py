@@ -12,7 +12,7 @@ import pytest
 
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.study_names import LONGEST, check_name, free_name
-from isoshare.search.workflows.archive import write_archive
+from isoshare.search.workflows.administration.archive import write_archive
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
 from tests.service_fakes import client_of, half_searched, settings_of

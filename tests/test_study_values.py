@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from isoshare.search.config import make_config
-from isoshare.search.workflows.prepared import study_record
+from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.storage.study_values import DatasetRecord, StudyConfig, StudyContext
 from tests.fakes import space_with_costs
 from tests.test_store import CONFIG, CONTEXT

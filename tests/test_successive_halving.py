@@ -6,7 +6,7 @@ import pytest
 
 from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
-from isoshare.search.successive_halving import SuccessiveHalving
+from isoshare.search.trials.successive_halving import SuccessiveHalving
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine

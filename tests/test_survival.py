@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.search.drivers.inline import run_inline
 from isoshare.space.plan import SharingPlan, Split
-from isoshare.storage.database import StoreError, WriteError
+from isoshare.storage.opening.database import StoreError, WriteError
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine, engine_for

@@ -15,8 +15,8 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.options.durations import seconds_of, span
 from isoshare.search.results.describe import pace_in_words
-from isoshare.search.workflows.cost import trial_seconds
 from isoshare.search.workflows.launch import prepare, start
+from isoshare.search.workflows.preparation.cost import trial_seconds
 from isoshare.storage.store import Store
 from tests.fakes import Command, FakeEvaluator, MakeEngine
 from tests.own_tasks import SeriesNet, series

@@ -17,7 +17,7 @@ import pytest
 
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.workflows.launch import prepare_resume, start
-from isoshare.storage.database import StoreError
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.store import Store
 from tests.postgresql import Server
 from tests.processes import PROGRAM, finished, wait_until

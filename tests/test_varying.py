@@ -18,11 +18,11 @@ from isoshare.search.options.words import read_words
 from isoshare.search.results.choose import plan_file
 from isoshare.search.results.study_results import load_results
 from isoshare.search.results.tables import front_json
-from isoshare.search.workflows.archive import restore_archive, write_archive
+from isoshare.search.workflows.administration.archive import restore_archive, write_archive
 from isoshare.search.workflows.importance import effects
 from isoshare.search.workflows.launch import prepare, prepare_resume
-from isoshare.search.workflows.network import network_space
-from isoshare.search.workflows.prepared import Prepared
+from isoshare.search.workflows.preparation.network import network_space
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.search.workflows.train import prepare_training
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import IsoshareError
@@ -143,7 +143,7 @@ def test_a_search_goes_on_only_on_the_networks_it_was_started_with(
         space.unshared += dict(space.variant)["width"] == 2
         return space
 
-    monkeypatch.setattr("isoshare.search.workflows.varying.network_space", changed)
+    monkeypatch.setattr("isoshare.search.workflows.preparation.varying.network_space", changed)
     with pytest.raises(IsoshareError, match="its layers have changed"):
         prepare_resume(launched.study.name, store, {})
 

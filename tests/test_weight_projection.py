@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from isoshare import Bank, SharingPlan, apply_plan
+from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit, take_over
 from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.weight_projection import calibrate, fisher, inherit, take_over
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.kernel import mean_kernel
 from tests.test_methods import Net, body_sites

@@ -19,7 +19,7 @@ import numpy as np
 
 from isoshare.evaluators.data.augmentation import Augment, Augmentation
 from isoshare.evaluators.data.data_cache import Arrays, Facts, fetch, store
-from isoshare.evaluators.data.image_folder import folder_source
+from isoshare.evaluators.data.folders.image_folder import folder_source
 from isoshare.evaluators.data.pixels import fitted
 from isoshare.evaluators.data.splits import (
     AS_IT_IS,

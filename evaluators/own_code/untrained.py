@@ -1,8 +1,8 @@
 """Layers that a search decides on and a training of the user's own has never used.
 
-Where a sample of the input is known this is seen before a search starts (space/acting_sites.py).
-Elsewhere the first training shows it: a layer that nothing calls, or whose weight is read past it,
-has no gradient and is what it was.
+Where a sample of the input is known this is seen before a search starts
+(space/passes/acting_sites.py). Elsewhere the first training shows it: a layer that nothing calls,
+or whose weight is read past it, has no gradient and is what it was.
 """
 
 from __future__ import annotations

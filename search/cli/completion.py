@@ -10,7 +10,7 @@ from isoshare.space.errors import IsoshareError
 
 def study_names(ctx: Any, incomplete: str) -> list[str]:
     """The studies of the database named so far; none if it cannot be read."""
-    from isoshare.storage.database import default_url
+    from isoshare.storage.opening.database import default_url
     from isoshare.storage.store import Store
 
     try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from isoshare.evaluators.evaluator import Evaluator
     from isoshare.search.engine import Engine
     from isoshare.search.results.study_results import Results
-    from isoshare.search.workflows.prepared import Prepared
+    from isoshare.search.workflows.preparation.prepared import Prepared
     from isoshare.space.plan import PlanFile
     from isoshare.storage.store import Store
 
@@ -42,7 +42,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from isoshare.search.jobs import DriverError
     from isoshare.search.results.study_results import load_results
     from isoshare.search.results.summary import trust
-    from isoshare.storage.database import WriteError
+    from isoshare.storage.opening.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
     resume = f"{program()} resume {name}{trust(config.backbone, config.document())}"
@@ -100,7 +100,7 @@ def tell_outlook(prepared: Prepared, as_json: bool) -> int:
 def _tell_cost(prepared: Prepared, engine: Engine, console: Console) -> None:
     """Say what the search will take, where that is known before the first trial."""
     from isoshare.search.results.describe import pace_in_words
-    from isoshare.search.workflows.cost import trial_seconds
+    from isoshare.search.workflows.preparation.cost import trial_seconds
 
     state, config = engine.progress(), prepared.config
     left = state.budget - state.finished - state.failed - state.stopped

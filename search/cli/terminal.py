@@ -104,15 +104,15 @@ def _from_source() -> bool:
 
 def open_to_read(url: str | None) -> Store:
     """The same for who changes nothing: ``url`` may be an archive. Raises IsoshareError."""
-    from isoshare.search.workflows.open_archive import readable
-    from isoshare.storage.database import default_url
+    from isoshare.search.workflows.administration.open_archive import readable
+    from isoshare.storage.opening.database import default_url
 
     return open_store(readable(url or default_url()))
 
 
 def open_store(url: str | None) -> Store:
     """The database at ``url``, or the default one. Raises StoreError."""
-    from isoshare.storage.database import default_url
+    from isoshare.storage.opening.database import default_url
     from isoshare.storage.store import Store
 
     return Store(url or default_url())

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from isoshare.storage.database import StoreError
 from isoshare.storage.lease import BEAT_SECONDS
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.store import Store
 from isoshare.storage.transactions import PATIENCE
 

@@ -17,7 +17,7 @@ def _cpus() -> int:
 
 
 def _default_url() -> str:
-    from isoshare.storage.database import default_url  # brings SQLAlchemy
+    from isoshare.storage.opening.database import default_url  # brings SQLAlchemy
 
     return default_url()
 

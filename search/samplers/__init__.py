@@ -1,8 +1,8 @@
 """SAMPLERS: who proposes the next plan. One more sampler is one row here.
 
-A sampler looks at what has been measured and chooses a plan (search/sampler.py). Whatever it draws
-at random comes from seeds of study and trial number, and whatever it has to know is in the trials:
-a resumed search continues as if it had never stopped.
+A sampler looks at what has been measured and chooses a plan (search/proposals/sampler.py). Whatever
+it draws at random comes from seeds of study and trial number, and whatever it has to know is in the
+trials: a resumed search continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from isoshare.search.sampler import MakeSampler, Sampler
+from isoshare.search.proposals.sampler import MakeSampler, Sampler
 from isoshare.search.samplers.expected_improvement import ImprovementSampler
 from isoshare.search.samplers.local_search import LocalSampler
 from isoshare.search.samplers.optuna_sampler import OptunaSampler

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from isoshare.search.sampler import History
+from isoshare.search.proposals.sampler import History
 from isoshare.space.plan import SharingPlan
 
 SMALL = 5_000

@@ -15,7 +15,7 @@ import numpy as np
 
 from isoshare.evaluators.objectives import is_known_exact
 from isoshare.search.pareto import nondominated
-from isoshare.search.sampler import History, Sampler
+from isoshare.search.proposals.sampler import History, Sampler
 from isoshare.search.samplers.candidates import Candidates
 from isoshare.search.samplers.ehvi import Numbers, ParetoFront2D, hypervolumes
 from isoshare.search.samplers.ehvi_two_costs import ParetoFront3D, hypervolumes_of_two_costs

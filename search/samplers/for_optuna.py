@@ -18,8 +18,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from isoshare.evaluators.objectives import OBJECTIVES
 from isoshare.search.pareto import Axis
-from isoshare.search.proposer import Proposer
-from isoshare.search.sampler import History
+from isoshare.search.proposals.proposer import Proposer
+from isoshare.search.proposals.sampler import History
 from isoshare.search.samplers import SAMPLERS, SamplerRow, sampler_row
 from isoshare.search.samplers.optuna_sampler import OPTUNA_SAMPLERS
 from isoshare.space.errors import IsoshareError, one_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from isoshare.search.sampler import Sampler
+from isoshare.search.proposals.sampler import Sampler
 from isoshare.space.plan import SharingPlan
 
 

@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from isoshare.search.proposer import CHANCE
-from isoshare.search.sampler import History, Sampler
+from isoshare.search.proposals.proposer import CHANCE
+from isoshare.search.proposals.sampler import History, Sampler
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import TrialRecord
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isoshare.evaluators.objectives import OBJECTIVES, Cost
 from isoshare.search.pareto import Axis, pooled_variance, values_by_epoch
-from isoshare.search.sampler import History
+from isoshare.search.proposals.sampler import History
 from isoshare.search.samplers.plan_features import PlanFeatures
 from isoshare.search.samplers.surrogate import Prediction, Surrogate
 from isoshare.space.plan import SharingPlan

@@ -16,19 +16,23 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-from isoshare.search.service import api, api_results, api_service, asking, inspect_process
+from isoshare.search.service.access.guard import HEADERS, Guard
+from isoshare.search.service.access.metrics import Metrics
+from isoshare.search.service.access.security import Sessions
+from isoshare.search.service.access.traffic import Traffic
 from isoshare.search.service.errors import CODES, Detail, Problem, code_of
 from isoshare.search.service.events import Hub, State, StreamRoom
-from isoshare.search.service.guard import HEADERS, Guard
-from isoshare.search.service.metrics import Metrics
 from isoshare.search.service.pages import login, routes, study_pages
 from isoshare.search.service.pages.rendering import problem_page
-from isoshare.search.service.security import Sessions
+from isoshare.search.service.rest import asking
+from isoshare.search.service.rest import results as api_results
+from isoshare.search.service.rest import service as api_service
+from isoshare.search.service.rest import studies as api
+from isoshare.search.service.runs import inspect_process
 from isoshare.search.service.settings import Settings
-from isoshare.search.service.studies import Studies
-from isoshare.search.service.traffic import Traffic
+from isoshare.search.service.studies.known_studies import Studies
 from isoshare.space.errors import IsoshareError
-from isoshare.storage.database import StoreError
+from isoshare.storage.opening.database import StoreError
 
 API = (api, api_results, api_service)
 """Their routes are those of the routers in ``asking``."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 
 from isoshare.space.errors import IsoshareError
-from isoshare.storage.database import BusyStudyError, StoreError, UnknownStudyError
+from isoshare.storage.opening.database import BusyStudyError, StoreError, UnknownStudyError
 
 Code = Literal[
     "wrong_request",

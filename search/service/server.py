@@ -10,8 +10,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from isoshare.search.service import inspect_process
 from isoshare.search.service.app import make_app
+from isoshare.search.service.runs import inspect_process
 from isoshare.search.service.settings import Settings
 from isoshare.space.errors import IsoshareError
 

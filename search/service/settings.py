@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
 from isoshare.search.options import OPTIONS
-from isoshare.search.workflows.open_archive import readable
+from isoshare.search.workflows.administration.open_archive import readable
 from isoshare.space.backbones import BACKBONES
 from isoshare.space.errors import IsoshareError, one_of
-from isoshare.storage.database import default_url
+from isoshare.storage.opening.database import default_url
 
 Role = Literal["read", "launch"]
 ROLES: tuple[Role, ...] = ("read", "launch")

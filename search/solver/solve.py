@@ -39,9 +39,9 @@ class Solver:
         loss: Loss | None = None,
     ) -> None:
         from isoshare.evaluators.sensitivities.sensitivity import score_sharing
-        from isoshare.space.acting_sites import acting_sites, participation
         from isoshare.space.apply import count_parameters
-        from isoshare.space.forward_pass import network_costs
+        from isoshare.space.passes.acting_sites import acting_sites, participation
+        from isoshare.space.passes.forward_pass import network_costs
         from isoshare.space.sites import find_sites
 
         rest = iter(batches)

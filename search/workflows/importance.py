@@ -11,7 +11,7 @@ from isoshare.search.pareto import pooled_variance
 from isoshare.search.results.study_results import Results
 from isoshare.search.samplers.plan_features import PlanFeatures
 from isoshare.search.samplers.surrogate import Surrogate
-from isoshare.search.workflows.recorded_space import recorded_space, reference_of
+from isoshare.search.workflows.preparation.recorded_space import recorded_space, reference_of
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, describe_signature, isomorphic_groups
 from isoshare.storage.records import TrialRecord

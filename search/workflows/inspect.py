@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from isoshare.search.results.choose import image_shape
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import Argument, build_backbone, check_named
-from isoshare.space.costs import NetworkCosts, device_bytes
+from isoshare.space.costs.closed_form import NetworkCosts, device_bytes
 from isoshare.space.errors import PlanError
-from isoshare.space.forward_pass import network_costs
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.device import TARGETS
+from isoshare.space.passes.forward_pass import network_costs
+from isoshare.space.passes.sample_pass import own_sample
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.published import PUBLISHED, references
-from isoshare.space.sample_pass import own_sample
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import (
     Site,

@@ -15,32 +15,32 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.evaluator import (
-    conditions_of,
-    evaluator_of,
-    load_data,
-    one_by_one,
-    probed,
-)
-from isoshare.search.workflows.network import (
-    check_output,
-    fitting_arguments,
-    network_remarks,
-)
 from isoshare.search.workflows.own_code.own_dataset import prepare_dataset, prepare_dataset_resume
 from isoshare.search.workflows.own_code.own_function import (
     check_code_named,
     prepare_function,
     prepare_function_resume,
 )
-from isoshare.search.workflows.prepared import Prepared, check_study, new_study
-from isoshare.search.workflows.tabular import prepare_tabular, prepare_tabular_resume
-from isoshare.search.workflows.varying import (
+from isoshare.search.workflows.preparation.evaluator import (
+    conditions_of,
+    evaluator_of,
+    load_data,
+    one_by_one,
+    probed,
+)
+from isoshare.search.workflows.preparation.network import (
+    check_output,
+    fitting_arguments,
+    network_remarks,
+)
+from isoshare.search.workflows.preparation.prepared import Prepared, check_study, new_study
+from isoshare.search.workflows.preparation.tabular import prepare_tabular, prepare_tabular_resume
+from isoshare.search.workflows.preparation.varying import (
     has_changed,
     whole_space,
     with_reference,
 )
-from isoshare.search.workflows.weights import check_weights
+from isoshare.search.workflows.preparation.weights import check_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import Variant

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from isoshare.search.workflows.cost import trial_seconds
-from isoshare.search.workflows.prepared import Prepared
+from isoshare.search.workflows.preparation.cost import trial_seconds
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.space.sites import describe_signature, isomorphic_groups, reach
 
 

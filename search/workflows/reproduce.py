@@ -19,7 +19,7 @@ from isoshare.evaluators.training.batches import use_threads
 from isoshare.evaluators.training.trainer import Report
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import SearchConfig, make_config
-from isoshare.search.workflows.evaluator import conditions_of, evaluator_of, load_data
+from isoshare.search.workflows.preparation.evaluator import conditions_of, evaluator_of, load_data
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError

@@ -23,9 +23,13 @@ from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import exact_limits
 from isoshare.search.drivers.versions import versions
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver, Solved
-from isoshare.search.workflows.evaluator import load_data
-from isoshare.search.workflows.network import check_output, fitting_arguments, network_space
-from isoshare.search.workflows.weights import given_weights, trained_backbone
+from isoshare.search.workflows.preparation.evaluator import load_data
+from isoshare.search.workflows.preparation.network import (
+    check_output,
+    fitting_arguments,
+    network_space,
+)
+from isoshare.search.workflows.preparation.weights import given_weights, trained_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile

@@ -18,7 +18,7 @@ from torch import nn
 
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.data.splits import Part
-from isoshare.evaluators.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.training.batches import Batches, device, use_threads
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.scoring import accuracy_and_loss
@@ -28,14 +28,14 @@ from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.checks import check_distilled
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.options.full_training import DISTILLATION, EPOCHS, OF_THE_SEARCH, WEIGHTS
-from isoshare.search.workflows.evaluator import load_data, training_settings
-from isoshare.search.workflows.network import check_output, fitting_arguments
-from isoshare.search.workflows.weights import check_weights, given_weights
+from isoshare.search.workflows.preparation.evaluator import load_data, training_settings
+from isoshare.search.workflows.preparation.network import check_output, fitting_arguments
+from isoshare.search.workflows.preparation.weights import check_weights, given_weights
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError, in_one_line
+from isoshare.space.passes.sample_pass import own_sample
 from isoshare.space.plan import PlanFile
-from isoshare.space.sample_pass import own_sample
 from isoshare.space.weights.saving import save_weights
 
 __all__ = ["FullTraining", "UnwrittenError", "prepare_training", "run_training"]

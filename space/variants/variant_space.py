@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import chain
 
 from isoshare.space.choices.method_choices import MethodConfig, Suggester
-from isoshare.space.costs import NetworkCosts
+from isoshare.space.costs.closed_form import NetworkCosts
 from isoshare.space.methods.device import Target
 from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.search_space import SearchSpace

@@ -77,8 +77,8 @@ def export(
     """
     from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.export import FORMATS
-    from isoshare.search.workflows.export_source import (
+    from isoshare.search.workflows.exporting.export import FORMATS
+    from isoshare.search.workflows.exporting.export_source import (
         ExportOptions,
         ExportSource,
         source_of,

@@ -13,7 +13,7 @@ from isoshare.search.options import OPTIONS, RESUME_OPTIONS
 from isoshare.space.errors import IsoshareError
 
 if TYPE_CHECKING:
-    from isoshare.search.workflows.prepared import Prepared
+    from isoshare.search.workflows.preparation.prepared import Prepared
     from isoshare.storage.store import Store
 
 RUN_AGAIN = {name: OPTIONS[name] for name in ("workers", "ray_address", "out", "timeout")}

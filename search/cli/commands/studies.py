@@ -40,7 +40,7 @@ def studies(
     changes = any(part is not None for part in asked)
     store, console = (open_store if changes else open_to_read)(storage), open_console()
     if changes:
-        from isoshare.search.workflows.manage import Request, carry_out, in_short
+        from isoshare.search.workflows.administration.manage import Request, carry_out, in_short
 
         request = Request(*asked)
         if delete is not None and not yes:
@@ -99,7 +99,7 @@ def report(
     Example: isoshare report digits-resnet_cifar-1 -o report.html
     """
     from isoshare.search.results.choose import trial_by_number
-    from isoshare.search.results.report import write_report
+    from isoshare.search.results.reports.report import write_report
     from isoshare.search.results.study_results import load_results
 
     results = load_results(open_to_read(storage), name)
@@ -114,7 +114,7 @@ def upgrade(storage: options.Storage = None) -> None:
 
     Example: isoshare upgrade --storage sqlite:///isoshare.db
     """
-    from isoshare.search.workflows.manage import upgrade_database
+    from isoshare.search.workflows.administration.manage import upgrade_database
 
     store = open_store(storage)
     with spinner("upgrading"):

@@ -20,7 +20,6 @@ from isoshare.search.options import OPTIONS, Option
 from isoshare.search.options.definition import as_typed
 from isoshare.search.options.words import read_words
 from isoshare.search.service.errors import Detail, Problem
-from isoshare.search.service.launching import CAN_LAUNCH, TABLES_HERE, LaunchOptions, about
 from isoshare.search.service.pages.wording import (
     HEADINGS,
     help_text,
@@ -28,6 +27,7 @@ from isoshare.search.service.pages.wording import (
     label,
     without_flags,
 )
+from isoshare.search.service.runs.launching import CAN_LAUNCH, TABLES_HERE, LaunchOptions, about
 from isoshare.search.service.settings import Settings
 from isoshare.search.study_names import free_name
 from isoshare.space.errors import IsoshareError, first_problem

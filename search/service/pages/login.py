@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from isoshare.search.service.access.security import COOKIE, SESSION_SECONDS, Sessions, reader
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.pages.rendering import form_values, render, see
-from isoshare.search.service.security import COOKIE, SESSION_SECONDS, Sessions, reader
 from isoshare.search.service.settings import Tokens
 
 router = APIRouter(include_in_schema=False)

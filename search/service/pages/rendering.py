@@ -17,11 +17,11 @@ from fastapi.templating import Jinja2Templates
 
 from isoshare.search.options.definition import LARGEST
 from isoshare.search.results.describe import brief, roughly
-from isoshare.search.service.addresses import under
+from isoshare.search.service.access.addresses import under
+from isoshare.search.service.access.security import caller_of
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.models import TrialView
 from isoshare.search.service.pages.wording import without_flags
-from isoshare.search.service.security import caller_of
 
 FORM = "application/x-www-form-urlencoded"
 templates = Jinja2Templates(directory=Path(__file__).parent / "templates")

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from isoshare.search.service.asking import All
+from isoshare.search.service.access.security import launcher, reader
 from isoshare.search.service.errors import Problem
 from isoshare.search.service.models import State
 from isoshare.search.service.pages.forms import (
@@ -25,10 +25,10 @@ from isoshare.search.service.pages.forms import (
 from isoshare.search.service.pages.rendering import form_values, read_number, render, see
 from isoshare.search.service.pages.study_pages import plan_values
 from isoshare.search.service.pages.wording import without_flags
-from isoshare.search.service.security import launcher, reader
+from isoshare.search.service.rest.asking import All
 from isoshare.search.service.settings import Caller
-from isoshare.search.service.studies import Studies
-from isoshare.search.service.study_query import StudyQuery, found
+from isoshare.search.service.studies.known_studies import Studies
+from isoshare.search.service.studies.study_query import StudyQuery, found
 from isoshare.space.errors import one_of
 
 A_PAGE = 50

@@ -14,11 +14,9 @@ from isoshare.search.results.describe import plan_in_brief
 from isoshare.search.results.pictures.plan_picture import plan_picture
 from isoshare.search.results.pictures.plan_svg import NARROW, draw_strip, draw_svg
 from isoshare.search.results.pictures.plotly_figure import KINDS
-from isoshare.search.service import trials
-from isoshare.search.service.asking import All, Name, Number, One
+from isoshare.search.service.access.security import launcher, reader
 from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.launching import ResumeOptions
 from isoshare.search.service.models import StudyDetail
 from isoshare.search.service.pages.rendering import (
     form_values,
@@ -28,10 +26,12 @@ from isoshare.search.service.pages.rendering import (
     see,
     with_errors,
 )
-from isoshare.search.service.security import launcher, reader
+from isoshare.search.service.rest.asking import All, Name, Number, One
+from isoshare.search.service.runs.launching import ResumeOptions
 from isoshare.search.service.settings import Caller
-from isoshare.search.service.snapshot import Snapshot
-from isoshare.search.service.studies import Studies
+from isoshare.search.service.studies import trials
+from isoshare.search.service.studies.known_studies import Studies
+from isoshare.search.service.studies.snapshot import Snapshot
 from isoshare.space.errors import first_problem
 from isoshare.space.variants.arguments import label
 from isoshare.storage.records import TrialState

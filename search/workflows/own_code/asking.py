@@ -12,7 +12,7 @@ from isoshare.evaluators.own_code.trial import Trial, as_values
 from isoshare.evaluators.user_function import UserFunction, remove_folder, trial_folder
 from isoshare.search.jobs import Job
 from isoshare.search.workflows.own_code.optimize import opened
-from isoshare.search.workflows.prepared import Prepared
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
 

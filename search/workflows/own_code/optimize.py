@@ -15,7 +15,7 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
 from isoshare.search.jobs import Progress
 from isoshare.search.workflows.launch import start
-from isoshare.search.workflows.prepared import Prepared
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.store import Store

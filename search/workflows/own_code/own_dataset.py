@@ -10,7 +10,7 @@ from torch import nn
 
 from isoshare.evaluators import USUAL
 from isoshare.evaluators.data.splits import DatasetError
-from isoshare.evaluators.inheriting_evaluator import FINE_TUNING_RATE
+from isoshare.evaluators.inheriting.inheriting_evaluator import FINE_TUNING_RATE
 from isoshare.evaluators.network_source import NetworkSource
 from isoshare.evaluators.own_code.own_loop import called
 from isoshare.evaluators.own_code.own_training import Training
@@ -24,12 +24,12 @@ from isoshare.search.workflows.own_code.own_study import (
     own_space,
     prepare_own,
 )
-from isoshare.search.workflows.prepared import Prepared, new_study
-from isoshare.search.workflows.varying import with_reference
-from isoshare.search.workflows.weights import trained_backbone
-from isoshare.space.acting_sites import acting_sites, participation
+from isoshare.search.workflows.preparation.prepared import Prepared, new_study
+from isoshare.search.workflows.preparation.varying import with_reference
+from isoshare.search.workflows.preparation.weights import trained_backbone
 from isoshare.space.backbones import build_backbone, default_arguments
 from isoshare.space.errors import IsoshareError
+from isoshare.space.passes.acting_sites import acting_sites, participation
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord

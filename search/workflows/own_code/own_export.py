@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from isoshare.search.results.choose import Selection, image_shape
 from isoshare.search.results.study_results import Results
-from isoshare.search.workflows.export import FORMATS
-from isoshare.search.workflows.export_source import ExportOptions, ExportSource
+from isoshare.search.workflows.exporting.export import FORMATS
+from isoshare.search.workflows.exporting.export_source import ExportOptions, ExportSource
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.storage.records import TrialRecord

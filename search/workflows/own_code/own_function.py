@@ -19,8 +19,8 @@ from isoshare.search.workflows.own_code.own_study import (
     own_space,
     prepare_own,
 )
-from isoshare.search.workflows.prepared import Prepared, new_study
-from isoshare.search.workflows.varying import with_reference
+from isoshare.search.workflows.preparation.prepared import Prepared, new_study
+from isoshare.search.workflows.preparation.varying import with_reference
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.imports import import_named

@@ -24,9 +24,9 @@ from isoshare.search.constraints import check_possible, exact_limits
 from isoshare.search.defaults import unserved
 from isoshare.search.drivers.versions import versions
 from isoshare.search.samplers import sampler_row
-from isoshare.search.workflows.prepared import Prepared, check_study, new_study
-from isoshare.search.workflows.recorded_space import reference_of
-from isoshare.search.workflows.varying import has_changed, whole_space, with_reference
+from isoshare.search.workflows.preparation.prepared import Prepared, check_study, new_study
+from isoshare.search.workflows.preparation.recorded_space import reference_of
+from isoshare.search.workflows.preparation.varying import has_changed, whole_space, with_reference
 from isoshare.space.errors import IsoshareError, short
 from isoshare.space.files import atomic_write
 from isoshare.space.inheritance import TrainedWeightsWarning, signs_of_training

@@ -1,0 +1,227 @@
+"""The image files of a folder with their labels, and what lies beside them and is left out.
+
+Listing costs little and shows whether anything has changed: nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from isoshare.evaluators.data.folders.decoding import SUFFIXES
+from isoshare.evaluators.data.folders.folder_layout import (
+    MARKINGS,
+    class_folders,
+    find_parts,
+    is_image,
+    is_leftover,
+)
+from isoshare.evaluators.data.splits import (
+    TEST_FRACTION,
+    DatasetError,
+    Index,
+    Labels,
+    stratified_indices,
+)
+
+UNREADABLE = {
+    *(".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".dcm", ".nii", ".psd", ".svg"),
+    *(".npy", ".npz", ".mat", ".h5", ".mp4", ".avi", ".mov", ".gz", ".zip", ".tar"),
+}
+"""Files that hold images, in ways that are not read here."""
+MASK = re.compile(r"[-_ ](mask|masks|gt|seg|segmentation|labels?)([-_ ]?\d+)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files with their labels (n,)."""
+
+    paths: tuple[str, ...]
+    labels: Labels
+
+    def take(self, index: Index) -> Files:
+        """Those at ``index``."""
+        return Files(tuple(self.paths[place] for place in index), self.labels[index])
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder; classes in alphabetical order.
+
+    validation: None where it is to be cut from train. notes: sentences about what was left out;
+    warnings: those about images.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    train: Files
+    test: Files
+    validation: Files | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files."""
+        held_out = self.validation.paths if self.validation else ()
+        return (*self.train.paths, *held_out, *self.test.paths)
+
+    def state(self) -> str:
+        """Names, sizes and times of all files, as a digest."""
+        digest = hashlib.sha256(os.fsencode(self.root))
+        for path in self.paths:
+            try:
+                status = Path(path).stat()
+                stamp = f"{status.st_size} {status.st_mtime_ns}"
+            except OSError:  # a link to nothing: reading it will count it as broken
+                stamp = "gone"
+            digest.update(os.fsencode(path) + f"\0{stamp}\0".encode())
+        return digest.hexdigest()
+
+
+@dataclass
+class _LeftOut:
+    """What lies beside the images, counted."""
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    masks: int = 0
+    links: int = 0
+
+    def notes(self, unreadable: bool) -> tuple[str, ...]:
+        """Sentences about files that hold images in other ways, or about all the rest."""
+        kinds = [
+            f"{count:,} {suffix or 'without a suffix'}"
+            for suffix, count in sorted(self.suffixes.items())
+            if (suffix in UNREADABLE) == unreadable
+        ]
+        listed = ", ".join(kinds)
+        if unreadable:
+            way_out = f"files of these kinds are not read and left out: {listed}; convert them"
+            return (f"{way_out} to JPEG or PNG",) if kinds else ()
+        found = [f"left out, no images: {listed}"] if kinds else []
+        if self.masks:
+            found.append(f"left out, masks beside their images: {self.masks:,}")
+        if self.links:
+            found.append(f"left out, linked folders within classes: {self.links:,}")
+        return tuple(found)
+
+
+def list_folder(given: Path) -> Listing:
+    """The image files of a folder; where it has no test part, a fifth of each class is one.
+
+    Raises DatasetError.
+    """
+    left_out = _LeftOut()
+    try:
+        layout = find_parts(given)
+        found = _class_files(layout.train, left_out)
+        others = {
+            place: _same_classes(
+                place, _class_files(place, left_out, 1), layout.train, tuple(found)
+            )
+            for place in (layout.validation, layout.test)
+            if place
+        }
+    except OSError as error:
+        raise DatasetError(
+            f"cannot read the image folder {given}: {error.strerror}; check folder:PATH"
+        ) from error
+    classes = tuple(found)
+    needed = 1 + (layout.validation is None) + (layout.test is None)
+    check_counts(layout.train, {name: len(paths) for name, paths in found.items()}, needed)
+    train = _labelled(found, classes)
+    held_out = _labelled(others[layout.validation], classes) if layout.validation else None
+    if layout.test:
+        test = _labelled(others[layout.test], classes)
+    else:
+        kept, cut = stratified_indices(train.labels, TEST_FRACTION, "test")
+        train, test = train.take(kept), train.take(cut)
+    notes = (*layout.notes, *left_out.notes(unreadable=False))
+    return Listing(given, classes, train, test, held_out, notes, left_out.notes(unreadable=True))
+
+
+def check_counts(place: Path, counts: dict[str, int], needed: int) -> None:
+    """Every class needs an image in every part. Raises DatasetError."""
+    for name, count in counts.items():
+        if count < needed:
+            raise DatasetError(
+                f"class {name!r} of {place} needs {needed} readable images or more, one to train "
+                f"on and one for each part that is cut off, it has {count}: add some or remove it"
+            )
+
+
+def _class_files(path: Path, left_out: _LeftOut, least: int = 2) -> dict[str, list[str]]:
+    """Class to its image files, at any depth. Raises OSError, DatasetError."""
+    folders = class_folders(path, least)
+    found = {folder.name: _image_files(folder, left_out) for folder in folders}
+    for name, paths in found.items():
+        if not paths:
+            raise DatasetError(
+                f"class {name!r} is empty: {path / name} has no file that ends in "
+                f"{', '.join(SUFFIXES)}; add images or remove the folder"
+            )
+    return found
+
+
+def _image_files(folder: Path, left_out: _LeftOut) -> list[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    paths: list[str] = []
+    for place, folders, names in os.walk(folder, onerror=fail):
+        _keep_visible(Path(place), folders, names, left_out)
+        files = [Path(place, name) for name in names if not is_leftover(Path(name))]
+        images = [file for file in files if is_image(file)]
+        left_out.suffixes.update(file.suffix.lower() for file in files if not is_image(file))
+        stems = {file.stem for file in images}
+        masks = {file for file in images if _marked(file.stem) in stems}
+        left_out.masks += len(masks)
+        paths += [f"{place}{os.sep}{file.name}" for file in images if file not in masks]
+    return sorted(paths)
+
+
+def _keep_visible(place: Path, folders: list[str], names: list[str], left_out: _LeftOut) -> None:
+    """Take out of ``folders`` what is not to be entered."""
+    linked = [name for name in folders if (place / name).is_symlink()]
+    left_out.links += len(linked)
+    passed_by = {name for name in folders if is_leftover(Path(name))} | set(linked)
+    marked = {name for name in folders if name.lower() in MARKINGS}
+    if len(marked) < len(folders) or any(is_image(Path(name)) for name in names):
+        left_out.masks += sum(_count(place / name) for name in marked)
+        passed_by |= marked
+    folders[:] = sorted(set(folders) - passed_by)
+
+
+def _count(folder: Path) -> int:
+    return sum(is_image(Path(name)) for _, _, names in os.walk(folder) for name in names)
+
+
+def _marked(stem: str) -> str | None:
+    """The stem of the image that an image of this stem is a mask of, if its name says so."""
+    return stem[: found.start()] if (found := MASK.search(stem)) else None
+
+
+def _same_classes(
+    place: Path, found: dict[str, list[str]], train: Path, classes: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Files by the names that the classes have in the training part. Raises DatasetError."""
+    names = {name.lower(): name for name in classes}
+    for name in found:
+        if name.lower() not in names:
+            raise DatasetError(
+                f"class {name!r} is in {place} but not in {train}: every class needs images to "
+                f"train on; add some, or remove it from {place.name}"
+            )
+    return {names[name.lower()]: paths for name, paths in found.items()}
+
+
+def _labelled(found: dict[str, list[str]], classes: tuple[str, ...]) -> Files:
+    paths = tuple(path for files in found.values() for path in files)
+    labels = np.array([classes.index(name) for name in found], np.int64)
+    return Files(paths, np.repeat(labels, [len(files) for files in found.values()]))

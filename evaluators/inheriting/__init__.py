@@ -1,0 +1,1 @@
+"""Plans that start from trained weights in place of fresh ones."""

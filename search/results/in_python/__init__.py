@@ -1,0 +1,1 @@
+"""A study as whoever has it in Python sees it: frames, cards, progress."""

@@ -1,0 +1,1 @@
+"""Searches as processes of their own: how they are asked for, started, followed and ended."""

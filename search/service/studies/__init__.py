@@ -1,0 +1,1 @@
+"""Studies as the service shows them: looked up, kept in memory, and how each one stands."""

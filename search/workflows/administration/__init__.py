@@ -1,0 +1,1 @@
+"""Whole studies and databases: archived, restored, deleted, upgraded."""

@@ -1,0 +1,143 @@
+"""The network of a search: whether it fits the data, what of it can be shared, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from isoshare.evaluators.data.datasets import Dataset
+from isoshare.evaluators.objectives import objective_row
+from isoshare.evaluators.probes import probe
+from isoshare.search.options.space import SpaceConfig
+from isoshare.space.apply import count_parameters
+from isoshare.space.backbones import Argument, default_arguments
+from isoshare.space.costs.closed_form import NetworkCosts
+from isoshare.space.errors import BackboneError
+from isoshare.space.inheritance import signs_of_training
+from isoshare.space.methods import METHODS
+from isoshare.space.passes.acting_sites import acting_sites, participation
+from isoshare.space.passes.forward_pass import network_costs
+from isoshare.space.passes.sample_pass import own_sample
+from isoshare.space.plan import Variant
+from isoshare.space.published import references
+from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import Site, find_sites, reach, searched_sites
+from isoshare.space.variants.variant_space import Space
+from isoshare.storage.study_values import NetworkRecord
+
+LITTLE = 0.2
+"""Of the parameters: who searches for a smaller network will not find one."""
+
+
+def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argument]:
+    """The backbone's arguments, with the classes and channels of the data if it takes them."""
+    known: dict[str, Argument] = {
+        "classes": dataset.classes,
+        "num_classes": dataset.classes,
+        "in_channels": dataset.in_channels,
+        "image_size": dataset.image_shape[-1],
+    }
+    return {**default_arguments(options.backbone, known), **options.backbone_arg}
+
+
+def check_output(backbone: nn.Module, dataset: Dataset, name: str) -> None:
+    """Raise BackboneError unless ``backbone`` turns images of the data into logits.
+
+    One forward pass of two images: whatever does not fit shall say so before anything is trained.
+    """
+    images = torch.zeros(2, *dataset.image_shape)
+    try:
+        with torch.no_grad():
+            logits = backbone.eval()(images)
+        shape = tuple(logits.shape)
+    except Exception as error:  # whatever the user's network raises
+        raise BackboneError(
+            f"backbone {name!r} cannot take images of shape {dataset.image_shape} of data "
+            f"set {dataset.name!r}: {error}"
+        ) from error
+    if shape != (2, dataset.classes):
+        raise BackboneError(
+            f"backbone {name!r} must return logits (batch, {dataset.classes}) for data set "
+            f"{dataset.name!r}, it returned {shape}; set its classes with --backbone-arg"
+        )
+
+
+def network_space(  # noqa: PLR0913, PLR0917  one for each thing a space is made of
+    backbone: nn.Module,
+    options: SpaceConfig,
+    image_shape: Sequence[int],
+    asked: Sequence[str],
+    recorded: NetworkRecord | None = None,
+    variant: Variant = (),
+) -> SearchSpace:
+    """The search space of a network.
+
+    image_shape: (channels, height, width). asked: the objectives that are traded or bounded; what
+        one image costs is found out if any needs it. recorded: what a study that goes
+        on knows of its layers and their costs, which stay what they were: an earlier version may
+        have searched fewer layers. variant: which of the backbone's it is.
+    """
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    chosen = recorded.sites if recorded else searched_sites(sites, unshared)
+    names = {site.name for site in chosen}
+    sites = tuple(site for site in sites if site.name in names)
+    if recorded:
+        sites = _as_recorded(sites, recorded.sites)
+    elif (sample := own_sample(options.backbone, image_shape)) is not None:
+        sites = acting_sites(backbone, sites, unshared, options.methods, sample)
+    published = references(options.backbone, sites)
+    known = recorded.costs if recorded else None
+    costs = NetworkCosts.of(known) if known else None
+    needy = [name for name in asked if objective_row(name).of_an_image]
+    if needy and costs is None:
+        costs = _costs(backbone, sites, options.backbone, torch.zeros(1, *image_shape), needy)
+    return SearchSpace(sites, unshared, options.methods, published, costs, variant)
+
+
+def network_remarks(
+    backbone: nn.Module, space: Space, options: SpaceConfig, evaluator: str
+) -> Iterator[str]:
+    """Sentences about what a search of this network cannot do, or would lose."""
+    free = any(METHODS[method].network_wide for method in options.methods)
+    touched = reach(space.sites, space.unshared)
+    if touched < LITTLE and not free:
+        yield (
+            f"sharing can touch {touched:.0%} of the parameters of {options.backbone!r}: the rest "
+            f"is in layers that have no counterpart or cannot share; 'inspect {options.backbone}' "
+            "says where"
+        )
+    found = searched_sites(find_sites(backbone), space.unshared)
+    yield from participation(found, space.sites)
+    if evaluator != "inherit" and (signs := signs_of_training(backbone)):
+        yield (
+            f"backbone {options.backbone!r} is trained ({signs}), and plans start with fresh "
+            "weights where they share: --evaluator inherit with --weights or --pretrained keeps "
+            "what it has learned"
+        )
+
+
+def _as_recorded(sites: Sequence[Site], recorded: Sequence[Site]) -> tuple[Site, ...]:
+    """The sites of a study that goes on: what was found out about them on a sample still holds."""
+    marked = {site.name for site in recorded if site.subclass}
+    return tuple(replace(site, subclass=site.subclass or site.name in marked) for site in sites)
+
+
+def _costs(
+    backbone: nn.Module,
+    sites: Sequence[Site],
+    name: str,
+    image: torch.Tensor,
+    needy: Sequence[str],
+) -> NetworkCosts:
+    """What one image costs the unshared network."""
+    try:
+        costs = network_costs(backbone, sites, image)
+        return replace(costs, measured=probe(needy, backbone, image))
+    except Exception as error:  # whatever the user's network raises
+        raise BackboneError(
+            f"backbone {name!r} cannot be followed with a single image, as "
+            f"{' and '.join(needy)} need: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""What plans cost, in closed form: nothing is built to know it."""
