@@ -107,7 +107,10 @@ def test_wrong_requests_are_sentences(command: Command, folder: Path) -> None:
     other = network.model_copy(update={"provenance": where})
     save_weights(apply_plan(built, network.plan), "other.safetensors", other)
     for arguments, says in (
-        (("bare.safetensors", "--fast", *int8), "--fast is for tflite"),
+        (("bare.safetensors", "--fast", *int8), "--fast is for tflite, not for onnx-int8"),
+        (("bare.safetensors", "--bake", *int8), "--bake is for onnx, not for onnx-int8"),
+        (("bare.safetensors", "--dataset", "digits", *onnx), "for onnx-int8 and tflite, not for"),
+        (("s", "--image", "1x8x8", "-o", "x.json"), "--image is for onnx, not for json"),
         (("bare.safetensors", *onnx), "add --image, like --image 3x32x32"),
         (("bare.safetensors", "--image", "32", *onnx), "channels, height and width"),
         (("bare.safetensors", "--image", "0x8x8", *onnx), "channels, height and width"),

@@ -77,7 +77,7 @@ def export(
     """
     from isoshare.search.results.choose import Selection
     from isoshare.search.results.study_results import load_results
-    from isoshare.search.workflows.exporting.export import FORMATS
+    from isoshare.search.workflows.exporting.export import FORMATS, check_taken
     from isoshare.search.workflows.exporting.export_source import (
         ExportOptions,
         ExportSource,
@@ -89,10 +89,7 @@ def export(
     choice = Selection(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_to_read(storage), target))
     row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset, fast)
-    if fast and format != "tflite":
-        raise IsoshareError(
-            f"--fast is for tflite, and {format} has one kind of file: leave it out"
-        )
+    check_taken(format, asked, "--")
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):
         raise IsoshareError(

@@ -31,13 +31,27 @@ class FormatRow:
     """One row of FORMATS.
 
     summary: what the file holds. needs_weights: whether a study's plan has to be trained first.
+    takes: the options that change what is written, by their names in ``ExportOptions``.
     check: raises IsoshareError where the format cannot be written, before anything is trained.
     """
 
     write: Writer
     summary: str
     needs_weights: bool = False
+    takes: tuple[str, ...] = ()
     check: Callable[[ExportSource, ExportOptions], object] = lambda *_: None
+
+
+def check_taken(format: str, options: ExportOptions, mark: str = "") -> None:
+    """Raise IsoshareError for an option that the format does not take.
+
+    mark: what the caller writes before the name of an option.
+    """
+    usual, taken = ExportOptions(), {name for row in FORMATS.values() for name in row.takes}
+    for name in sorted(taken.difference(FORMATS[format].takes)):
+        if getattr(options, name) != getattr(usual, name):
+            able = " and ".join(one for one, row in FORMATS.items() if name in row.takes)
+            raise IsoshareError(f"{mark}{name} is for {able}, not for {format}: leave it out")
 
 
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
@@ -185,11 +199,23 @@ def _scaling(plan: PlanFile) -> str:
 FORMATS: dict[str, FormatRow] = {
     "json": FormatRow(write_json, "the plan"),
     "safetensors": FormatRow(write_safetensors, "trained weights with the plan", True),
-    "onnx": FormatRow(write_onnx, "the trained network as a graph", True, _check_onnx),
-    "onnx-int8": FormatRow(
-        write_onnx_int8, "the same in 8 bits, shared kernels once", True, _check_onnx_int8
+    "onnx": FormatRow(
+        write_onnx, "the trained network as a graph", True, ("bake", "image"), _check_onnx
     ),
-    "tflite": FormatRow(write_tflite, "the same for LiteRT and TFLite Micro", True, _check_tflite),
+    "onnx-int8": FormatRow(
+        write_onnx_int8,
+        "the same in 8 bits, shared kernels once",
+        True,
+        ("dataset",),
+        _check_onnx_int8,
+    ),
+    "tflite": FormatRow(
+        write_tflite,
+        "the same for LiteRT and TFLite Micro",
+        True,
+        ("dataset", "fast"),
+        _check_tflite,
+    ),
     "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),
 }
 """Name to what is written and how."""

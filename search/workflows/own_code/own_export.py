@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from isoshare.search.results.choose import Selection, image_shape
 from isoshare.search.results.study_results import Results
-from isoshare.search.workflows.exporting.export import FORMATS
+from isoshare.search.workflows.exporting.export import FORMATS, check_taken
 from isoshare.search.workflows.exporting.export_source import ExportOptions, ExportSource
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import IsoshareError, one_of
@@ -43,6 +43,7 @@ def export_study(
     format = format or ENDINGS.get(path.suffix, "json")
     if format not in FORMATS:
         raise IsoshareError(one_of("format", format, FORMATS))
+    check_taken(format, ExportOptions(taken.bake))
     row, number = FORMATS[format], trial.number if isinstance(trial, TrialRecord) else trial
     choice = Selection(trial=number)
     source = ExportSource(results, choice, network=taken.network, batches=taken.batches)
