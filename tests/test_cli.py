@@ -366,7 +366,7 @@ def test_help_answers_at_once_without_torch_or_ray(command: tuple[str, ...]) -> 
         return done.stdout, float(seconds)
 
     text, seconds = ask()
-    assert seconds < 0.5 or min(ask()[1] for _ in range(4)) < 0.5  # a busy machine is slower
+    assert seconds < 0.5 or min(ask()[1] for _ in range(12)) < 0.5  # a busy machine is slower
     if command:
         assert "Example: " in text
     else:

@@ -80,7 +80,9 @@ def ray_head() -> Iterator[str]:
     address, log = folder / "ray_current_cluster", folder / "log"
     start = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=0"]
     options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    safe = {**os.environ, "RAY_AUTH_MODE": "token"}
+    import isoshare.search.drivers.ray_settings  # noqa: F401  with tokens, unless Ray is there already
+
+    safe = {**os.environ, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
     token = Path.home() / ".ray" / "auth_token"
     if not token.exists():
         token.parent.mkdir(exist_ok=True)
