@@ -83,6 +83,7 @@ def watched_page(browser: Browser, **options: object) -> Iterator[Page]:
     """A page in which nothing may go wrong."""
     context = browser.new_context(**options)  # type: ignore[arg-type]
     context.set_default_timeout(30_000)
+    context.set_default_navigation_timeout(PATIENCE)
     page, said = context.new_page(), []
     page.on("console", lambda message: said.append((message.type, message.text)))
     page.on("pageerror", lambda error: said.append(("error", str(error))))
@@ -123,7 +124,7 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         expect(page.get_by_text("What measuring needs")).to_be_hidden()
         page.get_by_label("Size of the network").fill("depth=8 width=2")
         page.get_by_label("Plans to measure").fill("24")
-        page.get_by_label("Epochs", exact=True).fill("10")  # else it is over before it is killed
+        page.get_by_label("Epochs", exact=True).fill("5")  # else it is over before it is killed
         page.get_by_label("Trainings at the same time").fill("1")
         page.get_by_role("button", name="Look at it first").click()
         preview = page.locator("#preview section")
