@@ -19,7 +19,7 @@ learning rate nothing would hold them.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,23 +117,10 @@ def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    training = epochs_by_proxy(network, twin, data, settings, seed, checkpoint=checkpoint)
-    follow(training, settings, report)
+    training = _ProxyTraining([network], data, settings, [seed], twin=twin)
+    follow(training.run(Checkpoint(checkpoint)), settings, report)
     network.eval()
     twin.eval()
-
-
-def epochs_by_proxy(  # noqa: PLR0913  what is trained, and where it is kept
-    network: nn.Module,
-    twin: SpikingTwin,
-    data: Batches,
-    settings: TrainingSettings,
-    seed: int,
-    *,
-    checkpoint: Path | None = None,
-) -> Generator[Epoch]:
-    """The epochs of such a training, as those of ``epochs``."""
-    return _ProxyTraining([network], data, settings, [seed], twin=twin).run(Checkpoint(checkpoint))
 
 
 class Proxy:

@@ -87,8 +87,8 @@ def check_varied(asked: Asked) -> None:
 def check_distilled(given: Mapping[str, Any]) -> None:
     """Raise ConfigError for what says how to distil where nobody does."""
     for name in HOW_TO_DISTIL:
-        if name in given and not given.get("distill"):
-            raise ConfigError(f"--{name.replace('_', '-')} says how to distil: add --distill")
+        if name in given and (why := _teaches_nobody(name, given)):
+            raise ConfigError(why)
 
 
 def idle(name: str, given: Mapping[str, Any], evaluator: str, dataset: str) -> str:
@@ -102,8 +102,8 @@ def idle(name: str, given: Mapping[str, Any], evaluator: str, dataset: str) -> s
             f"evaluator {evaluator!r} does not use {flag}, got {given.get(name)!r}: leave it out, "
             f"or take --evaluator {' or '.join(users(name))}"
         )
-    if name in HOW_TO_DISTIL and not given.get("distill"):
-        return f"{flag} says how to distil: add --distill"
+    if why := _teaches_nobody(name, given):
+        return why
     if name in NOT_FOR_OWN_DATA and is_own_dataset(dataset):
         return f"a data set of your own does not use {flag}, got {given.get(name)!r}: leave it out"
     for taken, replaced in evaluator_row(evaluator).instead.items():
@@ -113,6 +113,13 @@ def idle(name: str, given: Mapping[str, Any], evaluator: str, dataset: str) -> s
                 "them out"
             )
     return ""
+
+
+def _teaches_nobody(name: str, given: Mapping[str, Any]) -> str:
+    """What is wrong with an option that says how to distil where nothing is distilled."""
+    if name not in HOW_TO_DISTIL or given.get("distill"):
+        return ""
+    return f"--{name.replace('_', '-')} says how to distil: add --distill"
 
 
 def check_used(given: Mapping[str, Any], evaluator: str, dataset: str) -> None:

@@ -7,7 +7,7 @@ value that it stood for then, and what a later one has recorded besides is kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -143,6 +143,11 @@ class StudyContext:
     def of(self, plan: SharingPlan) -> NetworkRecord:
         """The unshared network that a plan is for."""
         return self.network(plan.variant)
+
+    def backbone_of(self, plan: SharingPlan) -> BackboneRecord:
+        """The backbone with the arguments of the variant that a plan is for."""
+        arguments = {**self.backbone.arguments, **dict(plan.variant)}
+        return replace(self.backbone, arguments=arguments)
 
     def network(self, variant: Variant = ()) -> NetworkRecord:
         """The unshared network of a variant. Raises KeyError for one the study does not have."""

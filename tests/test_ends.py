@@ -16,6 +16,7 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
 from isoshare.search.workflows.ends import forget_beaten
 from isoshare.search.workflows.launch import prepare, prepare_resume, start
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 
@@ -42,6 +43,13 @@ def config_of(**options: Any) -> Any:
     return make_config({"study": "s", **backbone, **size, **options})
 
 
+def begun(store: Store) -> tuple[Prepared, Engine, Path]:
+    """A search that is about to run, and its checkpoint folder."""
+    prepared, folder = prepare(config_of(), store), checkpoint_folder("s")
+    assert folder is not None
+    return prepared, start(prepared, store), folder
+
+
 def files(folder: Path) -> set[str]:
     return {file.name.partition("-")[0] for file in folder.glob("*.pt")}
 
@@ -49,9 +57,7 @@ def files(folder: Path) -> set[str]:
 def test_the_front_is_tested_without_training_and_leaves_nothing(
     store: Store, epochs: list[int]
 ) -> None:
-    prepared, folder = prepare(config_of(), store), checkpoint_folder("s")
-    assert folder is not None
-    engine = start(prepared, store)
+    prepared, engine, folder = begun(store)
     forget, stray = forget_beaten(engine, folder), set()
 
     def ended(trial: TrialRecord) -> None:
@@ -79,9 +85,7 @@ def test_the_front_is_tested_without_training_and_leaves_nothing(
 def test_after_an_interruption_the_tests_still_train_nothing(
     store: Store, epochs: list[int]
 ) -> None:
-    prepared, folder = prepare(config_of(), store), checkpoint_folder("s")
-    assert folder is not None
-    engine = start(prepared, store)
+    prepared, engine, folder = begun(store)
     forget = forget_beaten(engine, folder)
 
     def stop(trial: TrialRecord) -> None:

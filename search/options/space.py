@@ -66,7 +66,7 @@ class SpaceConfig(BaseModel):
     @field_validator("vary")
     @classmethod
     def _can_vary(cls, given: Varied) -> Varied:
-        check_varied(given)
+        check_values(given)
         return given
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class SpaceConfig(BaseModel):
         return self
 
 
-def check_varied(given: Varied) -> None:
+def check_values(given: Varied) -> None:
     """Raise ConfigError unless these are values that arguments of a function can take."""
     for name, values in given.items():
         for value in values:

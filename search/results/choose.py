@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from isoshare.evaluators.objectives import is_known_exact
-from isoshare.search.pareto import Front, knee
+from isoshare.search.pareto import Axis, Front, knee
 from isoshare.search.results.study_results import Results
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.plan import PlanFile
@@ -66,10 +66,14 @@ def choose(
     return min(members, key=lambda trial: signs[best] * _need(trial, best))
 
 
-def merit(front: Front) -> str:
+def merit_axis(front: Front) -> Axis:
     """The first objective of a study that is measured: how good a plan is."""
-    names = [axis.name for axis in front.axes]
-    return next((name for name in names if not is_known_exact(name)), names[0])
+    return next((axis for axis in front.axes if not is_known_exact(axis.name)), front.axes[0])
+
+
+def merit(front: Front) -> str:
+    """Its name."""
+    return merit_axis(front).name
 
 
 def trial_by_number(results: Results, number: int) -> TrialRecord:
@@ -85,11 +89,10 @@ def trial_by_number(results: Results, number: int) -> TrialRecord:
 def plan_file(study: StudyRecord, trial: TrialRecord) -> PlanFile:
     """All that is needed to apply the plan of a trial and to know where it comes from."""
     context, network = study.context, study.context.of(trial.plan)
-    arguments = {**context.backbone.arguments, **dict(trial.plan.variant)}
     return PlanFile.of(
         trial.plan,
         order=[site.name for site in network.sites],
-        backbone={"name": context.backbone.name, "arguments": arguments},
+        backbone=asdict(context.backbone_of(trial.plan)),
         parameters={
             "unshared": network.unshared,
             "shared": trial.value("parameters"),

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
+from isoshare.search.jobs import SEARCHED
 from isoshare.search.pareto import Axis
+from isoshare.search.results.choose import merit_axis
 from isoshare.search.results.describe import counted
 from isoshare.search.results.study_results import Results
 from isoshare.storage.records import TrialRecord
 
-UNSHARED, RANDOM = "unshared", "random"
-SEARCHED = (RANDOM, "sampler", "walk")
-"""Origins of plans that nobody made by hand."""
 COSTS = ("parameters", "macs")
 """What a plan may cost at most to be compared with another one, as far as it is known."""
 SURE = 2.0
@@ -49,9 +48,9 @@ def gains_in_words(results: Results) -> tuple[str, ...]:
     """A sentence for each kind of reference that was measured; none without a measured objective
     and the number of parameters.
     """
-    axis = _measured_axis(results)
+    axis = merit_axis(results.front)
     members = [one for one in results.front.members if one.value("parameters") is not None]
-    if axis is None or not members:
+    if not any(one.samples(axis.name) for one in members):
         return ()
     said = [
         *_beside_unshared(results, members, axis),
@@ -78,7 +77,7 @@ def gains_over(
 
 def _beside_unshared(results: Results, members: Sequence[TrialRecord], axis: Axis) -> Iterator[str]:
     """The smallest plan that is as good, and the best of at most half the parameters."""
-    whole = next((one for one in results.finished if one.origin == UNSHARED), None)
+    whole = next((one for one in results.finished if one.origin == "unshared"), None)
     if whole is None:
         return
     gains = [_gain(one, whole, axis) for one in members if one.number != whole.number]
@@ -115,21 +114,13 @@ def _beside_hand_made(
 
 
 def _beside_random(results: Results, members: Sequence[TrialRecord], axis: Axis) -> Iterator[str]:
-    drawn = [one for one in results.finished if one.origin == RANDOM]
+    drawn = [one for one in results.finished if one.origin == "random"]
     gains = list(gains_over(drawn, members, axis))
     if len(gains) > 1:
         yield (
             f"At no higher cost, the front is {_mean(gains, axis)} better than {len(gains)} random "
             "plans on average."
         )
-
-
-def _measured_axis(results: Results) -> Axis | None:
-    """The first objective that is measured."""
-    for axis in results.front.axes:
-        if any(one.samples(axis.name) for one in results.front.members):
-            return axis
-    return None
 
 
 def _costs_no_more(one: TrialRecord, other: TrialRecord) -> bool:
@@ -151,16 +142,12 @@ def _by_seed(trial: TrialRecord, axis: Axis) -> dict[int, float]:
     """What counts of each seed, larger is better; the last of several epochs."""
     made = [m for m in trial.measurements if m.split == "validation" and axis.name in m.values]
     made.sort(key=lambda m: m.fidelity.get("epochs", 0))
-    return {m.seed: _upwards(m.values[axis.name], axis) for m in made}
+    return {m.seed: -axis.sign * m.values[axis.name] for m in made}
 
 
 def _worth(trial: TrialRecord, axis: Axis) -> float:
     value = trial.value(axis.name)
-    return float("-inf") if value is None else _upwards(value, axis)
-
-
-def _upwards(value: float, axis: Axis) -> float:
-    return value if axis.direction == "maximize" else -value
+    return float("-inf") if value is None else -axis.sign * value
 
 
 def _parameters(trial: TrialRecord) -> float:
@@ -190,7 +177,7 @@ def _better(is_more: bool, accurate: bool) -> str:
 def _is_hand_made(trial: TrialRecord) -> bool:
     """Other unshared networks, where the search varies them, are a curve of their own
     (search/results/scaling_alone.py)."""
-    return trial.origin not in SEARCHED and trial.origin.split(",")[0] != UNSHARED
+    return trial.origin not in SEARCHED and bool(trial.plan.banks)
 
 
 def _name(trial: TrialRecord) -> str:

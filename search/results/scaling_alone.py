@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isoshare.search.pareto import Axis, knee
-from isoshare.search.results.choose import merit
+from isoshare.search.results.choose import merit_axis
 from isoshare.search.results.study_results import Results
 from isoshare.storage.records import TrialRecord
 
@@ -53,7 +53,7 @@ def scaling_curve(results: Results) -> tuple[Unshared, ...]:
     """The best unshared networks by ascending parameters; empty unless the search varies them."""
     if not results.study.context.variants:
         return ()
-    axis = _axis(results)
+    axis = merit_axis(results.front)
     plain = [trial for trial in results.finished if not trial.plan.banks]
     sized = sorted(
         (_unshared(trial, axis) for trial in plain), key=lambda one: (one.parameters, one.value)
@@ -72,7 +72,7 @@ def above_scaling(results: Results) -> tuple[Difference, ...]:
     """
     curve = scaling_curve(results)
     members = (trial for trial in results.front.members if trial.plan.banks)
-    found = (_difference(curve, trial, _axis(results)) for trial in members)
+    found = (_difference(curve, trial, merit_axis(results.front)) for trial in members)
     known = [one for one in found if one is not None]
     return tuple(sorted(known, key=lambda one: one.parameters))
 
@@ -82,16 +82,16 @@ def sharing_in_words(results: Results, trial: TrialRecord | None = None) -> str 
     be compared. trial: of which it is said if that can be, or else of the member of the front that
     is nearest to it in size; by default the knee.
     """
-    found = above_scaling(results)
     if not results.front.members:
         return None
-    wanted = trial or knee(results.front)
-    own = _difference(scaling_curve(results), wanted, _axis(results)) if wanted.plan.banks else None
-    if own is None and not found:
+    wanted, axis = trial or knee(results.front), merit_axis(results.front)
+    own = _difference(scaling_curve(results), wanted, axis) if wanted.plan.banks else None
+    found = (own,) if own else above_scaling(results)
+    if not found:
         return None
     size = math.log(wanted.value("parameters") or 1)
-    told = own or min(found, key=lambda one: abs(math.log(one.parameters) - size))
-    return _in_words(told, _axis(results).name)
+    told = min(found, key=lambda one: abs(math.log(one.parameters) - size))
+    return _in_words(told, axis.name)
 
 
 def scaling_json(results: Results) -> dict[str, Any]:
@@ -156,9 +156,3 @@ def _unshared(trial: TrialRecord, axis: Axis) -> Unshared:
     assert value is not None, "finished trials have all values"
     error, macs = trial.error_bar(axis.name), trial.value("macs")
     return Unshared(trial.number, parameters, value, error, macs)
-
-
-def _axis(results: Results) -> Axis:
-    """The objective that says how good a network is."""
-    name = merit(results.front)
-    return next(axis for axis in results.front.axes if axis.name == name)

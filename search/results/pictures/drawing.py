@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoshare.search.pareto import Axis
-from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
+from isoshare.search.results.pictures.figures import SCALING, FrontFigure, Point, axis_title
 from isoshare.space.files import atomic_write
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 COLORS = "viridis_r"
 """Of a third objective; plotly and matplotlib both know the name."""
 BLUE, ORANGE, GREY, INK = "#2563eb", "#d97706", "#9ca3af", "#111827"
-SCALING = "scaling alone"
-"""Unshared networks of several sizes."""
 
 BUTTONS: dict[str, Any] = {
     "responsive": True,

@@ -14,6 +14,8 @@ from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import StudyRecord, TrialRecord
 from isoshare.storage.study_values import StudyContext
 
+SCALING = "scaling alone"
+"""What unshared networks of several sizes are called."""
 FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ", "unshared, ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from isoshare.search.pareto import Axis
 from isoshare.search.results.hypervolume_history import FrontAt, FrontHistory
 from isoshare.search.results.pictures.answers import FAINT, unit_of
-from isoshare.search.results.pictures.figures import FrontFigure, Point, axis_title
+from isoshare.search.results.pictures.figures import SCALING, FrontFigure, Point, axis_title
 from isoshare.space.methods import METHODS
 
 KINDS = ("unshared", *METHODS, "several methods")
@@ -123,7 +123,7 @@ def _scaling(figure: FrontFigure) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": "scaling alone",
+        "name": SCALING,
         "x": [point.x for point in figure.scaling],
         "y": [point.y for point in figure.scaling],
         "line": {"color": "ink", "width": 1.5, "dash": "dash"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -186,15 +185,12 @@ def plan_values(snapshot: Snapshot, number: int) -> dict[str, Any]:
     """What the page of a plan shows. Raises Problem."""
     trial = trials.find(snapshot, number)
     context, network = snapshot.study.context, snapshot.network(trial.plan)
-    backbone = replace(
-        context.backbone, arguments={**context.backbone.arguments, **dict(trial.plan.variant)}
-    )
     picture = plan_picture(network.sites, trial.plan, network.unshared)
     return {
         "name": snapshot.study.name,
         "axes": snapshot.results.front.axes,
         "unshared": network.unshared,
-        "backbone": backbone,
+        "backbone": context.backbone_of(trial.plan),
         "variant": label(trial.plan.variant),
         "trial": trials.detail(snapshot, trial),
         "banks": sorted(picture.banks, key=lambda bank: bank.shared - bank.unshared),

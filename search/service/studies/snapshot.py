@@ -23,6 +23,7 @@ from isoshare.search.results.pictures.answers import (
 )
 from isoshare.search.results.pictures.figures import Point, front_figure
 from isoshare.search.results.pictures.plotly_figure import front_plot, history_plot
+from isoshare.search.results.scaling_alone import sharing_in_words
 from isoshare.search.results.study_results import Results
 from isoshare.search.results.tables import front_json
 from isoshare.search.results.timeline import seconds_left
@@ -120,6 +121,11 @@ class Snapshot:
     def effects(self) -> bytes:
         """What sharing each group costs, as JSON for plotly.js; seconds for a large study."""
         return self.remembered("effects", lambda: _json(_effects(self.results)))
+
+    @property
+    def sharing(self) -> str | None:
+        """What sharing is worth beside scaling alone, in words, where the search varies sizes."""
+        return self.remembered("sharing", lambda: sharing_in_words(self.results))
 
     @property
     def gains(self) -> tuple[str, ...]:

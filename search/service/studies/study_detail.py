@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from isoshare.search.pareto import knee
-from isoshare.search.results.scaling_alone import sharing_in_words
 from isoshare.search.service.models import BestPlan, StudyDetail
 from isoshare.search.service.runs.driver_files import Driver
 from isoshare.search.service.studies.snapshot import Snapshot
@@ -60,7 +59,7 @@ def stored_detail(
         plans=str(study.context.plans),
         reference_point=front.reference_point,
         seconds_left=snapshot.seconds_left if running else None,
-        sharing=sharing_in_words(snapshot.results),
+        sharing=snapshot.sharing,
         launched_by=driver.by if driver else "",
         gains=list(snapshot.gains),
         option=standing.option,
