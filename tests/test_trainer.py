@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
-from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.optimizers import TrainingSettings, optimizer_of
 from isoshare.evaluators.training.scoring import accuracy, accuracy_and_loss
 from isoshare.evaluators.training.trainer import TrainingRun, train
 from isoshare.evaluators.training.vmap_ensemble import Stack, computes_bfloat16
@@ -88,6 +88,37 @@ def test_a_training_repeats_bit_for_bit_whatever_the_caller_drew_before(precisio
     first = trained(settings)
     torch.rand(7)
     assert equal(first, trained(settings))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_training_moves_as_torch_says_and_does_not_import_its_compiler(
+    kind: Literal["sgd", "adamw"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, torchs = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    settings = TrainingSettings(1, 16, 0.05, kind)
+    known: torch.optim.Optimizer
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "torch._dynamo", None)  # what imports it now fails
+        optimizer = optimizer_of([ours], settings)
+        _steps(optimizer, ours)
+        optimizer.load_state_dict(optimizer.state_dict())
+    if kind == "sgd":
+        known = torch.optim.SGD([torchs], 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    else:
+        known = torch.optim.AdamW([torchs], 0.05, betas=(0.9, 0.95), weight_decay=0.01)
+    _steps(known, torchs)
+    torch.testing.assert_close(ours, torchs)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    with pytest.raises(ImportError):
+        known.step()
+
+
+def _steps(optimizer: torch.optim.Optimizer, tensor: nn.Parameter) -> None:
+    """Five, down a bowl."""
+    for _ in range(5):
+        optimizer.zero_grad(set_to_none=True)
+        tensor.square().sum().backward()
+        optimizer.step()
 
 
 def test_digits_are_what_they_were_before_images_stayed_bytes() -> None:

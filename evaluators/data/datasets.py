@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from isoshare.evaluators.data.splits import (
     DataOptions,
     DatasetError,
     Part,
+    Raw,
     Source,
     stratified_cut,
 )
@@ -214,14 +216,19 @@ def _fingerprint(arrays: Arrays) -> str:
 def digits(_: str, options: DataOptions) -> Source:
     """1,797 handwritten digits of 8x8 grey pixels, bundled with scikit-learn.
 
-    They have no test part of their own: a fifth is cut off.
+    They have no test part of their own: a fifth is cut off. Importing scikit-learn takes longer
+    than all else at the start of a short training, so they are kept in the cache too.
     """
-    from sklearn.datasets import load_digits
 
-    raw = load_digits()
-    images = (raw.images * 15).astype(np.uint8)[:, np.newaxis]  # 0..16 to 0..240
-    parts = stratified_cut(Part(images, raw.target.astype(np.int64)), TEST_FRACTION)
-    return Source(None, lambda: fitted(*parts, options))
+    def read() -> Raw:
+        from sklearn.datasets import load_digits
+
+        raw = load_digits()
+        images = (raw.images * 15).astype(np.uint8)[:, np.newaxis]  # 0..16 to 0..240
+        parts = stratified_cut(Part(images, raw.target.astype(np.int64)), TEST_FRACTION)
+        return fitted(*parts, options)
+
+    return Source(f"digits of scikit-learn {version('scikit-learn')}", read)
 
 
 def _image_folder(name: str, options: DataOptions) -> Source:

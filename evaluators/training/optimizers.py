@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from isoshare.evaluators.data.augmentation import Augment
 from isoshare.evaluators.training.vmap_ensemble import Precision
+
+Kind = TypeVar("Kind", bound=type[torch.optim.Optimizer])
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,22 @@ class TrainingSettings:
     compile: bool = False
 
 
+def uncompiled(kind: Kind) -> Kind:
+    """An optimizer that does not import torch's compiler only to be left alone by it.
+
+    torch's own do, at their first step, which costs every process that trains 1.5 s of CPU. What
+    wraps their functions for that is taken off; what they compute stays the same.
+    """
+    shielded = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    bare = {name: inspect.unwrap(getattr(kind, name)) for name in shielded}
+    bare["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return cast(Kind, type(kind.__name__, (kind,), bare))
+
+
+SGD = uncompiled(torch.optim.SGD)
+AdamW = uncompiled(torch.optim.AdamW)
+
+
 def complete_momenta(optimizer: torch.optim.Optimizer) -> None:
     """Give a parameter that gets its first gradient now the momentum, zero, that it has had.
 
@@ -48,12 +67,8 @@ def optimizer_of(parameters: list[Tensor], settings: TrainingSettings) -> torch.
     """Weight decay applies to every parameter."""
     rate = settings.learning_rate
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
-        )
-    return torch.optim.SGD(
-        parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
-    )
+        return AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    return SGD(parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
 
 
 def one_cycle(
