@@ -117,7 +117,7 @@ def _steps(optimizer: torch.optim.Optimizer, tensor: nn.Parameter) -> None:
     """Five, down a bowl."""
     for _ in range(5):
         optimizer.zero_grad(set_to_none=True)
-        tensor.square().sum().backward()
+        torch.autograd.backward(tensor.square().sum())
         optimizer.step()
 
 

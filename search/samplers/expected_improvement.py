@@ -47,14 +47,14 @@ class ImprovementSampler(Sampler):
         super().__init__(history)
         self._candidates = Candidates(history)
         self._steps = LocalSampler(history)
-        self._beliefs = Posterior(history, measured[0], exact)
+        self._beliefs = Posterior(history, measured[0], exact, START)
         self._costs = [math.log(axis.reference) for axis in exact]
         self._floor = -measured[0].sign * measured[0].reference
 
     def propose(self, number: int) -> SharingPlan | None:
         """The best candidate; None to leave it to chance."""
         evidence = self._beliefs.evidence()
-        if len(evidence.measured) < START:
+        if evidence is None:
             return self._steps.propose(number)
         stairs = self._staircase(evidence)
         rng = random.Random(self._history.seed_of(number))
@@ -74,7 +74,7 @@ class ImprovementSampler(Sampler):
         if not self._candidates.are_all:
             return None
         evidence = self._beliefs.evidence()
-        if len(evidence.measured) < START:
+        if evidence is None:
             return None
         there = self._staircase(evidence, pending=False).hypervolume
         rng = random.Random(len(evidence.measured))

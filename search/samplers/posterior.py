@@ -43,7 +43,7 @@ class Observations:
     costs: Numbers
     belief: Prediction
     pending: list[SharingPlan]
-    surrogate: Surrogate | None
+    surrogate: Surrogate
 
 
 @dataclass
@@ -64,27 +64,30 @@ class _Sample:
 
 
 class Posterior:
-    """Fits the surrogate when there is something new to fit it to."""
+    """Fits the surrogate when there is something new to fit it to.
 
-    def __init__(self, history: History, measured: Axis, exact: Sequence[Axis]) -> None:
+    least: the number of measured plans below which nothing is believed, at least 2.
+    """
+
+    def __init__(self, history: History, measured: Axis, exact: Sequence[Axis], least: int) -> None:
         self._history = history
+        self._least = least
         self._axis = measured
         self._exact = [_exact(axis) for axis in exact]
         self._features = PlanFeatures(history.space)
         self._fitted: tuple[object, Surrogate] | None = None
         self._known: dict[int, tuple[TrialRecord, _Sample]] = {}
 
-    def evidence(self) -> Observations:
-        """All that is known now."""
+    def evidence(self) -> Observations | None:
+        """All that is known now; None while that is too little."""
         trials = self._history.trials.values()
         samples = self._samples(trials)
+        if len(samples) < self._least:
+            return None
         plans = [sample.plan for sample in samples]
         means = np.array([sample.mean for sample in samples])
         counts = np.array([sample.seeds for sample in samples])
         pending = [trial.plan for trial in trials if trial.state == "running"]
-        if len(samples) < 2:
-            none = self._array([sample.cost for sample in samples])
-            return Observations(plans, none, Prediction(means, means), pending, None)
         surrogate = self._surrogate(samples, means, counts)
         costs = self._array([sample.cost for sample in samples])
         return Observations(plans, costs, self._conditioned(surrogate, samples), pending, surrogate)
@@ -93,14 +96,12 @@ class Posterior:
         self, evidence: Observations, plans: Sequence[SharingPlan]
     ) -> tuple[Numbers, Prediction]:
         """Costs of plans that have not been measured, and what is believed of them."""
-        assert evidence.surrogate is not None, "nothing is believed before something is measured"
         return self._costs(plans), evidence.surrogate.predict(self._features(plans))
 
     def sample(
         self, evidence: Observations, plans: Sequence[SharingPlan], count: int, rng: random.Random
     ) -> tuple[Numbers, Numbers]:
         """Costs of the measured plans and of ``plans``, and accuracies that may be true."""
-        assert evidence.surrogate is not None, "nothing is believed before something is measured"
         numbers = np.random.default_rng(rng.getrandbits(32))
         belief = evidence.belief
         noise = numbers.standard_normal((count, len(belief.mean)))
