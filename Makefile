@@ -18,8 +18,8 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(VENV)/installed-dev  ## two files at a time, each whole in one process
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+unit: $(VENV)/installed-dev  ## three files at a time, each whole in one process: many wait
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 python:  ## the tests under another interpreter, in a .venv of its own: make python PYTHON=python3.13
 	$(MAKE) unit VENV=.venv-$(notdir $(PYTHON))

@@ -185,8 +185,8 @@ def test_modules_of_the_users_own_may_have_the_names_of_ours(program: Path, own:
     shape = ("--backbone-arg", "classes=10", "--backbone-arg", "in_channels=1")
     seen = json.loads(isoshare(program, "inspect", "space:net", *shape, "--json", cwd=own))
     assert seen["backbone"] == "space:net"
-    quick = ("--trials", "3", "--epochs", "1", "--replicates", "1", "--subset", "100")
-    isoshare(program, "launch", *named, *quick, "--workers", "2", "--study", "s", cwd=own)
+    quick = ("--trials", "2", "--epochs", "1", "--replicates", "1", "--subset", "100")
+    isoshare(program, "launch", *named, *quick, "--workers", "1", "--study", "s", cwd=own)
     isoshare(program, "export", "s", "-o", "plan.json", cwd=own)
     found = json.loads(isoshare(program, "inspect", "plan.json", *named, "--json", cwd=own))
     cell = [str(program.parent / "python"), "-c", CELL]

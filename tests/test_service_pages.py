@@ -123,12 +123,12 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         page.get_by_label("How a plan is measured").select_option("train")
         expect(page.get_by_text("What measuring needs")).to_be_hidden()
         page.get_by_label("Size of the network").fill("depth=8 width=2")
-        page.get_by_label("Plans to measure").fill("24")
+        page.get_by_label("Plans to measure").fill("12")
         page.get_by_label("Epochs", exact=True).fill("5")  # else it is over before it is killed
         page.get_by_label("Trainings at the same time").fill("1")
         page.get_by_role("button", name="Look at it first").click()
         preview = page.locator("#preview section")
-        expect(preview).to_contain_text("of which 24 are measured", timeout=PATIENCE)
+        expect(preview).to_contain_text("of which 12 are measured", timeout=PATIENCE)
         expect(preview).to_contain_text(re.compile(r"\d+% of the parameters can be shared"))
         expect(preview).to_contain_text(re.compile(r"about \d+ \w+, \d+ \w+ for each plan"))
         page.get_by_role("button", name="Launch the search").click()
@@ -142,7 +142,7 @@ def test_from_the_form_over_a_killed_search_to_the_plan(browser: Browser, tmp_pa
         expect(page.locator(".status .state")).to_have_text("running", timeout=PATIENCE)
         page.evaluate("window.stayed = true")
         expect(page.locator(".status .state")).to_have_text("finished", timeout=PATIENCE)
-        wait_for_points(page, 24)
+        wait_for_points(page, 12)
         assert page.evaluate("window.stayed"), "the page followed without being loaded again"
         page.get_by_role("button", name="The knee").click()
         bank = page.locator("tr[data-bank]").first
