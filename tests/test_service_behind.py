@@ -13,22 +13,26 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped]  # which Ray brings
+from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from isoshare.search.cli import main as cli
 from isoshare.search.service.access.traffic import Traffic
 from isoshare.search.service.app import make_app
+from isoshare.search.service.models import State
 from isoshare.search.service.runs import inspect_process
 from isoshare.search.service.server import Server, config_of
 from isoshare.search.service.settings import Settings, make_settings, read_tokens
+from isoshare.search.service.studies.tally import Tally
 from isoshare.space.errors import IsoshareError
 from tests.service_fakes import TOKENS, client_of, searched, settings_of, two_studies
 from tests.test_architecture import ROOT
@@ -170,19 +174,50 @@ def test_head_is_get_without_a_body(shown: Settings) -> None:
 def test_prometheus_is_told(shown: Settings) -> None:
     with client_of(shown) as client:
         client.get(f"{V1}/studies/none")
-        text = client.get("/metrics").text
-    found = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-    assert found["isoshare_searches", "ended"] == 2
+        found = told(client)
+        listed = Counter(one["state"] for one in client.get(f"{V1}/studies").json()["items"])
+    states = {labels[1]: n for labels, n in found.items() if labels[0] == "isoshare_searches"}
+    assert {state: n for state, n in states.items() if n} == listed
+    assert listed == {"finished": 1, "interrupted": 1}
+    assert set(states) == {*get_args(State), "unread"}
     assert found["isoshare_trials", "finished"] == 13
     assert found["isoshare_trials", "failed"] == 1
     assert found["isoshare_database_up",] == 1
     assert found["isoshare_event_streams",] == 0
     assert found["isoshare_requests_total", "GET", f"{V1}/studies/{{name}}", "404"] == 1
     assert found["isoshare_request_seconds_count", f"{V1}/studies/{{name}}"] == 1
+
+
+def told(client: TestClient) -> dict[tuple[str, ...], float]:
+    """What /metrics says: values by the name and the labels."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+    }
+
+
+def test_each_study_is_read_once_to_tell_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = make_app(settings := two_studies(tmp_path)).state.studies
+    read, state = list[str](), studies.state
+
+    def reading(name: str) -> State:
+        read.append(name)
+        return cast("State", state(name))
+
+    monkeypatch.setattr(studies, "state", reading)
+    tally = Tally(studies)
+    assert Tally(studies, seconds=-1).searches()["unread"] == 2  # none of the time that it takes
+    assert tally.searches() == tally.searches()
+    assert sorted(read) == ["half", "study"]
+    searched(settings, "another")
+    assert tally.searches()["finished"] == 2
+    assert sorted(read) == ["another", "half", "study"]
+    studies.delete("study")
+    assert tally.searches()["finished"] == 1
+    studies.close()
 
 
 @pytest.mark.parametrize("kind", ["text", "json"])

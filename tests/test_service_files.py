@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from isoshare.search.service import server
 from isoshare.search.service.runs import driver_files
+from isoshare.search.service.runs.one_service import alone_in
 from isoshare.search.service.settings import Settings, make_settings
 from isoshare.search.workflows.administration.archive import write_archive
+from isoshare.space.errors import IsoshareError
 from isoshare.storage.opening.database import StoreError
 from isoshare.storage.store import Store
 from tests.fakes import Command
@@ -48,6 +51,10 @@ def test_a_database_that_vanishes_and_comes_back_is_told(
     answer = client.get(f"{V1}/health")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
     assert "is gone" in client.get("/").text
+    answer = client.get(f"{V1}/studies/study/front")
+    assert (answer.status_code, "is gone" in answer.text) == (503, True)
+    assert client.post(f"{V1}/studies", json={"dataset": "digits"}).status_code == 503
+    assert not file.exists()
     shutil.copy(tmp_path / "away.db", file)
     assert client.get(f"{V1}/health").json() == {"status": "ok"}
     assert [one["name"] for one in client.get(f"{V1}/studies").json()["items"]] == ["study"]
@@ -148,6 +155,32 @@ def test_a_broken_note_is_set_aside_and_the_service_starts(tmp_path: Path) -> No
     assert len(again.set_aside) == 5
     assert later.with_name(f"{later.name}.broken") in again.set_aside
     assert driver_files.DriverFiles(tmp_path, "sqlite:///x.db").notes() == {"whole": whole}
+
+
+def test_a_second_service_with_the_same_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = list[Settings]()
+    monkeypatch.setattr(server, "_serve", lambda settings, say: served.append(settings))
+    settings = settings_of(tmp_path)
+    others = (
+        settings_of(tmp_path, read_only=True),
+        settings_of(tmp_path / "own", storage=settings.storage),
+        settings_of(tmp_path, storage="sqlite:///another.db"),
+    )
+    with alone_in(driver_files.DriverFiles(tmp_path, settings.storage).folder):
+        with pytest.raises(IsoshareError, match=rf"service \(process {os.getpid()}\) .* --state"):
+            server.serve(settings, print)
+        for other in others:
+            server.serve(other, print)
+    server.serve(settings, print)
+    assert served == [*others, settings]
+
+
+def test_a_service_starts_where_it_can_write_no_lock(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    with alone_in(file / "state"):
+        assert file.is_file()
 
 
 def test_a_full_disk_under_the_state_folder_is_told_and_starts_nothing(

@@ -12,6 +12,8 @@ from fastapi import FastAPI
 
 from isoshare.search.service.app import make_app
 from isoshare.search.service.runs import inspect_process
+from isoshare.search.service.runs.driver_files import DriverFiles
+from isoshare.search.service.runs.one_service import alone_in
 from isoshare.search.service.settings import Settings
 from isoshare.space.errors import IsoshareError
 
@@ -32,7 +34,15 @@ class Server(uvicorn.Server):
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
-    """Listen and answer. Raises IsoshareError if the port cannot be had."""
+    """Listen and answer. Raises IsoshareError if the port cannot be had, or if another service
+    keeps its files in the same folder.
+    """
+    folder = DriverFiles(settings.folder, settings.storage).folder
+    with contextlib.nullcontext() if settings.read_only else alone_in(folder):
+        _serve(settings, say)
+
+
+def _serve(settings: Settings, say: Callable[[str], None]) -> None:
     app = make_app(settings)
     for note in app.state.studies.set_aside:
         say(f"warning: a note about a search could not be read and was set aside as {note}")

@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from isoshare.search.service.studies.known_studies import Studies
+from isoshare.search.service.studies.tally import Tally
 from isoshare.storage.opening.database import StoreError
 
 KIND = CONTENT_TYPE_LATEST
@@ -53,18 +54,19 @@ class _Now(Collector):
 
     def __init__(self, studies: Studies, streams: Callable[[], int]) -> None:
         self._studies, self._streams = studies, streams
+        self._tally = Tally(studies)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Gauges, read from the last look at the database."""
         yield _gauge("event_streams", "Open streams of events.", self._streams())
         try:
             self._studies.check()
-            searches, trials = self._studies.tally()
+            searches, trials = self._tally.searches(), self._tally.trials()
         except StoreError:
             yield _gauge("database_up", "Whether the database answers.", 0)
             return
         yield _gauge("database_up", "Whether the database answers.", 1)
-        yield _by_state("searches", "Searches: ended ones are finished or interrupted.", searches)
+        yield _by_state("searches", "Searches; of unread ones the next answer tells.", searches)
         yield _by_state("trials", "Trials of all studies.", trials)
 
 

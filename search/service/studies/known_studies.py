@@ -12,7 +12,7 @@ from typing import Any
 from isoshare.search.service.audit import Audit
 from isoshare.search.service.bodies import NoteRequest
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.models import StudyDetail, StudyLog
+from isoshare.search.service.models import State, StudyDetail, StudyLog
 from isoshare.search.service.runs.driver_files import Driver
 from isoshare.search.service.runs.launching import as_asked, check_allowed, check_bounds, checked
 from isoshare.search.service.runs.previews import Preview, preview_of
@@ -22,14 +22,17 @@ from isoshare.search.service.studies.snapshot import Snapshot
 from isoshare.search.service.studies.study_cache import Mirror
 from isoshare.search.service.studies.study_detail import stored_detail, unstored_detail
 from isoshare.search.service.studies.study_state import (
+    has_ended,
+    other_driver,
     running_elsewhere,
     standing,
     standing_unstored,
 )
 from isoshare.search.service.studies.trials import find
 from isoshare.search.study_names import check_name
-from isoshare.storage.change_feed import RARE, Overview, StudyVersion, WatchedStore
-from isoshare.storage.records import NoteRecord, RunningDriver
+from isoshare.storage.change_feed import Overview, StudyVersion, WatchedStore
+from isoshare.storage.opening.database import StoreError
+from isoshare.storage.records import NoteRecord
 
 
 class Studies:
@@ -86,26 +89,29 @@ class Studies:
         self.stored()
         return self._changes
 
-    def tally(self) -> tuple[dict[str, int], dict[str, int]]:
-        """How many searches, and trials of all, are in which state, without reading any trial.
+    def drivers(self) -> Mapping[str, Driver]:
+        """The last driver of each study that was launched from here."""
+        return {driver.study: driver for driver in self._drivers.all()}
 
-        Whether a search that has ended is finished or was interrupted only its trials tell.
-        """
-        stored, drivers = self.stored(), self._drivers.all()
-        alive = {one.study for one in drivers if is_alive(one)}
-        running = {name for name, glance in stored.items() if glance.driver or name in alive}
-        unstored = [one for one in drivers if one.study not in stored]
-        starting = sum(one.study in alive for one in unstored)
-        searches = {"starting": starting, "running": len(running)}
-        searches |= {"ended": len(stored) - len(running), "failed": len(unstored) - starting}
-        states = zip(*(glance.trials for glance in stored.values()), strict=True)
-        total, *rare = [sum(column) for column in states] or [0, 0, 0, 0]
-        trials = dict(zip(RARE, rare, strict=True))
-        return searches, {"finished": total - sum(rare), **trials}
+    def state(self, name: str) -> State:
+        """That of ``detail``, but no trials stay in memory. Raises Problem if there is no study."""
+        driver, glance = self._drivers.find(name), self.stored().get(name)
+        complaint = self._drivers.files.complaint(name) if has_ended(driver) else ""
+        if driver is not None and glance is None:
+            return standing_unstored(driver, complaint).state
+        if other_driver(driver, glance) is not None or (driver is not None and is_alive(driver)):
+            return "running"
+        if glance is None or name in self._mirrors:
+            snapshot = self.snapshot(name)
+        else:
+            snapshot = Mirror(self._store, name).read(glance)
+        return standing(snapshot, driver, complaint).state
 
     def snapshot(self, name: str) -> Snapshot:
-        """A study as it is now. Raises Problem if there is none."""
+        """A study as it is now. Raises Problem if there is none, StoreError."""
         glance = self.stored().get(name)
+        if glance is None and self.lost:
+            raise StoreError(self.lost)
         if glance is None:
             raise Problem("not_found", f"there is no study {name!r}: GET /api/v1/studies lists all")
         with self._lock:
@@ -115,10 +121,10 @@ class Studies:
     def detail(self, name: str) -> StudyDetail:
         """A study with its state. Raises Problem if there is none."""
         driver, glance = self._drivers.find(name), self.stored().get(name)
-        complaint = self._drivers.files.complaint(name) if _has_ended(driver) else ""
+        complaint = self._drivers.files.complaint(name) if has_ended(driver) else ""
         if driver is not None and glance is None:
             return unstored_detail(driver, standing_unstored(driver, complaint))
-        snapshot, other = self.snapshot(name), _other(driver, glance)
+        snapshot, other = self.snapshot(name), other_driver(driver, glance)
         where = (
             running_elsewhere(other, complaint) if other else standing(snapshot, driver, complaint)
         )
@@ -141,7 +147,8 @@ class Studies:
         return preview_of({**asked, "study": config.study})
 
     def launch(self, asked: Mapping[str, Any], by: str = "") -> StudyDetail:
-        """Start a search. Raises Problem."""
+        """Start a search. Raises Problem, StoreError: nothing is written where a database was."""
+        self.check()
         config = checked(self._settings, asked, self.names())
         assert config.study is not None, "checked searches have names"
         self._drivers.launch(config.study, {**asked, "study": config.study}, by)
@@ -236,13 +243,3 @@ class Studies:
             self._changes += 1
         self._overview, self._alive = overview, alive
         self._looked_at = time.monotonic()
-
-
-def _has_ended(driver: Driver | None) -> bool:
-    return driver is not None and not is_alive(driver)
-
-
-def _other(driver: Driver | None, glance: StudyVersion | None) -> RunningDriver | None:
-    """Who runs a study, if it is no driver of this service."""
-    ours = driver is not None and is_alive(driver)
-    return None if ours or glance is None else glance.driver

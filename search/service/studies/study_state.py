@@ -9,6 +9,7 @@ from isoshare.search.service.models import State
 from isoshare.search.service.runs.driver_files import Driver, option_of
 from isoshare.search.service.runs.processes import is_alive
 from isoshare.search.service.studies.snapshot import Snapshot
+from isoshare.storage.change_feed import StudyVersion
 from isoshare.storage.records import RunningDriver
 
 LOST = "its driver ended without a word: it was killed, or the machine went down"
@@ -64,6 +65,17 @@ def running_elsewhere(driver: RunningDriver, complaint: str = "") -> Standing:
     )
     refused = f". What was launched here under this name ended: {complaint}" if complaint else ""
     return Standing("running", said + refused)
+
+
+def has_ended(driver: Driver | None) -> bool:
+    """Whether a driver of this service ran and does not run now."""
+    return driver is not None and not is_alive(driver)
+
+
+def other_driver(driver: Driver | None, glance: StudyVersion | None) -> RunningDriver | None:
+    """Who runs a study, if it is no driver of this service."""
+    ours = driver is not None and is_alive(driver)
+    return None if ours or glance is None else glance.driver
 
 
 FINISHED = Standing("finished")
