@@ -16,6 +16,7 @@ from isoshare.search.pareto import knee, minimised
 from isoshare.search.results.choose import choose, plan_file
 from isoshare.search.results.pictures.drawing import write_html, write_png
 from isoshare.search.results.pictures.figures import axis_title, front_figure
+from isoshare.search.results.pictures.plotly_figure import front_plot
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.summary import next_commands
 from isoshare.search.results.tables import front_json, front_table
@@ -58,6 +59,9 @@ def test_any_objectives_are_shown_drawn_and_exported(
     assert (figure.y_axis.name, figure.x_axis.name) == objectives[:2]
     third = figure.color_axis.name if figure.color_axis else None
     assert third == (objectives[2] if len(objectives) > 2 else None)
+    markers = [trace.get("marker", {}) for trace in front_plot(figure)["traces"]]
+    colours = [marker["color"] for marker in markers if marker.get("showscale")]
+    assert colours == ([[point.z for point in figure.members]] if third else [])
     for trial in (knee(front), choose(front, max_parameters=150), choose(front, min_accuracy=0.5)):
         plan_file(results.study, trial).save(tmp_path / "plan.json")
         assert PlanFile.load(tmp_path / "plan.json").plan == trial.plan

@@ -36,7 +36,9 @@ Trace = dict[str, Any]
 def front_plot(figure: FrontFigure, knee: int | None = None) -> dict[str, Any]:
     """Traces and axes of the front: accuracy against parameters, for example. knee: its number."""
     traces = [_stairs(figure), _scaling(figure), *_dominated(figure), *_excluded(figure)]
-    traces += [_points(kind, points, 11) for kind, points in _by_kind(figure.members)]
+    size = 11 if figure.color_axis is None else 16
+    traces += [_points(kind, points, size) for kind, points in _by_kind(figure.members)]
+    traces += [_third(figure.members, figure.color_axis)] if figure.color_axis else []
     traces += [_stopped(figure.stopped), _references(figure.references)]
     traces += [_knee([point for point in figure.members if point.number == knee])]
     return {
@@ -186,6 +188,30 @@ def _stopped(points: Sequence[Point]) -> Trace:
     trace = _points("muted", points, 8, "stopped early")
     trace["marker"] |= {"symbol": "circle-open", "line": {"width": 1.5, "color": "muted"}}
     return trace
+
+
+def _third(members: Sequence[Point], axis: Axis) -> Trace:
+    """The third objective as the colour of a dot on each plan of the front, with its scale; the
+    method stays as a ring around it.
+    """
+    bar = {"title": {"text": axis_title(axis), "side": "right"}, "thickness": 12}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": axis.name,
+        "x": [point.x for point in members],
+        "y": [point.y for point in members],
+        "marker": {
+            "size": 9,
+            "color": [point.z for point in members],
+            "colorscale": "Viridis",
+            "reversescale": True,
+            "showscale": True,
+            "colorbar": bar,
+        },
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def _knee(points: Sequence[Point]) -> Trace:
