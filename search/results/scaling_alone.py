@@ -23,9 +23,9 @@ POINTS = ("accuracy",)
 
 
 @dataclass(frozen=True)
-class Unshared:
-    """An unshared network on the curve; error: the standard error of its value, if it has one;
-    macs: its operations, where the study knows them.
+class Sized:
+    """What a network reaches with its size; error: the standard error of its value, if it has one;
+    macs: its operations, where they are known.
     """
 
     trial: int
@@ -49,18 +49,20 @@ class Difference:
     operations: float | None = None
 
 
-def scaling_curve(results: Results) -> tuple[Unshared, ...]:
+def scaling_curve(results: Results) -> tuple[Sized, ...]:
     """The best unshared networks by ascending parameters; empty unless the search varies them."""
     if not results.study.context.variants:
         return ()
     axis = merit_axis(results.front)
     plain = [trial for trial in results.finished if not trial.plan.banks]
-    sized = sorted(
-        (_unshared(trial, axis) for trial in plain), key=lambda one: (one.parameters, one.value)
-    )
-    best: list[Unshared] = []
-    for one in sized:
-        if not best or axis.sign * one.value < axis.sign * best[-1].value:
+    return best_of([_sized(trial, axis) for trial in plain], axis.sign)
+
+
+def best_of(networks: Sequence[Sized], sign: float) -> tuple[Sized, ...]:
+    """Those that no smaller one reaches, by ascending parameters. sign: -1 where more is better."""
+    best: list[Sized] = []
+    for one in sorted(networks, key=lambda one: (one.parameters, one.value)):
+        if not best or sign * one.value < sign * best[-1].value:
             best = [other for other in best if other.parameters < one.parameters]
             best.append(one)
     return tuple(best)
@@ -71,8 +73,9 @@ def above_scaling(results: Results) -> tuple[Difference, ...]:
     parameters.
     """
     curve = scaling_curve(results)
-    members = (trial for trial in results.front.members if trial.plan.banks)
-    found = (_difference(curve, trial, merit_axis(results.front)) for trial in members)
+    axis = merit_axis(results.front)
+    members = (_sized(trial, axis) for trial in results.front.members if trial.plan.banks)
+    found = (above(curve, network) for network in members)
     known = [one for one in found if one is not None]
     return tuple(sorted(known, key=lambda one: one.parameters))
 
@@ -85,7 +88,7 @@ def sharing_in_words(results: Results, trial: TrialRecord | None = None) -> str 
     if not results.front.members:
         return None
     wanted, axis = trial or knee(results.front), merit_axis(results.front)
-    own = _difference(scaling_curve(results), wanted, axis) if wanted.plan.banks else None
+    own = above(scaling_curve(results), _sized(wanted, axis)) if wanted.plan.banks else None
     found = (own,) if own else above_scaling(results)
     if not found:
         return None
@@ -118,27 +121,23 @@ def _in_words(told: Difference, objective: str) -> str:
     )
 
 
-def _difference(curve: Sequence[Unshared], trial: TrialRecord, axis: Axis) -> Difference | None:
-    """Of one shared network; None where it lies beyond the curve."""
-    if len(curve) < 2:
+def above(curve: Sequence[Sized], network: Sized) -> Difference | None:
+    """How far a shared network lies above scaling alone; None where it lies beyond the curve."""
+    if len(curve) < 2 or not curve[0].parameters <= network.parameters <= curve[-1].parameters:
         return None
-    parameters, value = trial.value("parameters"), trial.value(axis.name)
-    assert parameters is not None, "every trial has its parameters"
-    assert value is not None, "members of a front have all values"
-    if not curve[0].parameters <= parameters <= curve[-1].parameters:
-        return None
-    right = max(1, bisect_left([one.parameters for one in curve], parameters))
+    right = max(1, bisect_left([one.parameters for one in curve], network.parameters))
     before, after = curve[right - 1], curve[right]
-    part = math.log(parameters / before.parameters) / math.log(after.parameters / before.parameters)
+    steps = (network.parameters / before.parameters, after.parameters / before.parameters)
+    part = math.log(steps[0]) / math.log(steps[1])
     expected = (1 - part) * before.value + part * after.value
-    errors = (trial.error_bar(axis.name), before.error, after.error)
-    known = [error for error in errors if error is not None]
+    known = [one.error for one in (network, before, after) if one.error is not None]
     error = None
-    if len(known) == len(errors):
+    if len(known) == 3:
         weights = (1.0, 1 - part, part)
         error = math.hypot(*(weight * one for weight, one in zip(weights, known, strict=True)))
-    price = _times(trial.value("macs"), before.macs, after.macs, part)
-    return Difference(trial.number, parameters, value - expected, error, price)
+    price = _times(network.macs, before.macs, after.macs, part)
+    worth = network.value - expected
+    return Difference(network.trial, network.parameters, worth, error, price)
 
 
 def _times(
@@ -150,9 +149,9 @@ def _times(
     return macs / math.exp((1 - part) * math.log(before) + part * math.log(after))
 
 
-def _unshared(trial: TrialRecord, axis: Axis) -> Unshared:
+def _sized(trial: TrialRecord, axis: Axis) -> Sized:
     parameters, value = trial.value("parameters"), trial.value(axis.name)
     assert parameters is not None, "every trial has its parameters"
     assert value is not None, "finished trials have all values"
     error, macs = trial.error_bar(axis.name), trial.value("macs")
-    return Unshared(trial.number, parameters, value, error, macs)
+    return Sized(trial.number, parameters, value, error, macs)

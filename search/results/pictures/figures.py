@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 from isoshare.search.pareto import Axis, with_unit
 from isoshare.search.results.describe import plan_in_brief, with_error
-from isoshare.search.results.scaling_alone import Unshared, scaling_curve
+from isoshare.search.results.scaling_alone import Sized, scaling_curve
 from isoshare.search.results.study_results import Results
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import StudyRecord, TrialRecord
@@ -102,7 +102,7 @@ def front_figure(results: Results, known: Mapping[int, Point] | None = None) -> 
     )
 
 
-def _scaling(results: Results, x_axis: Axis) -> Sequence[Unshared]:
+def _scaling(results: Results, x_axis: Axis) -> Sequence[Sized]:
     return scaling_curve(results) if x_axis.name == "parameters" else ()
 
 
