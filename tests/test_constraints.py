@@ -24,8 +24,9 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
 from isoshare.search.proposals import proposer
 from isoshare.search.results.choose import choose
-from isoshare.search.results.pictures.drawing import write_html, write_png
+from isoshare.search.results.pictures.drawing import write_png
 from isoshare.search.results.pictures.figures import front_figure
+from isoshare.search.results.pictures.front_page import write_html
 from isoshare.search.results.study_results import excluded_in_words, load_results
 from isoshare.search.results.summary import why_empty
 from isoshare.search.results.tables import front_json, front_table

@@ -14,8 +14,9 @@ from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.pareto import knee, minimised
 from isoshare.search.results.choose import choose, plan_file
-from isoshare.search.results.pictures.drawing import write_html, write_png
+from isoshare.search.results.pictures.drawing import write_png
 from isoshare.search.results.pictures.figures import axis_title, front_figure
+from isoshare.search.results.pictures.front_page import write_html
 from isoshare.search.results.pictures.plotly_figure import front_plot
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.summary import next_commands
@@ -62,6 +63,7 @@ def test_any_objectives_are_shown_drawn_and_exported(
     markers = [trace.get("marker", {}) for trace in front_plot(figure)["traces"]]
     colours = [marker["color"] for marker in markers if marker.get("showscale")]
     assert colours == ([[point.z for point in figure.members]] if third else [])
+    assert ("drag to turn it" in (tmp_path / "front.html").read_text()) is (third is not None)
     for trial in (knee(front), choose(front, max_parameters=150), choose(front, min_accuracy=0.5)):
         plan_file(results.study, trial).save(tmp_path / "plan.json")
         assert PlanFile.load(tmp_path / "plan.json").plan == trial.plan

@@ -12,8 +12,9 @@ import pytest
 from isoshare.search.pareto import knee
 from isoshare.search.results.choose import choose, plan_file, trial_by_number
 from isoshare.search.results.describe import plan_in_short, plan_in_words, with_error
-from isoshare.search.results.pictures.drawing import write_html, write_png
+from isoshare.search.results.pictures.drawing import write_png
 from isoshare.search.results.pictures.figures import front_figure
+from isoshare.search.results.pictures.front_page import write_html
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.tables import front_json, front_table
 from isoshare.space.errors import IsoshareError

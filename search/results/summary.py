@@ -9,8 +9,8 @@ from typing import Any
 from isoshare.evaluators import code_options
 from isoshare.search.pareto import knee
 from isoshare.search.results.choose import plan_file
-from isoshare.search.results.pictures.drawing import write_html
 from isoshare.search.results.pictures.figures import front_figure
+from isoshare.search.results.pictures.front_page import write_html
 from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.backbones import is_own
 

@@ -67,8 +67,9 @@ def pareto(
 
     Example: isoshare pareto digits-resnet_cifar-1 --html front.html
     """
-    from isoshare.search.results.pictures.drawing import write_html, write_png
+    from isoshare.search.results.pictures.drawing import write_png
     from isoshare.search.results.pictures.figures import front_figure
+    from isoshare.search.results.pictures.front_page import write_html
     from isoshare.search.results.study_results import load_results
     from isoshare.search.results.tables import front_json, front_table
 

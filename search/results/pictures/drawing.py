@@ -43,13 +43,6 @@ class _Cloud:
     crossed: bool = False
 
 
-def write_html(figure: FrontFigure, path: Path) -> None:
-    """Draw an interactive page: one file that works offline."""
-    page = draw_interactive(figure).to_html(include_plotlyjs=True, full_html=True, config=BUTTONS)
-    with atomic_write(path) as half:
-        half.write_text(page, encoding="utf-8")
-
-
 def front_html(figure: FrontFigure) -> str:
     """The same as a part of another page, as high as what holds it."""
     drawing = draw_interactive(figure)
