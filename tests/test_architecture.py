@@ -72,7 +72,9 @@ HOMES = {
     },
     "sqlalchemy": {"storage"},
     "alembic": {"storage/schema.py", "storage/migrations"},
-    "plotly": {"search/results/pictures/drawing.py", "search/results/pictures/plan_figure.py"},
+    "plotly": {
+        f"search/results/pictures/{name}.py" for name in ("drawing", "plan_figure", "turnable")
+    },
     "pandas": {"search/results/in_python/dataframe.py"},
     "IPython": {"search/results/in_python/progress_line.py"},
     "greenlet": {"evaluators/own_code/stepwise.py"},
