@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from typing import Literal
 
 import torch
 from torch import nn
 
+from isoshare.evaluators.data.randomness import seed_torch
 from isoshare.evaluators.inheriting.weight_projection import inherit
 from isoshare.evaluators.training.batches import device
-from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
+from isoshare.space.apply import (
+    apply_plan,
+    count_parameters,
+    fit,
+    plan_parameters,
+    shared_copy,
+)
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError, IsoshareError, one_of
 from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import SharingPlan, Variant
-from isoshare.space.sites import Site, find_sites
+from isoshare.space.sites import Site, find_sites, sites_and_private
 
 Model = nn.Module | Callable[..., nn.Module] | str
 Weights = Literal["fresh", "inherit"]
@@ -67,7 +75,7 @@ class NetworkSource:
         """The unshared network as it starts with this seed. Raises BackboneError."""
         arguments = dict(variant or self.arguments)
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            seed_torch(seed)
             if isinstance(self.model, nn.Module):
                 return self._module(self.model)
             if isinstance(self.model, str):
@@ -80,20 +88,14 @@ class NetworkSource:
 
     def network(self, plan: SharingPlan, seed: int) -> nn.Module:
         """The shared network on the device, as training starts from it. Raises PlanError."""
+        backbone = self.backbone(seed, plan.variant)
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            backbone = self.backbone(seed, plan.variant)
-            torch.manual_seed(seed)
-            inherits = self.weights == "inherit"
-            network = (
-                inherit(backbone, plan)[0]
-                if inherits
-                else apply_plan(backbone, plan, weights="fresh")
-            )
+            seed_torch(seed)
+            network = self._shared(backbone, plan)
         expected, counted = self.parameters(plan), count_parameters(network)
         if counted != expected:
             raise BackboneError(f"{counted} parameters were built where {expected} were expected")
-        return network.to(device())
+        return _on_device(network)
 
     def parameters(self, plan: SharingPlan) -> int:
         """Trainable parameters of the shared network, in closed form."""
@@ -106,6 +108,20 @@ class NetworkSource:
     def _counted(self) -> dict[Variant, tuple[tuple[Site, ...], int]]:
         """Sites and parameters of each variant, once it has been counted."""
         return {}
+
+    def _shared(self, backbone: nn.Module, plan: SharingPlan) -> nn.Module:
+        """``backbone`` with its weights shared; it is looked at again unless it is our own copy."""
+        if self.weights == "inherit":
+            return inherit(backbone, plan)[0]
+        if not isinstance(self.model, nn.Module):
+            return apply_plan(backbone, plan, weights="fresh")
+        return shared_copy(backbone, fit(plan, *self._own_sites))
+
+    @cached_property
+    def _own_sites(self) -> tuple[tuple[Site, ...], dict[str, str]]:
+        """Sites of our own copy of the module, and why the rest of it stays private."""
+        assert isinstance(self.model, nn.Module), "a function may make another one each time"
+        return sites_and_private(self.model)
 
     def _module(self, module: nn.Module) -> nn.Module:
         """Our own copy of the module: whoever applies a plan to it copies it again."""
@@ -121,6 +137,13 @@ def _called(make: Callable[..., nn.Module]) -> object:
         raise BackboneError(
             f"the function that makes the model failed: {type(error).__name__}: {error}"
         ) from error
+
+
+def _on_device(network: nn.Module) -> nn.Module:
+    """``network.to(device())``, which takes a while even where nothing has to move."""
+    target = device()
+    tensors = chain(network.parameters(), network.buffers())
+    return network if all(one.device == target for one in tensors) else network.to(target)
 
 
 def _reset(part: nn.Module) -> None:

@@ -41,19 +41,30 @@ def apply_plan(
     if the sites of a bank do not fit together; then nothing has been built.
     """
     banks = fit(plan, *sites_and_private(module))
-    from isoshare.space.inheritance import project_weights, refuse_disagreement
-    from isoshare.space.network_copy import copy_network
-
     count_parameters(module)
     if banks and weights is None:
         _warn_of_training(module)
     if banks and sample is not None:
         check_sample(module, banks, sample)
+    shared = shared_copy(module, banks)
+    if banks and weights == "inherit":
+        from isoshare.space.inheritance import project_weights
+
+        project_weights(module, shared, banks)
+    return shared
+
+
+def shared_copy(module: nn.Module, banks: Sequence[tuple[Bank, list[Site]]]) -> nn.Module:
+    """A copy of ``module`` that shares by ``banks``, with fresh weights for what is shared.
+
+    banks: as ``fit`` returns them for the sites of ``module``, which is not looked at again.
+    """
+    from isoshare.space.inheritance import refuse_disagreement
+    from isoshare.space.network_copy import copy_network
+
     shared = copy_network(module)
     for bank, sites in banks:
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
-    if banks and weights == "inherit":
-        project_weights(module, shared, banks)
     if banks:
         shared.register_load_state_dict_pre_hook(refuse_disagreement)  # type: ignore[no-untyped-call]
     return shared

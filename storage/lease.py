@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import DateTime, Select, delete, func, select
+from sqlalchemy import Connection, DateTime, Select, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.storage.opening.database import BusyStudyError, LeaseLostError
 from isoshare.storage.records import RunningDriver
-from isoshare.storage.tables import LeaseRow
+from isoshare.storage.tables import LEASE, STUDY, LeaseRow
 
 BEAT_SECONDS = 5.0
 EXPIRES = timedelta(seconds=60)
@@ -28,6 +28,13 @@ EXPIRES = timedelta(seconds=60)
 not lost while its owner still waits."""
 
 
+HELD = (
+    select(STUDY.c.id)
+    .join(LEASE, LEASE.c.study_id == STUDY.c.id)
+    .where(STUDY.c.name == bindparam("study"), LEASE.c.owner == bindparam("owner"))
+    .with_for_update(of=LEASE)
+)
+"""Made once: it stands before everything that a search writes."""
 GIVEN_UP: set[str] = set()
 """Owners in this process that are over, though the database could not take it: on a full disk."""
 
@@ -91,15 +98,22 @@ def running_drivers(session: Session, holder: Holder) -> dict[int, RunningDriver
     }
 
 
-def check_held(session: Session, study_id: int, name: str, holder: Holder) -> None:
-    """Raise LeaseLostError unless ``holder`` runs the study; nobody takes it over meanwhile."""
-    row = session.scalar(_row(study_id))
-    if row is None or row.owner != holder.owner:
-        by = f"process {row.process} on {row.host}" if row else "somebody who has ended since"
-        raise LeaseLostError(
-            f"study {name!r} was taken over by {by}, because this process was silent for "
-            f"{EXPIRES.seconds} s: nothing more is written here"
-        )
+def held_study(connection: Connection, name: str, holder: Holder) -> int | None:
+    """The key of a study that ``holder`` runs, which nobody takes over before this transaction
+    ends; None if it does not run it.
+    """
+    owned = {"study": name, "owner": holder.owner}
+    return connection.execute(HELD, owned).scalar()
+
+
+def lost(connection: Connection, study_id: int, name: str) -> LeaseLostError:
+    """Why a driver that had the lease of a study writes nothing more."""
+    row = connection.execute(select(LEASE).where(LEASE.c.study_id == study_id)).first()
+    by = f"process {row.process} on {row.host}" if row else "somebody who has ended since"
+    return LeaseLostError(
+        f"study {name!r} was taken over by {by}, because this process was silent for "
+        f"{EXPIRES.seconds} s: nothing more is written here"
+    )
 
 
 def renew(session: Session, study_id: int, holder: Holder) -> None:

@@ -11,7 +11,7 @@ from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import Session
 
 from isoshare.space.plan import SharingPlan
@@ -25,7 +25,7 @@ from isoshare.storage.records import (
     TrialValues,
 )
 from isoshare.storage.study_values import StudyConfig
-from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
+from isoshare.storage.tables import STUDY, MeasurementRow, StudyRow, TrialRow
 
 TRIAL = (
     TrialRow.id,
@@ -163,13 +163,13 @@ def _of_study(study_id: int) -> ColumnElement[bool]:
     return TrialRow.study_id == study_id
 
 
-def study_id(session: Session, name: str, locked: bool = False) -> int:
+def study_id(session: Session | Connection, name: str, locked: bool = False) -> int:
     """The key of the study of this name; locked: until the end of the transaction. Raises
     UnknownStudyError.
     """
-    query = select(StudyRow.id).where(StudyRow.name == name)
-    found = session.scalar(query.with_for_update() if locked else query)
+    query = select(STUDY.c.id).where(STUDY.c.name == name)
+    found: int | None = session.scalar(query.with_for_update() if locked else query)
     if found is None:
-        names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
+        names = session.scalars(select(STUDY.c.name).order_by(STUDY.c.id)).all()
         raise UnknownStudyError(unknown_study(name, names))
     return found

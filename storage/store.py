@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, select, update
 
 from isoshare.storage import lease
 from isoshare.storage.opening.database import StoreError
 from isoshare.storage.reading import outcomes_of, records_of, study_id
 from isoshare.storage.records import MeasurementRecord, TrialRecord, TrialValues
 from isoshare.storage.study_store import StudyStore
-from isoshare.storage.tables import StudyRow, TrialRow
-from isoshare.storage.writing import add_missing, trial_row
+from isoshare.storage.tables import STUDY
+from isoshare.storage.writing import add_missing, add_trial, change_trial, trial_key
 
 T = TypeVar("T")
 
@@ -42,16 +41,8 @@ class Store(StudyStore):
     def add_trial(self, name: str, trial: TrialRecord) -> None:
         """Record that a plan is being measured. Raises StoreError if the study has the plan."""
 
-        def work(session: Session, study: int) -> None:
-            query = select(TrialRow.number, TrialRow.fingerprint).where(
-                TrialRow.study_id == study,
-                (TrialRow.number == trial.number)
-                | (TrialRow.fingerprint == trial.plan.fingerprint),
-            )
-            there = [tuple(row) for row in session.execute(query)]
-            if not there:
-                session.add(trial_row(study, trial))
-            elif there != [(trial.number, trial.plan.fingerprint)]:
+        def work(connection: Connection, study: int) -> None:
+            if not add_trial(connection, study, trial):
                 raise StoreError(
                     f"study {name!r} has trial {trial.number} or its plan "
                     f"{trial.plan.fingerprint} already: is another search running on it?"
@@ -66,45 +57,25 @@ class Store(StudyStore):
 
         A seed that is there already, told again after an interruption, changes nothing.
         """
-
-        def change(session: Session, trial: TrialRow) -> None:
-            add_missing(session, trial.id, measurements)
-            if finished:
-                trial.state = "finished"
-
-        self._change(name, number, change)
+        changes = {"state": "finished"} if finished else {}
+        self._change(name, number, changes, measurements)
 
     def fail_trial(self, name: str, number: int, error: str) -> None:
         """Record that a plan cannot be measured, and why."""
-
-        def change(_: Session, trial: TrialRow) -> None:
-            trial.state, trial.error = "failed", error.replace("\0", "")  # PostgreSQL refuses it
-
-        self._change(name, number, change)
+        said = error.replace("\0", "")  # PostgreSQL refuses it
+        self._change(name, number, {"state": "failed", "error": said})
 
     def stop_trial(self, name: str, number: int) -> None:
         """Record that the training of a plan was ended early; its measurements stay."""
-
-        def change(_: Session, trial: TrialRow) -> None:
-            trial.state = "stopped"
-
-        self._change(name, number, change)
+        self._change(name, number, {"state": "stopped"})
 
     def recall_trial(self, name: str, number: int, attempts: int) -> None:
         """Record that a stopped trial goes on, and how often a worker has started on it."""
-
-        def change(_: Session, trial: TrialRow) -> None:
-            trial.state, trial.attempts = "running", attempts
-
-        self._change(name, number, change)
+        self._change(name, number, {"state": "running", "attempts": attempts})
 
     def set_attempts(self, name: str, number: int, attempts: int) -> None:
         """Record how often a worker has started on a trial."""
-
-        def change(_: Session, trial: TrialRow) -> None:
-            trial.attempts = attempts
-
-        self._change(name, number, change)
+        self._change(name, number, {"attempts": attempts})
 
     def set_budget(self, name: str, trials: int) -> None:
         """Change how many trials a study is to have."""
@@ -113,32 +84,44 @@ class Store(StudyStore):
     def change_study(self, name: str, config: dict[str, Any], context: dict[str, Any]) -> None:
         """Replace these entries of the configuration and of the context of a study."""
 
-        def work(session: Session, study: int) -> None:
-            row = session.get_one(StudyRow, study)
-            row.config = {**row.config, **config}
-            row.context = {**row.context, **context}
+        def work(connection: Connection, study: int) -> None:
+            chosen = STUDY.c.id == study
+            row = connection.execute(select(STUDY.c.config, STUDY.c.context).where(chosen)).one()
+            new = {"config": {**row.config, **config}, "context": {**row.context, **context}}
+            connection.execute(update(STUDY).where(chosen), new)
 
         self._write(name, work)
 
-    def _write(self, name: str, work: Callable[[Session, int], T]) -> T:
+    def _write(self, name: str, work: Callable[[Connection, int], T]) -> T:
         """``work`` on a study, under its lease if it was taken."""
 
-        def transaction(session: Session) -> T:
-            study = study_id(session, name)
-            if name in self._leased:
-                lease.check_held(session, study, name, self._holder)
-            return work(session, study)
+        def transaction(connection: Connection) -> T:
+            is_leased = name in self._leased
+            study = lease.held_study(connection, name, self._holder) if is_leased else None
+            if study is None:
+                study = study_id(connection, name)
+                if is_leased:
+                    raise lease.lost(connection, study, name)
+            return work(connection, study)
 
-        return self._database.write(transaction)
+        return self._database.write_rows(transaction)
 
-    def _change(self, name: str, number: int, change: Callable[[Session, TrialRow], None]) -> None:
-        """Change one trial."""
+    def _change(
+        self,
+        name: str,
+        number: int,
+        changes: dict[str, Any],
+        measurements: Sequence[MeasurementRecord] = (),
+    ) -> None:
+        """Change these columns of one trial, and add measurements to it."""
 
-        def work(session: Session, study: int) -> None:
-            query = select(TrialRow).where(TrialRow.study_id == study, TrialRow.number == number)
-            trial = session.scalar(query)
+        def work(connection: Connection, study: int) -> None:
+            trial = trial_key(connection, study, number)
             if trial is None:
                 raise StoreError(f"study {name!r} has no trial {number}")
-            change(session, trial)
+            if measurements:
+                add_missing(connection, trial, measurements)
+            if changes:
+                change_trial(connection, trial, changes)
 
         self._write(name, work)

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -67,6 +68,7 @@ class Database:
     def __init__(self, url: str, patience: float = PATIENCE, follows_file: bool = False) -> None:
         self.url = parse_url(url)
         self.engine: Engine = make_engine(self.url)
+        self._writing = writing(self.engine)
         weakref.finalize(self, self.engine.dispose)
         self._patience = patience
         self._usable = False  # whether our tables have been seen in this file
@@ -94,7 +96,12 @@ class Database:
         """
         self._open()
         seconds = self._patience if patience is None else patience
-        return self._repeated(lambda: _committed(writing(self.engine), work), seconds)
+        return self._repeated(lambda: _committed(self._writing, work), seconds)
+
+    def write_rows(self, work: Callable[[Connection], T]) -> T:
+        """``write`` for statements alone, without mapped objects: several times as fast."""
+        self._open()
+        return self._repeated(lambda: _connected(self._writing, work), self._patience)
 
     def exists(self) -> bool:
         """Whether our tables are there, without creating an empty file to look into.
@@ -127,7 +134,7 @@ class Database:
         """Make the tables if there are none. Raises StoreError if they are of another version."""
         if not self.exists():
             self._repeated(lambda: let_readers_in(self.engine), self._patience)
-            self._repeated(lambda: _connected(writing(self.engine), create_tables), self._patience)
+            self._repeated(lambda: _connected(self._writing, create_tables), self._patience)
         self._open()
 
     def upgrade(self, report: Callable[[str, str], None]) -> str:
@@ -135,7 +142,7 @@ class Database:
         if is_missing_file(self.url):
             raise StoreError(no_database(self.url))
         found = self._repeated(
-            lambda: _connected(writing(self.engine), lambda c: upgrade_tables(c, report)), 0
+            lambda: _connected(self._writing, lambda c: upgrade_tables(c, report)), 0
         )
         if found is None:
             raise StoreError(no_database(self.url))
@@ -162,14 +169,8 @@ class Database:
         """``transaction``, again and again while its failure may pass."""
         thread = threading.get_ident()
         self._begun[thread] = time.monotonic()
-        attempts = Retrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_before_delay(patience),
-            wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
-            reraise=True,
-        )
         try:
-            return attempts(transaction)
+            return _attempts(patience)(transaction)
         except DBAPIError as error:
             raise self._failure(error) from error
         finally:
@@ -206,6 +207,17 @@ def _committed(engine: Engine, work: Callable[[Session], T]) -> T:
 def _connected(engine: Engine, work: Callable[[Connection], T]) -> T:
     with engine.begin() as connection:
         return work(connection)
+
+
+@lru_cache(16)
+def _attempts(patience: float) -> Retrying:
+    """Calls again and again what fails in a way that may pass, for so many seconds."""
+    return Retrying(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_before_delay(patience),
+        wait=wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+        reraise=True,
+    )
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -8,14 +8,25 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from isoshare.storage.records import MeasurementRecord, StudyRecord, TrialRecord
-from isoshare.storage.tables import MeasurementRow, StudyRow, TrialRow
+from isoshare.storage.tables import MEASUREMENT, TRIAL, MeasurementRow, StudyRow, TrialRow
 
 AT_ONCE = 500
 """So many trials are inserted by one statement when a whole study is."""
+OF_STUDY = TRIAL.c.study_id == bindparam("study")
+SAME_TRIAL = select(TRIAL.c.number, TRIAL.c.fingerprint).where(
+    OF_STUDY,
+    or_(TRIAL.c.number == bindparam("trial"), TRIAL.c.fingerprint == bindparam("plan")),
+)
+KEY = select(TRIAL.c.id).where(OF_STUDY, TRIAL.c.number == bindparam("trial"))
+MEASURED = select(MEASUREMENT.c.split, MEASUREMENT.c.seed, MEASUREMENT.c.fidelity_key).where(
+    MEASUREMENT.c.trial_id == bindparam("trial")
+)
+CHANGE = update(TRIAL).where(TRIAL.c.id == bindparam("trial"))
+NEW_TRIAL, NEW_MEASUREMENT = insert(TRIAL), insert(MEASUREMENT)
 
 
 def study_row(study: StudyRecord) -> StudyRow:
@@ -31,20 +42,37 @@ def same_study(row: StudyRow, study: StudyRecord) -> bool:
     return (row.created, row.config, row.context) == (new.created, new.config, new.context)
 
 
-def trial_row(study_id: int, trial: TrialRecord) -> TrialRow:
-    """A new row for a trial, without its measurements."""
-    return TrialRow(**_trial_values(study_id, trial))
+def add_trial(connection: Connection, study_id: int, trial: TrialRecord) -> bool:
+    """Insert a trial without measurements, unless this very one is there; False if its number or
+    its plan belongs to another one.
+    """
+    mark = trial.number, trial.plan.fingerprint
+    asked = {"study": study_id, "trial": mark[0], "plan": mark[1]}
+    there = [tuple(row) for row in connection.execute(SAME_TRIAL, asked)]
+    if not there:
+        connection.execute(NEW_TRIAL, _trial_values(study_id, trial))
+    return not there or there == [mark]
 
 
-def add_missing(session: Session, trial_id: int, measurements: Sequence[MeasurementRecord]) -> None:
+def trial_key(connection: Connection, study_id: int, number: int) -> int | None:
+    """The key of the trial of this number, if there is one."""
+    return connection.execute(KEY, {"study": study_id, "trial": number}).scalar()
+
+
+def change_trial(connection: Connection, trial_id: int, changes: dict[str, Any]) -> None:
+    """Replace these columns of a trial."""
+    connection.execute(CHANGE, {"trial": trial_id, **changes})
+
+
+def add_missing(
+    connection: Connection, trial_id: int, measurements: Sequence[MeasurementRecord]
+) -> None:
     """Insert the measurements that are not there yet."""
-    keys = (MeasurementRow.split, MeasurementRow.seed, MeasurementRow.fidelity_key)
-    query = select(*keys).where(MeasurementRow.trial_id == trial_id)
-    known = {tuple(row) for row in session.execute(query)}
+    known = {tuple(row) for row in connection.execute(MEASURED, {"trial": trial_id})}
     rows = [_measurement_values(trial_id, one) for one in measurements]
     new = [r for r in rows if (r["split"], r["seed"], r["fidelity_key"]) not in known]
     if new:
-        session.execute(insert(MeasurementRow), new)
+        connection.execute(NEW_MEASUREMENT, new)
 
 
 def insert_trials(session: Session, study_id: int, trials: Iterable[TrialRecord]) -> int:

@@ -21,7 +21,8 @@ def untrained(
     network: after its training; fresh: makes it as it was before. Empty where the training has left
     no gradients at all, as then nothing can be told.
     """
-    if all(tensor.grad is None for tensor in network.parameters()):
+    held = (tensor for part in network.modules() for tensor in part._parameters.values())
+    if not sites or all(tensor is None or tensor.grad is None for tensor in held):
         return []
     parts = dict(network.named_modules())  # a variant may lack some
     idle = [name for name in sites if name in parts and _is_without_gradient(parts[name])]

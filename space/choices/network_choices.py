@@ -47,9 +47,13 @@ class WideSpace:
         )
         self.families = by_kernel_size(groups)
         self._savings = {offer: [offer.saving(group) for group in groups] for offer in self.offers}
+        self._methods = [self._joinable(place) for place in range(len(groups))]
 
     def methods_of(self, place: int) -> tuple[str, ...]:
         """The network-wide methods that a group may join."""
+        return self._methods[place]
+
+    def _joinable(self, place: int) -> tuple[str, ...]:
         found = (offer.method for offer in self.offers if self._savings[offer][place] > 0)
         return tuple(dict.fromkeys(found))
 
