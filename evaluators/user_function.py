@@ -118,9 +118,8 @@ class UserFunction(Evaluator):
 
             trial = self.trial(plan, seed, report, wants)
             with seeded(seed):
-                network = trial.network()
-                result = self.evaluate(network, trial)
-            self._check_used(network, trial)
+                result = self.evaluate(trial.network(), trial)
+            self.check_used(trial)
             return result
 
         try:
@@ -134,9 +133,12 @@ class UserFunction(Evaluator):
         finally:  # it has been taken
             remove_folder(trial_folder(self.folder, self.number, seed))
 
-    def _check_used(self, network: nn.Module, trial: Trial) -> None:
-        """Raise EvaluateError for layers that the training has never used."""
-        if idle := untrained(network, trial.network, self.sites):
+    def check_used(self, trial: Trial) -> None:
+        """Raise EvaluateError for layers that the training of a trial has never used."""
+        made = trial.made
+        if made is None:
+            return
+        if idle := untrained(made, lambda: self.source.network(trial.plan, trial.seed), self.sites):
             raise EvaluateError(
                 f"{STUDY_FAULT}{listed(list(map(repr, idle)), 3)} had no gradient in this "
                 "training: nothing calls these layers, or their weights are read past them, so "

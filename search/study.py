@@ -152,7 +152,7 @@ class Study(NotebookView):
                 one from data, a loss and a metric.
             n_trials: so many more plans; None: 40, or as many as fit into ``timeout``.
             timeout: seconds after which no trial is started, and one that runs is stopped at its
-                next report.
+                next report; they count from when the first can start: Ray is started before.
             n_jobs: so many trials at the same time. One runs in this process, more on Ray.
             replicates: trainings of each plan, with different seeds; a plan's value is their mean.
             callbacks: called with the study and each trial that ended; may ``study.stop()``.
@@ -207,7 +207,7 @@ class Study(NotebookView):
         """What came of a trial that was asked for; one that was told to stop has ended.
 
         values: as ``evaluate`` returns them; with ``state="failed"``, why, in words.
-        Raises IsoshareError for what is no value; then it is still to be told.
+        Raises IsoshareError for no value (it is still to be told then), DriverError as optimize.
         """
         if self._asking is None:
             raise IsoshareError(f"trial {trial.number} was asked for by another study object")

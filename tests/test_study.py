@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,6 +230,12 @@ def test_layers_that_a_training_never_uses_end_the_search() -> None:
     with pytest.raises(DriverError, match=r"'convs.2' had no gradient .* example_input"):
         study.optimize(one_step, n_trials=4)
     assert [trial.state for trial in study.trials] == ["failed"]
+    by_hand = isoshare.create_study(Idle(3), **KERNEL)
+    trial = by_hand.ask()
+    value = one_step(trial.network(), trial)
+    with pytest.raises(DriverError, match=r"'convs\.2' had no gradient"):
+        by_hand.tell(trial, value)
+    assert ([one.state for one in by_hand.trials], trial.made) == (["failed"], None)
     told = isoshare.create_study(Idle(3), example_input=torch.zeros(1, 2, 8, 8), **KERNEL)
     told.optimize(one_step, n_trials=2)
     assert [trial.state for trial in told.trials] == ["finished"] * 2
@@ -277,6 +286,33 @@ def test_wrong_requests_are_sentences(url: str) -> None:
         isoshare.load_study("none", url)
     with pytest.raises(IsoshareError, match="layers have changed"):
         isoshare.load_study("s", url, model=ThreeSites(5)).optimize(less_is_worse, n_trials=1)
+
+
+def test_a_cell_that_is_interrupted_while_ray_starts_can_be_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was imported or started by half could not be: the interruption is heard afterwards."""
+    seen: list[str] = []
+
+    @contextmanager
+    def ray_cluster(*_: object, **__: object) -> Iterator[dict[str, float]]:
+        signal.raise_signal(signal.SIGINT)
+        seen.append("up")
+        yield {"CPU": 1}
+        seen.append("down")
+
+    fakes = {
+        "ray_cluster": SimpleNamespace(ray_cluster=ray_cluster),
+        "ray_driver": SimpleNamespace(run_on_ray=lambda *_: seen.append("run")),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setitem(sys.modules, f"isoshare.search.drivers.{name}", fake)
+    study, before = isoshare.create_study(ThreeSites(4), **KERNEL), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(lambda _, trial: float(trial.number), n_trials=3, n_jobs=2)
+    assert (seen, signal.getsignal(signal.SIGINT)) == (["up"], before)
+    study.optimize(lambda _, trial: float(trial.number), n_trials=3)
+    assert [trial.state for trial in study.trials] == ["finished"] * 3
 
 
 def test_what_cannot_travel_is_named_before_ray_is_started() -> None:

@@ -37,7 +37,7 @@ class Trial:
 
     number: counts the trials of a study from 0. plan: how the network shares its weights. seed: of
     this training; torch, numpy and random are seeded with it. device: where the network is.
-    objectives: the names of what is to be measured.
+    objectives: the names of what is to be measured. made: the network that was asked for last.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Trial:
         self.objectives, self._build, self._folder = tuple(objectives), build, folder
         self._report, self._wants = report, wants
         self._stop = False
+        self.made: nn.Module | None = None
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, seed={self.seed}, plan={self.plan.fingerprint})"
@@ -83,7 +84,8 @@ class Trial:
 
     def network(self) -> nn.Module:
         """The network of the plan, a new one with each call, with its first weights."""
-        return self._build(self.plan, self.seed)
+        self.made = self._build(self.plan, self.seed)
+        return self.made
 
     def wants_report(self, epoch: int) -> bool:
         """Whether a report after ``epoch`` epochs would be looked at: it is a rung, or the time is

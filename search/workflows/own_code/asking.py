@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from isoshare.evaluators.evaluator import Measured
-from isoshare.evaluators.own_code.trial import Trial, as_values
+from isoshare.evaluators.own_code.trial import EvaluateError, Trial, as_values
 from isoshare.evaluators.user_function import UserFunction, remove_folder, trial_folder
 from isoshare.search.jobs import Job
 from isoshare.search.workflows.own_code.optimize import opened
@@ -44,19 +44,28 @@ class Asking:
         )
 
     def tell(self, trial: Trial, values: Any) -> None:
-        """What a trial gave. Raises IsoshareError; then it is still to be told."""
-        if self._is_open(trial):
-            found = as_values(values, self._measure.objectives, "tell")
-            self._engine.tell(
-                trial.number, [Measured(trial.seed, found, self._since(trial.number))]
-            )
-            self._clear(trial)
+        """What a trial gave. Raises IsoshareError; then it is still to be told. Raises DriverError
+        where its training shows that the study cannot go on.
+        """
+        if not self._is_open(trial):
+            return
+        found = as_values(values, self._measure.objectives, "tell")
+        try:
+            self._measure.check_used(trial)
+        except EvaluateError as error:
+            self.fail(trial, str(error))
+            return
+        self._engine.tell(trial.number, [Measured(trial.seed, found, self._since(trial.number))])
+        self._clear(trial)
 
     def fail(self, trial: Trial, reason: str) -> None:
         """A trial gave nothing."""
         if self._is_open(trial):
-            self._engine.fail(trial.number, reason)
-            self._clear(trial)
+            try:
+                self._engine.fail(trial.number, reason)
+            finally:
+                if not self._engine.runs(trial.number):
+                    self._clear(trial)
 
     def _report(self, job: Job, values: dict[str, float], epoch: int) -> bool:
         if epoch not in job.rungs:
@@ -77,4 +86,5 @@ class Asking:
         return time.perf_counter() - self._asked_at[number]
 
     def _clear(self, trial: Trial) -> None:
+        trial.made = None  # it may hold the memory of an accelerator
         remove_folder(trial_folder(self._measure.folder, trial.number, trial.seed))
