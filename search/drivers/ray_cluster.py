@@ -38,6 +38,18 @@ def ray_cluster(
     modules that the nodes of the cluster get. Gives what one worker takes.
     Raises IsoshareError if there is no cluster to join, or no room for a worker in it.
     """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _start(workers, address, cpus, code)
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield share_of(workers, cpus, gpus, there)
+    finally:
+        ray.shutdown()
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _start(workers: int, address: str | None, cpus: float, code: Sequence[Path]) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address:
         _join(address, {"py_modules": [*map(str, code)]}, quiet)
@@ -52,11 +64,6 @@ def ray_cluster(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    try:
-        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield share_of(workers, cpus, gpus, there)
-    finally:
-        ray.shutdown()
 
 
 def _join(address: str, environment: dict[str, Any], options: dict[str, Any]) -> None:

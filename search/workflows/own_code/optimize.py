@@ -12,6 +12,7 @@ from isoshare.evaluators.own_code.by_value import dumps
 from isoshare.evaluators.user_function import UserFunction
 from isoshare.search.drivers.heartbeat import heartbeat
 from isoshare.search.drivers.inline import run_inline
+from isoshare.search.drivers.interrupt import interruption
 from isoshare.search.engine import Engine
 from isoshare.search.jobs import Progress
 from isoshare.search.workflows.launch import start
@@ -56,7 +57,7 @@ def run_study(
         engine.on_change = lambda: watch(engine.progress())
         engine.on_end = lambda trial: on_end(trial, engine)
         run = run_inline if is_here else _on_ray(prepared, options, stack)
-        engine.stopping.begin(options.timeout)  # now: it is no matter of a search how Ray starts
+        engine.stopping.begin(options.timeout)  # now: all of it is for trials
         run(engine, prepared.evaluator.ending(engine.stopping.deadline))
         if not (is_here or engine.done):
             raise KeyboardInterrupt
@@ -76,13 +77,19 @@ def opened(prepared: Prepared, store: Store) -> Iterator[Engine]:
 def _on_ray(
     prepared: Prepared, options: RunOptions, stack: ExitStack
 ) -> Callable[[Engine, Evaluator], None]:
-    """What runs a search on Ray, which is started now and ends with ``stack``."""
-    from isoshare.search.drivers.ray_cluster import ray_cluster
-    from isoshare.search.drivers.ray_driver import run_on_ray
-    from isoshare.search.drivers.runtime_env import code_for
+    """What runs a search on Ray, which is started now and ends with ``stack``.
 
-    code = code_for(prepared.config.backbone) if options.ray_address else ()
-    share = stack.enter_context(ray_cluster(options.n_jobs, options.ray_address, code=code))
+    An interrupted cell of a notebook is heard when Ray is up: what was imported, or started, by
+    half could not be started again in the same process.
+    """
+    with interruption() as asked:
+        from isoshare.search.drivers.ray_cluster import ray_cluster
+        from isoshare.search.drivers.ray_driver import run_on_ray
+        from isoshare.search.drivers.runtime_env import code_for
+
+        code = code_for(prepared.config.backbone) if options.ray_address else ()
+        share = stack.enter_context(ray_cluster(options.n_jobs, options.ray_address, code=code))
+    asked.check()
     return lambda engine, measure: run_on_ray(engine, measure, options.n_jobs, share)
 
 
