@@ -14,7 +14,7 @@ from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.options.durations import seconds_of, span
-from isoshare.search.results.describe import pace_in_words
+from isoshare.search.results.describe import pace_in_words, unknown_pace
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.search.workflows.preparation.cost import trial_seconds
 from isoshare.storage.store import Store
@@ -47,6 +47,8 @@ def test_what_a_trial_costs_in_words() -> None:
     assert pace_in_words(2, 10, None) == "2 s per trial, 20 s left"
     assert pace_in_words(2, 10, 60) == "2 s per trial, 20 s left"
     assert pace_in_words(2, 1000, 60) == "2 s per trial, 30 more fit the time"
+    assert unknown_pace(None) == "how long this takes is known when the first has ended"
+    assert unknown_pace(60).startswith("how many trials fit the time is known when")
 
 
 @pytest.mark.parametrize("replicates", [1, 2])
@@ -67,6 +69,26 @@ def test_data_of_ones_own_end_with_their_epoch() -> None:
     study = isoshare.create_study(SeriesNet(2, 1), methods=["kernel"])
     study.optimize(isoshare.Training(series, epochs=5000), timeout=0.5)
     assert [trial.state for trial in study.trials] == ["stopped"]
+
+
+def test_the_time_begins_when_all_is_ready(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On the command line as in Python: Ray, and what is trained before, cost none of it."""
+    seen: list[float | None] = []
+
+    def getting_ready(*_: object) -> Any:
+        seen.append(time.time())
+        return lambda engine, *_: seen.append(engine.stopping.deadline)
+
+    monkeypatch.setattr("isoshare.search.cli.session._driver", getting_ready)
+    asked = ("--driver", "simulate", "--table", "sharebench-digits", "--timeout", "90s")
+    code, _, error = command("launch", *asked, "--storage", f"sqlite:///{tmp_path}/s.db")
+    assert code == 130, error
+    ready, deadline = seen
+    assert ready is not None
+    assert deadline is not None
+    assert deadline >= ready + 90
 
 
 def test_a_test_that_is_late_is_left_out(make_engine: MakeEngine, store: Store) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +48,6 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
     for warning in prepared.warnings:
         warn(warning)
-    deadline = None if config.seconds is None else time.time() + config.seconds
-    prepared = replace(prepared, evaluator=prepared.evaluator.ending(deadline))
     with ExitStack() as stack:
         # A new study is stored when nothing can be wrong any more, an old one may be at its end.
         engine = None if prepared.is_new else _begin(prepared, store, stack)
@@ -63,15 +59,16 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
                 store.create_study(prepared.study)
             fail(f"interrupted before the first trial; go on with: {resume}", INTERRUPTED)
         engine = engine or _begin(prepared, store, stack)
-        engine.stopping.deadline = deadline
         console.print(headline(prepared.study, engine.budget), highlight=False, soft_wrap=True)
         if run is not None:
             _tell_cost(prepared, engine, console)
+        engine.stopping.begin(config.seconds)  # now, as in Python: all of it is for trials
+        deadline = engine.stopping.deadline
         view = stack.enter_context(open_view(console, deadline))
         engine.on_change = lambda: view.update(engine.progress())
         try:
             if run is not None:
-                run(engine, prepared.evaluator, config.workers)
+                run(engine, prepared.evaluator.ending(deadline), config.workers)
         except (DriverError, WriteError) as error:
             fail(f"{error}; go on with: {resume}", FAILED)
     if engine.stopping.time_is_up:
@@ -98,8 +95,9 @@ def tell_outlook(prepared: Prepared, as_json: bool) -> int:
 
 
 def _tell_cost(prepared: Prepared, engine: Engine, console: Console) -> None:
-    """Say what the search will take, where that is known before the first trial."""
-    from isoshare.search.results.describe import pace_in_words
+    """Say what the search will take, or that a function of the user's own has yet to show it."""
+    from isoshare.evaluators import is_own_evaluator
+    from isoshare.search.results.describe import pace_in_words, unknown_pace
     from isoshare.search.workflows.preparation.cost import trial_seconds
 
     state, config = engine.progress(), prepared.config
@@ -108,6 +106,9 @@ def _tell_cost(prepared: Prepared, engine: Engine, console: Console) -> None:
     if seconds is not None:
         said = pace_in_words(seconds / min(config.workers, left), left, config.seconds)
         console.print(f"about {said}, by {config.workers} at a time", highlight=False)
+    elif left and is_own_evaluator(config.evaluator):
+        said = unknown_pace(config.seconds)
+        console.print(f"{said}: only your function knows what a trial takes", highlight=False)
 
 
 def _begin(prepared: Prepared, store: Store, stack: ExitStack) -> Engine:

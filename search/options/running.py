@@ -45,7 +45,8 @@ class RunConfig(BaseModel):
     )
     timeout: str | None = option(
         help="After this time no training is started, and those that run end with their epoch: "
-        "90s, 30m, 2h, 1d.",
+        "90s, 30m, 2h, 1d. It counts from when the first can start: data, the unshared network "
+        "and Ray are made ready before.",
         metavar="TIME",
         pattern=PATTERN,
     )

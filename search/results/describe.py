@@ -109,6 +109,15 @@ def pace_in_words(pace: float, trials: int, seconds: float | None) -> str:
     return f"{span(pace)} per trial, {max(0, int(seconds / max(pace, 1e-9))):,} more fit the time"
 
 
+def unknown_pace(seconds: float | None) -> str:
+    """What is said before the first trial of a function of the user's own, whose cost nobody knows.
+
+    seconds: that the search has; None: no limit.
+    """
+    what = "how long this takes" if seconds is None else "how many trials fit the time"
+    return f"{what} is known when the first has ended"
+
+
 def duration_in_words(found: Mapping[str, Any]) -> str:
     """How long a search will take, from its outlook."""
     if found["seconds"] is None:

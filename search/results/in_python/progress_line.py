@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from isoshare.search.jobs import Progress
-from isoshare.search.results.describe import counted, pace_in_words
+from isoshare.search.results.describe import counted, pace_in_words, unknown_pace
 
 WIDTH = 24
 
@@ -22,7 +22,7 @@ class ProgressLine:
     """
 
     def __init__(self, is_shown: bool, seconds: float | None = None, workers: int = 1) -> None:
-        self._started = time.monotonic()
+        self._started = 0.0
         self._seconds, self._workers = seconds, workers
         self.expected: float | None = None
         self._done_before: int | None = None
@@ -62,10 +62,10 @@ class ProgressLine:
     def _pace(self, done: int, budget: int) -> str:
         """What a trial takes, and how many fit into the time or how long the rest takes."""
         if self._done_before is None:
-            self._done_before = done
+            self._done_before, self._started = done, time.monotonic()  # Ray is up now
         here, spent = done - self._done_before, time.monotonic() - self._started
         if not here and self.expected is None:
-            return "the first trial shows what one takes"
+            return unknown_pace(self._seconds)
         pace = spent / here if here else (self.expected or 0) / self._workers
         left = None if self._seconds is None else self._seconds - spent
         return pace_in_words(pace, budget - done, left)

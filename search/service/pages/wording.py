@@ -89,7 +89,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "workers": ("Trainings at the same time", "Each takes its share of the machine."),
     "timeout": (
         "Time limit",
-        "After it nothing is started, and trainings end with their epoch: 90s, 30m, 2h, 1d.",
+        "After it nothing is started, and trainings end with their epoch: 90s, 30m, 2h, 1d. "
+        "It begins when the first training can start.",
     ),
     "table": (
         "Instead of training",
