@@ -83,6 +83,10 @@ class GroupSpace:
 
     def count(self) -> int:
         """How many different choices there are."""
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         length = len(self.sites)
         return 1 + sum(count_partitions(length, offer.sizes) - 1 for offer in self.offers)
 
