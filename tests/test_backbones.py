@@ -303,6 +303,12 @@ def test_a_module_of_ones_own_that_fails_gives_its_own_error_and_line(
         build_backbone("broken:f", {})
 
 
+def test_a_number_that_torch_cannot_hold_is_told_in_one_line() -> None:
+    with pytest.raises(BackboneError, match=r"failed with \{'width': .*Error: .+") as told:
+        build_backbone("resnet_cifar", {"width": 10**30})
+    assert "\n" not in str(told.value)
+
+
 def test_a_module_of_ones_own_may_import_torchvision(tmp_path: Path) -> None:
     """In a process of its own, where nothing has prepared it yet."""
     (tmp_path / "mine.py").write_text("from torchvision.models import resnet18\n")

@@ -45,6 +45,8 @@ BACKBONES: dict[str, str] = {
 }
 
 
+FRAMES = "\nException raised from "
+"""After it torch lists the C++ functions that it was in, which help nobody here."""
 TRUSTED_PREFIX = "torchvision.models:"
 """What stands there builds networks."""
 
@@ -105,8 +107,9 @@ def _call(
     except BackboneError:
         raise
     except Exception as error:  # whatever a user's constructor raises is their argument's doing
+        said = str(error).partition(FRAMES)[0]
         raise BackboneError(
-            f"backbone {name!r} failed with {dict(arguments)}: {type(error).__name__}: {error}"
+            f"backbone {name!r} failed with {dict(arguments)}: {type(error).__name__}: {said}"
             f"{where_raised(error)}"
         ) from error
     if not isinstance(network, nn.Module):
