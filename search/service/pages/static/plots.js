@@ -23,6 +23,14 @@ function painted(value, colors) {
   return Object.fromEntries(Object.entries(value).map(paint));
 }
 
+/** A trace whose scale of colours lies above the plot where there is no room beside it. */
+function roomy(trace) {
+  const bar = trace.marker?.colorbar;
+  if (!bar || innerWidth >= 600) return trace;
+  const above = { ...bar, orientation: "h", y: 1, yanchor: "bottom", title: { ...bar.title, side: "top" } };
+  return { ...trace, marker: { ...trace.marker, colorbar: above } };
+}
+
 function layout(part, colors, type, legend) {
   const axis = { gridcolor: colors.line, zerolinecolor: colors.line, linecolor: colors.line, automargin: true };
   return {
@@ -141,7 +149,7 @@ async function loadEffects() {
 
 async function draw() {
   const colors = theme();
-  const paint = (traces) => traces.map((trace) => painted(trace, colors));
+  const paint = (traces) => traces.map((trace) => roomy(painted(trace, colors)));
   const shown = { ...layout(figure.front, colors, scale, true), annotations: plot.layout?.annotations ?? [] };
   if (!figure.front.traces.length) Object.assign(shown, NOTHING);
   await Plotly.react(plot, paint(figure.front.traces), shown, OPTIONS);
