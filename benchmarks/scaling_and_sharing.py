@@ -155,7 +155,8 @@ def table(rows: Sequence[Row]) -> str:
             told += f" ± {100 * worth.error:.1f}"
         if worth is not None and worth.operations is not None:
             told += f", {worth.operations:.2g} times the operations"
-        accuracy = f"{100 * sized.value:.1f} ± {100 * spread:.1f} ({row['seeds']})"
+        luck = "" if math.isnan(spread) else f" ± {100 * spread:.1f}"
+        accuracy = f"{100 * sized.value:.1f}{luck} ({row['seeds']})"
         millions = f"{row['macs'] / 1e6:.1f}"
         lines.append(
             f"| {row['plan']} | {row['parameters']:,} | {millions} | {accuracy} | {told} |"

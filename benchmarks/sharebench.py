@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import random
 import sys
@@ -26,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
+from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -230,8 +232,23 @@ def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> 
             "parameters": 1.1 * everything.largest.unshared,
         },
     }
-    seconds = np.array([line["seconds"] for line in found])
-    return Table(conditions, tuple(map(plan_of, found)), right, seconds)
+    plans = tuple(map(plan_of, found))
+    sizes = np.array([everything.trainable_parameters(plan) for plan in plans])
+    conditions["reliability"] = reliability(accuracy, sizes)
+    return Table(conditions, plans, right, np.array([line["seconds"] for line in found]))
+
+
+def reliability(accuracy: NDArray[np.float64], parameters: NDArray[np.int64]) -> Document:
+    """How far two halves of the seeds agree about the order of plans: Spearman, and the same beyond
+    what the size of a plan says (partial). accuracy: (plans, seeds); parameters: (plans,).
+    """
+    half = accuracy.shape[1] // 2
+    columns = (accuracy[:, :half].mean(axis=1), accuracy[:, half:].mean(axis=1), parameters)
+    both, one, other = (
+        float(spearmanr(columns[a], columns[b]).statistic) for a, b in ((0, 1), (0, 2), (1, 2))
+    )
+    beyond = (both - one * other) / math.sqrt((1 - one**2) * (1 - other**2))
+    return {"spearman": round(both, 3), "partial": round(beyond, 3)}
 
 
 def summary(found: Table) -> Document:
@@ -247,6 +264,7 @@ def summary(found: Table) -> Document:
         "plans": len(found.plans),
         "seeds": found.conditions["seeds"],
         "seed_deviation": found.conditions["seed_deviation"],
+        "reliability": reliability(found.accuracy("validation")[:, :, -1], parameters),
         "plan_deviation": float(np.sqrt(max(0.0, between))),
         "hours": float(found.seconds.sum() * found.right["validation"][0].size / 3600),
         "front": [[int(parameters[row]), round(float(accuracy[row]), 4)] for row in front],

@@ -166,11 +166,18 @@ def test_impossible_variants_are_stepped_over() -> None:
     assert nearest(missing, space.values, space.members) in space.members
 
 
-def test_the_unshared_networks_of_all_variants_are_warm_starts(several: VariantSpace) -> None:
+def test_all_variants_are_measured_unshared_first_and_fully_shared_then(
+    several: VariantSpace,
+) -> None:
     starts = several.warm_starts()
     assert starts["unshared"].variant == several.variant
-    unshared = [plan for plan in starts.values() if not plan.banks]
+    plans = list(starts.values())
+    unshared = [plan for plan in plans if not plan.banks]
     assert {plan.variant for plan in unshared} == set(several.members)
+    shared = [several.members[variant].fully_shared_plan() for variant in several.members]
+    assert {plan.fingerprint for plan in shared} <= {plan.fingerprint for plan in plans}
+    later = [plan for plan in plans if plan in shared and plan.variant != several.variant]
+    assert min(map(plans.index, later)) > max(map(plans.index, unshared))
 
 
 @pytest.mark.parametrize("sampler", ["ehvi", "local", "random", "tpe", "nsga2"])

@@ -143,10 +143,15 @@ class VariantSpace:
         return min((space.cheapest(cost) for space in self.members.values()), key=cost)
 
     def warm_starts(self) -> dict[str, SharingPlan]:
-        """Those of the reference, and every other variant as it is: scaling alone."""
-        others = (space for space in self.members.values() if space is not self.reference)
+        """Those of the reference, then every other variant as it is, which is scaling alone, then
+        fully shared: between the two lies what sharing is worth there.
+        """
+        others = [space for space in self.members.values() if space is not self.reference]
         starts = self.reference.warm_starts()
-        return starts | {f"unshared, {label(one.variant)}": one.unshared_plan() for one in others}
+        starts |= {f"unshared, {label(one.variant)}": one.unshared_plan() for one in others}
+        return starts | {
+            f"fully shared, {label(one.variant)}": one.fully_shared_plan() for one in others
+        }
 
     def suggest(self, trial: Suggester) -> SharingPlan:
         """The plan that a sampler chooses: the arguments, then a plan of that variant. Arguments

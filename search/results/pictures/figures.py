@@ -16,7 +16,7 @@ from isoshare.storage.study_values import StudyContext
 
 SCALING = "scaling alone"
 """What unshared networks of several sizes are called."""
-FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ", "unshared, ")
+FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ", "unshared, ", "fully shared, ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""
 
 

@@ -1,0 +1,241 @@
+"""docs/results.md and its pictures, made from the files in benchmarks/results/.
+
+    python benchmarks/results_page.py
+
+The words stand in benchmarks/results_page.md, every figure in those files; each section names the
+command that fills its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections import ChainMap
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import joint_search
+from benchmarks import scaling_and_sharing as scaling
+from isoshare.search.results.pictures.drawing import BLUE, GREY
+from isoshare.search.results.scaling_alone import Difference, Sized, above, best_of
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "results.md"
+WORDS = Path(__file__).with_suffix(".md")
+KEPT = ROOT / "benchmarks" / "results"
+PICTURES = ROOT / "docs" / "pictures"
+PAIRS = "neighbours tied in pairs"
+LONGER = {"pairs": PAIRS, "tied": "everything tied"}
+"""For plans of projection.jsonl whose names there are too short."""
+DEVICES = ("ResNet-20", "ResNet-56", "ConvMixer")
+SHARED = {"unshared": "unshared", "kernel": "everything tied"}
+
+Row = dict[str, Any]
+Network = tuple[Row, Sized, float]
+
+
+def main() -> None:
+    """Write the page and draw its pictures."""
+    PAGE.write_text(page())
+    drawn = {
+        "scaling-and-sharing": scaling_picture(),
+        "device-bytes": device_picture(),
+        "projection": projection_picture(),
+    }
+    for name, figure in drawn.items():
+        figure.savefig(PICTURES / f"{name}.png", dpi=110, bbox_inches="tight")
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    sections = (scaling_values(), joint_values(), device_values(), projection_values())
+    return WORDS.read_text().format(**ChainMap(*sections))
+
+
+def rows_of(name: str) -> list[Row]:
+    """What a command has kept."""
+    return scaling.read(KEPT / f"{name}.jsonl")
+
+
+@cache
+def trained_again() -> list[Network]:
+    """The networks of the joint search."""
+    return scaling.networks(rows_of("scaling_and_sharing"))
+
+
+def unshared_curve() -> tuple[Sized, ...]:
+    """Scaling alone."""
+    plain = [sized for row, sized, _ in trained_again() if not row["shared"]]
+    return best_of(plain, scaling.MORE_IS_BETTER)
+
+
+def scaling_values() -> dict[str, object]:
+    """Of the section on thinner networks."""
+    rows, curve = rows_of("scaling_and_sharing"), unshared_curve()
+    shared = [sized for row, sized, _ in trained_again() if row["shared"]]
+    told = [found for sized in shared if (found := above(curve, sized)) is not None]
+    return {
+        "scaling_epochs": rows[0]["epochs"],
+        "scaling_seeds": min(row["seeds"] for row, _, _ in trained_again()),
+        "scaling_headline": headline(told),
+        "scaling_told": len(told),
+        "scaling_ahead": sum(one.difference > 2 * (one.error or 1) for one in told),
+        "scaling_behind": sum(-one.difference > 2 * (one.error or 1) for one in told),
+        "scaling_table": scaling.table(rows),
+    }
+
+
+def headline(told: Sequence[Difference]) -> str:
+    """What the shared networks are worth on average, in a sentence."""
+    worth = fmean(one.difference for one in told)
+    least, most = (f"{100 * end(one.difference for one in told):+.1f}" for end in (min, max))
+    price = fmean(one.operations or 1.0 for one in told)
+    way = "above" if worth >= 0 else "below"
+    return (
+        f"**At equal parameters the shared networks lie {abs(100 * worth):.1f} points {way} "
+        f"scaling alone on average ({least} to {most}), for {price:.1f} times the operations.**"
+    )
+
+
+def joint_values() -> dict[str, object]:
+    """Of the section on joint searches."""
+    rows = rows_of("joint_search")
+    return {"joint_seeds": len(rows), "joint_table": joint_search.table(rows)}
+
+
+def device_values() -> dict[str, object]:
+    """Of the section on what devices hold."""
+    rows = {(row["network"], row["method"], row["format"]): row for row in rows_of("device")}
+    lines = [
+        "| network | plan | int8 ONNX file | weights in onnxruntime | TFLite file | counted |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for network in DEVICES:
+        for method, words in SHARED.items():
+            onnx, tflite = rows[network, method, "onnx-int8"], rows[network, method, "tflite"]
+            sizes = (onnx["file"], onnx["weights"], tflite["file"], onnx["counted"])
+            cells = (network, words, *(f"{size / 1000:,.0f}" for size in sizes))
+            lines.append(f"| {' | '.join(cells)} |")
+    ratios = [row["weights"] / row["counted"] for row in rows.values() if row.get("weights")]
+    unshared, tied = (rows["ResNet-56", method, "onnx-int8"]["weights"] for method in SHARED)
+    return {
+        "deep_unshared": f"{unshared / 1000:,.0f}",
+        "deep_tied": f"{tied / 1000:,.0f}",
+        "counted_least": f"{min(ratios):.3f}",
+        "counted_most": f"{max(ratios):.3f}",
+        "counted_files": len(ratios),
+        "device_table": "\n".join(lines),
+    }
+
+
+def projection_values() -> dict[str, object]:
+    """Of the section on trained networks."""
+    found = projected()
+    lines = ["| plan | parameters | kernels projected | outputs matched |", "|---|--:|--:|--:|"]
+    for plan, (parameters, kernels, outputs) in found.items():
+        lines.append(f"| {plan} | {parameters:,} | {kernels:.3f} | {outputs:.3f} |")
+    base = next(row for row in projections() if row["plan"] == "unshared")
+    return {
+        "projected_parameters": f"{base['parameters']:,}",
+        "projected_accuracy": f"{base['accuracy']:.3f}",
+        "projected_images": f"{base['tested']:,}",
+        "pairs_kernels": f"{found[PAIRS][1]:.3f}",
+        "pairs_outputs": f"{found[PAIRS][2]:.3f}",
+        "projection_table": "\n".join(lines),
+    }
+
+
+def projections() -> list[Row]:
+    """Of the published ResNet-20, before any epoch of fine-tuning."""
+    return [row for row in rows_of("projection") if row["epochs"] == 0 and not row["distill"]]
+
+
+def projected() -> dict[str, tuple[int, float, float]]:
+    """Parameters, and accuracy by either start, of the plans that have both."""
+    kernels = {row["plan"]: row for row in projections() if row["start"] == "kernels"}
+    outputs = {row["plan"]: row["accuracy"] for row in projections() if row["start"] == "outputs"}
+    return {
+        LONGER.get(name, name): (row["parameters"], row["accuracy"], outputs[name])
+        for name, row in kernels.items()
+        if name in outputs
+    }
+
+
+def scaling_picture() -> Figure:
+    """Test accuracy against parameters."""
+    figure, axes = empty("parameters", "test accuracy")
+    shared = [sized for row, sized, _ in trained_again() if row["shared"]]
+    for points, color, shape, label in (
+        (unshared_curve(), GREY, "o-", "scaling alone: unshared"),
+        (shared, BLUE, "D", "shared"),
+    ):
+        axes.errorbar(
+            [one.parameters for one in points],
+            [one.value for one in points],
+            [one.error or 0.0 for one in points],
+            fmt=shape,
+            color=color,
+            capsize=3,
+            label=label,
+        )
+    axes.set_xscale("log")
+    ticks = (20_000, 50_000, 100_000, 200_000, 400_000)
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def device_picture() -> Figure:
+    """Bytes of weights."""
+    rows = {(row["network"], row["method"], row["format"]): row for row in rows_of("device")}
+    columns = {
+        words: [rows[network, method, "onnx-int8"]["weights"] / 1000 for network in DEVICES]
+        for method, words in SHARED.items()
+    }
+    return bars("kB of weights in onnxruntime, int8", DEVICES, columns)
+
+
+def projection_picture() -> Figure:
+    """Accuracy right after projection."""
+    found = projected()
+    columns = {
+        "kernels projected": [one[1] for one in found.values()],
+        "outputs matched": [one[2] for one in found.values()],
+    }
+    names = [textwrap.fill(words, 16) for words in found]
+    return bars("test accuracy before any training", names, columns)
+
+
+def bars(title: str, names: Sequence[str], columns: dict[str, list[float]]) -> Figure:
+    """Two bars side by side for each name."""
+    figure, axes = empty("", title)
+    looks = zip((-0.2, 0.2), (GREY, BLUE), columns.items(), strict=True)
+    for shift, color, (label, heights) in looks:
+        places = [place + shift for place in range(len(names))]
+        made = axes.bar(places, heights, 0.38, color=color, label=label)
+        axes.bar_label(made, fmt="%.2f" if max(heights) < 1 else "%.0f", fontsize=8)
+    axes.set_xticks(range(len(names)), names)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def empty(x_title: str, y_title: str) -> tuple[Figure, Any]:
+    """A picture without anything in it yet."""
+    figure = Figure(figsize=(7.5, 3.8))
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    return figure, axes
+
+
+if __name__ == "__main__":
+    main()
