@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from torch import nn
 
 import isoshare
 from isoshare.evaluators.own_code.trial import Trial
+from isoshare.search.drivers.interrupt import interruption
 from isoshare.search.jobs import DriverError
 from isoshare.search.study import Study
 from isoshare.space.errors import IsoshareError
@@ -313,6 +315,18 @@ def test_a_cell_that_is_interrupted_while_ray_starts_can_be_run_again(
     assert (seen, signal.getsignal(signal.SIGINT)) == (["up"], before)
     study.optimize(lambda _, trial: float(trial.number), n_trials=3)
     assert [trial.state for trial in study.trials] == ["finished"] * 3
+
+
+def test_a_thread_that_is_not_the_main_one_leaves_signals_alone() -> None:
+    def search() -> object:
+        with interruption() as asked:
+            asked.check()
+            return signal.getsignal(signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(search).result() is signal.getsignal(signal.SIGINT)
+    with interruption() as here:
+        assert signal.getsignal(signal.SIGINT) is here
 
 
 def test_what_cannot_travel_is_named_before_ray_is_started() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -28,6 +29,11 @@ def check_heard() -> None:
         raise KeyboardInterrupt
 
 
+def hears_signals() -> bool:
+    """Whether this is the main thread: no other one may say what a signal does."""
+    return threading.current_thread() is threading.main_thread()
+
+
 class Interruption:
     """Whether SIGINT has come; the second one ends whatever is being done at once."""
 
@@ -50,9 +56,12 @@ class Interruption:
 def interruption() -> Iterator[Interruption]:
     """Takes SIGINT for as long as the context lasts, which an interruption ends without an error.
 
-    Only in the main thread.
+    In another thread than the main one it goes where it went before.
     """
     one = Interruption()
+    if not hears_signals():
+        yield one
+        return
     before = signal.signal(signal.SIGINT, one)
     try:
         with suppress(KeyboardInterrupt):

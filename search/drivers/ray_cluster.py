@@ -18,6 +18,7 @@ import isoshare.search.drivers.ray_settings  # noqa: F401  Ray reads them when i
 import ray
 from ray.exceptions import RayError
 
+from isoshare.search.drivers.interrupt import hears_signals
 from isoshare.search.drivers.resources import Share, share_of
 from isoshare.space.errors import IsoshareError
 
@@ -45,7 +46,7 @@ def ray_cluster(
         yield share_of(workers, cpus, gpus, there)
     finally:
         ray.shutdown()
-        if before is not None:
+        if before is not None and hears_signals():
             signal.signal(signal.SIGTERM, before)
 
 
@@ -58,8 +59,9 @@ def _start(workers: int, address: str | None, cpus: float, code: Sequence[Path])
         ray.init(
             address="local", num_cpus=math.ceil(workers * cpus), include_dashboard=False, **quiet
         )
-    # A machine that is shut down says so by SIGTERM, which Ray takes for itself: take it as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if hears_signals():
+        # A machine that is shut down sends SIGTERM, which Ray takes for itself: take it as Ctrl-C.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for name in ("ray.tune", "ray.air", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray prints news of dead workers on stdout, between our own lines, and has no switch for it.
