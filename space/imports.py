@@ -56,7 +56,14 @@ def where_raised(error: BaseException) -> str:
     ]
     own = [frame for frame in frames if not is_installed(Path(frame.filename))]
     own = [frame for frame in own if not frame.filename.startswith(sys.base_prefix)] or frames
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f" ({_shown(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+
+
+def _shown(filename: str) -> str:
+    """The path of a file; of one that is installed only what is the same on every machine."""
+    parts = Path(filename).parts
+    at = max((place for place, part in enumerate(parts) if part in INSTALLED), default=None)
+    return filename if at is None else str(Path(*parts[at + 1 :]))
 
 
 def _failed(what: str, module: str, error: BaseException) -> str:

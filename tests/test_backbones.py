@@ -17,6 +17,7 @@ from isoshare.search.workflows.train import prepare_training
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import BACKBONES, build_backbone, check_named, default_arguments
 from isoshare.space.errors import BackboneError
+from isoshare.space.imports import where_raised
 from isoshare.space.plan import Bank, PlanFile, SharingPlan
 from isoshare.space.sites import find_sites, isomorphic_groups
 
@@ -317,3 +318,12 @@ def test_a_module_of_ones_own_may_import_torchvision(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", script], env={"PYTHONPATH": f"{tmp_path}:{root}"}, check=True
     )
+
+
+def test_an_error_of_a_library_is_placed_without_the_folders_of_this_machine() -> None:
+    with pytest.raises(ValueError, match="in_channels must be divisible") as raised:
+        nn.Conv2d(3, 4, 1, groups=2)
+    assert where_raised(raised.value).startswith(f" ({__file__}, line ")
+    assert raised.value.__traceback__ is not None
+    beyond = raised.value.with_traceback(raised.value.__traceback__.tb_next)
+    assert where_raised(beyond).startswith(" (torch/nn/modules/conv.py, line ")
