@@ -95,7 +95,7 @@ def test_a_driver_outlives_its_server_keeps_others_out_and_is_replaced_once_it_i
         assert f"by process {driver.pid} on " in refused.stderr
         assert refused.stderr.count("\n") == 1
         postgresql.kill()
-        time.sleep(4)
+        time.sleep(8)  # the driver says so after 3 s of waiting, which may begin late
         postgresql.start()
         before = finished(store)
         wait_until(lambda: finished(store) > before, driver, PATIENCE)
