@@ -91,7 +91,7 @@ def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
     network: shared by ``plan``. What was computed from shared tensors becomes a kernel of its own,
     so the copy may be larger; sites that merely hold the same kernel go on sharing it.
     """
-    from isoshare.space.methods.computed_weight import ComputedWeight
+    from isoshare.space.methods.parts.computed_weight import ComputedWeight
     from isoshare.space.network_copy import copy_network
 
     baked = copy_network(network).eval()

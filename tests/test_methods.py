@@ -27,7 +27,7 @@ from isoshare import (
 from isoshare.space.apply import plan_macs, plan_parameters
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.anchored import Anchored
-from isoshare.space.methods.regulated_norm import RegulatedNorm
+from isoshare.space.methods.parts.regulated_norm import RegulatedNorm
 from isoshare.space.methods.slice_generator import SliceGenerated, reuse_generators
 from isoshare.space.passes.forward_pass import network_costs
 

@@ -22,10 +22,14 @@ from isoshare.space.errors import PlanError
 from isoshare.space.layers import NORMS, dimensions, groups_of, pointwise, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts, kernel
 from isoshare.space.methods.checks import check_isomorphic, check_not_transposed, check_plain
-from isoshare.space.methods.computed_weight import ComputedWeight, become, become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
-from isoshare.space.methods.ordinary import become_sequence, layer_by
-from isoshare.space.methods.regulated_norm import RegulatedNorm
+from isoshare.space.methods.parts.computed_weight import (
+    ComputedWeight,
+    become,
+    become_computed,
+)
+from isoshare.space.methods.parts.ordinary import become_sequence, layer_by
+from isoshare.space.methods.parts.regulated_norm import RegulatedNorm
 from isoshare.space.sites import Site, describe, registered_after
 
 

@@ -30,10 +30,10 @@ from isoshare.space.methods.checks import (
     check_plain,
     check_real,
 )
-from isoshare.space.methods.computed_weight import become_computed
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
-from isoshare.space.methods.filter_layer import FilterBasis, affine
-from isoshare.space.methods.ordinary import Concatenated, become_sequence, layer_by, norm_by
+from isoshare.space.methods.parts.computed_weight import become_computed
+from isoshare.space.methods.parts.filter_layer import FilterBasis, affine
+from isoshare.space.methods.parts.ordinary import Concatenated, become_sequence, layer_by, norm_by
 from isoshare.space.sites import Site, describe, describe_signature
 
 COUNTER_BYTES = 8

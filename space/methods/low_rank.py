@@ -24,8 +24,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isoshare.space.layers import as_kernel, dimensions, groups_of, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_isomorphic, check_plain
-from isoshare.space.methods.computed_weight import CachedWeight, become_computed
 from isoshare.space.methods.device import Held, Uses, own_site
+from isoshare.space.methods.parts.computed_weight import CachedWeight, become_computed
 from isoshare.space.sites import Site
 
 ROUNDS = 3

@@ -29,8 +29,8 @@ from isoshare.space.errors import PlanError
 from isoshare.space.layers import as_kernel, run
 from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
-from isoshare.space.methods.computed_weight import CachedWeight, become_computed
 from isoshare.space.methods.device import Held, Uses, own_site
+from isoshare.space.methods.parts.computed_weight import CachedWeight, become_computed
 from isoshare.space.sites import Site
 
 

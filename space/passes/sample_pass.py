@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 from isoshare.space.backbones import is_own
 from isoshare.space.errors import PlanError, typed_in_one_line
 from isoshare.space.methods import METHODS
-from isoshare.space.methods.computed_weight import ComputedWeight
+from isoshare.space.methods.parts.computed_weight import ComputedWeight
 from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import Bank
 from isoshare.space.sites import Site

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from isoshare.space.errors import PlanError
-from isoshare.space.methods.computed_weight import OfAnyLayer
+from isoshare.space.methods.parts.computed_weight import OfAnyLayer
 
 
 class RegulatedNorm(OfAnyLayer):

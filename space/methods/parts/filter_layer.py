@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from isoshare.space.layers import dimensions, groups_of, run
 from isoshare.space.methods import FLOAT_BYTES
-from isoshare.space.methods.computed_weight import ComputedWeight
+from isoshare.space.methods.parts.computed_weight import ComputedWeight
 
 
 class FilterBasis(ComputedWeight):

@@ -1,0 +1,1 @@
+"""What methods put in the place of a site, or behind it."""
