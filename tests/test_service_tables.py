@@ -15,7 +15,8 @@ from isoshare.search.results.pictures.answers import FAINT
 from isoshare.search.results.pictures.plotly_figure import KINDS
 from isoshare.search.service import app
 from isoshare.search.service.audit import Audit
-from isoshare.search.service.pages.rendering import in_column
+from isoshare.search.service.models import BestPlan, StudyView
+from isoshare.search.service.pages.rendering import best_plans, in_column
 from isoshare.search.service.runs.driver_files import Driver, DriverFiles
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.studies.study_state import running_elsewhere
@@ -94,6 +95,15 @@ def test_numbers_of_a_column_have_equal_decimals(client: TestClient) -> None:
     assert in_column([1396.4, 0.25]) == ["1,396", "0"]
     assert in_column([]) == in_column([None])[1:] == []
     assert in_column([0.0]) == ["0"]
+    best = [
+        StudyView.model_construct(best=BestPlan(trial=1, values=values))
+        for values in ({"accuracy": 0.4, "device_bytes": 1396.0}, {"accuracy": 0.397})
+    ]
+    assert best_plans([*best, StudyView.model_construct(best=None)]) == [
+        "0.4000 accuracy, 1,396 device bytes",
+        "0.3970 accuracy",
+        "",
+    ]
     table = client.get("/studies/study/table?show=all").text
     decimals = re.findall(r'<td class="n">\d\.(\d+)', table)
     assert len(decimals) > 10

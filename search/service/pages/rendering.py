@@ -20,7 +20,7 @@ from isoshare.search.results.describe import brief, roughly
 from isoshare.search.service.access.addresses import under
 from isoshare.search.service.access.security import caller_of
 from isoshare.search.service.errors import Problem
-from isoshare.search.service.models import TrialView
+from isoshare.search.service.models import StudyView, TrialView
 from isoshare.search.service.pages.wording import without_flags
 
 FORM = "application/x-www-form-urlencoded"
@@ -49,6 +49,24 @@ def in_column(values: Sequence[float | None]) -> list[str]:
     largest = max(known, default=0.0)
     places = 0 if whole or largest >= 1000 else min(6, 3 - math.floor(math.log10(largest)))
     return ["–" if value is None else f"{value:,.{places}f}" for value in values]
+
+
+def best_plans(studies: Sequence[StudyView]) -> list[str]:
+    """What the best plan of each study is worth: ``0.8970 accuracy, 1,396 parameters``, with equal
+    decimals for each objective; nothing where there is none.
+    """
+    found = [study.best.values if study.best else {} for study in studies]
+    names = {name for values in found for name in values}
+    columns = {name: in_column([values.get(name) for values in found]) for name in names}
+    return [
+        ", ".join(f"{columns[name][place]} {words(name)}" for name in values)
+        for place, values in enumerate(found)
+    ]
+
+
+def words(name: object) -> str:
+    """``device_bytes`` as people write it."""
+    return str(name).replace("_", " ")
 
 
 def with_errors(rows: Sequence[TrialView], name: str) -> list[str]:
@@ -95,7 +113,7 @@ templates.env.filters |= {
     "plain": plain,
     "moment": moment,
     "when": when,
-    "words": lambda name: str(name).replace("_", " "),
+    "words": words,
     "roughly": roughly,
     "without_flags": without_flags,
     "segment": lambda text: quote(str(text), safe=""),
@@ -105,6 +123,7 @@ templates.env.tests["addressable"] = lambda name: "/" not in name and name not i
 templates.env.globals |= {
     "with_error": with_error,
     "in_column": in_column,
+    "best_plans": best_plans,
     "brief": brief,
     "plotly_address": f"/plotly.js?v={version('plotly')}",
 }
