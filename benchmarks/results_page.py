@@ -35,6 +35,7 @@ PAIRS = "neighbours tied in pairs"
 LONGER = {"pairs": PAIRS, "tied": "everything tied"}
 """For plans of projection.jsonl whose names there are too short."""
 DEVICES = ("ResNet-20", "ResNet-56", "ConvMixer")
+HALF_A_POINT = 0.005
 SHARED = {"unshared": "unshared", "kernel": "everything tied"}
 
 Row = dict[str, Any]
@@ -86,6 +87,7 @@ def scaling_values() -> dict[str, object]:
         "scaling_seeds": min(row["seeds"] for row, _, _ in trained_again()),
         "scaling_headline": headline(told),
         "scaling_told": len(told),
+        "scaling_same": at_equal_operations(),
         "scaling_ahead": sum(one.difference > 2 * (one.error or 1) for one in told),
         "scaling_behind": sum(-one.difference > 2 * (one.error or 1) for one in told),
         "scaling_table": scaling.table(rows),
@@ -101,6 +103,28 @@ def headline(told: Sequence[Difference]) -> str:
     return (
         f"**At equal parameters the shared networks lie {abs(100 * worth):.1f} points {way} "
         f"scaling alone on average ({least} to {most}), for {price:.1f} times the operations.**"
+    )
+
+
+def at_equal_operations() -> str:
+    """How shared networks compare with the unshared one of the same depth and width."""
+    variants = {
+        row["plan"].partition(":")[0]: one for row, one, _ in trained_again() if not row["shared"]
+    }
+    pairs = [
+        (one, variants[variant])
+        for row, one, _ in trained_again()
+        if row["shared"] and (variant := row["plan"].partition(":")[0]) in variants
+    ]
+    good = [(one, whole) for one, whole in pairs if whole.value - one.value <= HALF_A_POINT]
+    if not good:
+        return f"None of {len(pairs)} is within half a point of the unshared network of its size."
+    one, whole = min(good, key=lambda pair: pair[0].parameters / pair[1].parameters)
+    share = f"{one.parameters / whole.parameters:.0%}"
+    return (
+        f"{len(good)} of {len(pairs)} are at most half a point less accurate than the unshared "
+        f"network of the same depth and width, the smallest with {share} of its parameters "
+        f"({100 * one.value:.1f} beside {100 * whole.value:.1f})."
     )
 
 
