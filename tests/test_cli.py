@@ -195,7 +195,7 @@ def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
 
 def test_a_search_killed_again_and_again_loses_and_repeats_nothing(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'isoshare.db'}")
-    arguments: tuple[object, ...] = ("launch", "--trials", 12, *QUICK)
+    arguments: tuple[object, ...] = ("launch", "--trials", 20, *QUICK)
     stored: list[TrialRecord] = []
     for number in (signal.SIGINT, signal.SIGKILL):
         with start(*arguments, cwd=tmp_path) as driver:
@@ -211,13 +211,14 @@ def test_a_search_killed_again_and_again_loses_and_repeats_nothing(tmp_path: Pat
     with start("resume", "s", cwd=tmp_path) as driver:  # a killed worker costs no trial and no line
         _wait_for_trials(store, driver, 1)
         before = {trial.number: trial.attempts for trial in store.trials("s")}
+        wait_until(lambda: bool(ray_workers(driver.pid)), driver, PATIENCE)
         os.kill(ray_workers(driver.pid)[0], signal.SIGKILL)
         output, errors = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, errors
     assert errors == ""
     assert "raylet" not in output
     trials = store.trials("s")
-    assert len(trials) == 12
+    assert len(trials) == 20
     assert {trial.state for trial in trials} == {"finished"}
     assert sum(trial.attempts > before.get(trial.number, 1) for trial in trials) == 1
     for known in stored:
