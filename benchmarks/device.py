@@ -28,6 +28,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import Row, keep, kept
 from benchmarks.micro import arena_of
 from isoshare import apply_plan, count_parameters, find_sites
 from isoshare.space.apply import deployed
@@ -44,7 +45,6 @@ from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.search_space import SearchSpace
 
-Row = dict[str, Any]
 NETWORKS: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
     "ResNet-20": ("resnet_cifar", {"depth": 20}, (3, 32, 32)),
     "ResNet-56": ("resnet_cifar", {"depth": 56}, (3, 32, 32)),
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/device.jsonl"))
     options = parser.parse_args()
-    rows = read(options.out)
+    rows = kept(options.out)
     for name in options.networks.split(","):
         known = {row["method"] for row in rows if row["network"] == name}
         asked = [one for one in options.methods.split(",") if one not in known]
@@ -80,14 +80,8 @@ def main() -> None:
             continue
         for row in measured(name, asked, options.rounds):
             rows.append(row)
-            with options.out.open("a") as file:
-                print(json.dumps(row), file=file)
+            keep(options.out, row)
     print(table(rows))
-
-
-def read(path: Path) -> list[Row]:
-    """The rows that were measured before."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def measured(name: str, methods: Sequence[str], rounds: int) -> Iterator[Row]:

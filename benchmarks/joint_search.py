@@ -14,13 +14,11 @@ paired Wilcoxon tests as Markdown.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +28,7 @@ from scipy.stats import wilcoxon
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import Row, keep, kept
 from benchmarks.search_efficiency import Point, score, truth_of
 from benchmarks.sharebench import RECIPES, space
 from isoshare.evaluators.sharebench import Table
@@ -47,8 +46,6 @@ WAYS = (JOINT, "one search per variant", "joint, random", "scaling alone")
 IMAGE = (1, 1, 8, 8)
 """Of digits, on which all recipes with variants are trained."""
 
-Row = dict[str, Any]
-
 
 def main() -> None:
     """Run what is missing and print."""
@@ -60,21 +57,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=here)
     options = parser.parse_args()
     use_threads(1)
-    rows = read(options.out)
+    rows = kept(options.out)
     known = {row["seed"] for row in rows}
     left = [seed for seed in range(options.seeds) if seed not in known]
     with tempfile.TemporaryDirectory() as folder:
         parts = variants_of(options.table, Path(folder)) if left else []
         for seed in track(left, "searching", console=Console(stderr=True)):
             rows.append(compared(options.table, parts, seed, options.trials))
-            with options.out.open("a") as file:
-                print(json.dumps(rows[-1]), file=file)
+            keep(options.out, rows[-1])
     print(table(rows))
-
-
-def read(path: Path) -> list[Row]:
-    """The rounds that were finished before."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def variants_of(name: str, folder: Path) -> list[str]:

@@ -13,18 +13,17 @@ one thread. Every row is kept in --out, and a second call goes on from there. Pr
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import stratified_subset, take
 from isoshare.evaluators.inheriting.output_matching import input_statistics, match_outputs
@@ -40,7 +39,6 @@ from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import find_sites, isomorphic_groups
 from isoshare.space.weights.trained_weights import GivenWeights
 
-Row = dict[str, Any]
 KEY = ("weights", "plan", "start", "epochs", "distill", "images", "tested")
 SETTINGS = TrainingSettings(epochs=1, batch_size=128, learning_rate=0.05)
 
@@ -158,11 +156,6 @@ def tested(data: Dataset, count: int) -> Batches:
     return normalised(take(data.test, some), data.train)
 
 
-def kept(path: Path) -> list[Row]:
-    """The rows that are finished."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def main() -> None:
     """Measure what is missing and print everything."""
     options = parse()
@@ -175,8 +168,7 @@ def main() -> None:
         for start in options.starts.split(","):
             is_wanted = (chosen is None or name in chosen) and (plan.banks or start == "kernels")
             if is_wanted and bench.key(name, start) not in done:
-                with options.out.open("a") as file:
-                    file.write(json.dumps(bench.row(name, plan, start)) + "\n")
+                keep(options.out, bench.row(name, plan, start))
     for row in kept(options.out):
         print(" | ".join(str(row[key]) for key in (*KEY[1:], "parameters", "accuracy")))
 

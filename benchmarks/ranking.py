@@ -32,6 +32,7 @@ from scipy.stats import rankdata
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import keep, kept
 from benchmarks.zero_cost import SCORES, Known, score
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import DataOptions
@@ -233,11 +234,6 @@ def partial(x: NDArray[Any], y: NDArray[Any], given: NDArray[Any]) -> float:
     return float((xy - xz * yz) / np.sqrt(rest)) if rest > 1e-12 else 0.0
 
 
-def kept(path: Path) -> list[dict[str, Any]]:
-    """The plans that are finished."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure what is missing."""
     done = {row["plan"] for row in kept(options.out)}
@@ -258,8 +254,7 @@ def main() -> None:
     heir.prepare()  # once: the others find it in the cache
     progress = track(run(options), "plans", options.plans, console=Console(stderr=True))
     for row in progress:
-        with options.out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        keep(options.out, row)
     rows = kept(options.out)
     found = {**vars(options), "out": str(options.out), "correlations": correlations(rows)}
     print(json.dumps(found, indent=2))

@@ -26,11 +26,10 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from isoshare.evaluators.training.batches import use_threads
-from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.results.study_results import load_results
-from isoshare.search.workflows.preparation.evaluator import load_data
+from isoshare.search.workflows.preparation.evaluator import load_data, training_settings
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.opening.database import default_url
 from isoshare.storage.records import StudyRecord
@@ -70,7 +69,7 @@ def measure(study: StudyRecord, seeds: range, plan: SharingPlan) -> float:
         config.backbone,
         config.backbone_arg,
         load_data(config.data),
-        TrainingSettings(config.epochs, config.batch_size, config.learning_rate, config.optimizer),
+        training_settings(config.training),
     )
     batches = evaluator(plan, seeds, "validation")
     return fmean(one.values["accuracy"] for batch in batches for one in batch)

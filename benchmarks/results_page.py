@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import joint_search
 from benchmarks import scaling_and_sharing as scaling
+from benchmarks.kept import Row, kept
 from isoshare.search.results.pictures.drawing import BLUE, GREY
-from isoshare.search.results.scaling_alone import Difference, Sized, above, best_of
+from isoshare.search.results.scaling_alone import Difference, above
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -37,9 +38,6 @@ LONGER = {"pairs": PAIRS, "tied": "everything tied"}
 DEVICES = ("ResNet-20", "ResNet-56", "ConvMixer")
 HALF_A_POINT = 0.005
 SHARED = {"unshared": "unshared", "kernel": "everything tied"}
-
-Row = dict[str, Any]
-Network = tuple[Row, Sized, float]
 
 
 def main() -> None:
@@ -62,24 +60,18 @@ def page() -> str:
 
 def rows_of(name: str) -> list[Row]:
     """What a command has kept."""
-    return scaling.read(KEPT / f"{name}.jsonl")
+    return kept(KEPT / f"{name}.jsonl")
 
 
 @cache
-def trained_again() -> list[Network]:
+def trained_again() -> list[scaling.Network]:
     """The networks of the joint search."""
     return scaling.networks(rows_of("scaling_and_sharing"))
 
 
-def unshared_curve() -> tuple[Sized, ...]:
-    """Scaling alone."""
-    plain = [sized for row, sized, _ in trained_again() if not row["shared"]]
-    return best_of(plain, scaling.MORE_IS_BETTER)
-
-
 def scaling_values() -> dict[str, object]:
     """Of the section on thinner networks."""
-    rows, curve = rows_of("scaling_and_sharing"), unshared_curve()
+    rows, curve = rows_of("scaling_and_sharing"), scaling.unshared_curve(trained_again())
     shared = [sized for row, sized, _ in trained_again() if row["shared"]]
     told = [found for sized in shared if (found := above(curve, sized)) is not None]
     return {
@@ -197,7 +189,7 @@ def scaling_picture() -> Figure:
     figure, axes = empty("parameters", "test accuracy")
     shared = [sized for row, sized, _ in trained_again() if row["shared"]]
     for points, color, shape, label in (
-        (unshared_curve(), GREY, "o-", "scaling alone: unshared"),
+        (scaling.unshared_curve(trained_again()), GREY, "o-", "scaling alone: unshared"),
         (shared, BLUE, "D", "shared"),
     ):
         axes.errorbar(

@@ -16,28 +16,27 @@ error of that.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.training.batches import use_threads
-from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.config import make_config
 from isoshare.search.results.describe import plan_in_short
 from isoshare.search.results.scaling_alone import Sized, above, best_of, scaling_curve
 from isoshare.search.results.study_results import Results, load_results
-from isoshare.search.workflows.preparation.evaluator import load_data
+from isoshare.search.workflows.preparation.evaluator import load_data, training_settings
 from isoshare.storage.opening.database import default_url
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
@@ -46,7 +45,7 @@ FRESH = 1_000_000
 """Far from the seeds of any search."""
 MORE_IS_BETTER = -1.0
 
-Row = dict[str, Any]
+Network = tuple[Row, Sized, float]
 
 
 def main() -> None:
@@ -61,12 +60,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=here)
     options = parser.parse_args()
     if options.table:
-        print(table(read(options.out)))
+        print(table(kept(options.out)))
         return
     use_threads(1)
     results = load_results(Store(options.storage), options.study)
     trials = chosen(results)
-    known = {(row["trial"], row["seed"]) for row in read(options.out)}
+    known = {(row["trial"], row["seed"]) for row in kept(options.out)}
     # Seed by seed, so that what is there at any time compares all networks alike.
     jobs = [
         (trial, FRESH + seed)
@@ -85,9 +84,8 @@ def main() -> None:
             "epochs": options.epochs,
             "seconds": round(measured.seconds, 1),
         }
-        with options.out.open("a") as kept:
-            kept.write(json.dumps(row) + "\n")
-    print(table(read(options.out)))
+        keep(options.out, row)
+    print(table(kept(options.out)))
 
 
 def chosen(results: Results) -> list[TrialRecord]:
@@ -105,9 +103,7 @@ def chosen(results: Results) -> list[TrialRecord]:
 def evaluator_of(results: Results, epochs: int) -> TrainingEvaluator:
     """It trains as the search did, but longer."""
     config = make_config(results.study.config.options)
-    settings = TrainingSettings(
-        epochs, config.batch_size, config.learning_rate, config.optimizer, augment=config.augment
-    )
+    settings = replace(training_settings(config.training), epochs=epochs)
     data = load_data(config.data)
     return TrainingEvaluator(config.backbone, config.backbone_arg, data, settings)
 
@@ -119,13 +115,7 @@ def described(results: Results, trial: TrialRecord) -> Row:
     return {"plan": words, "shared": bool(trial.plan.banks), **sizes}
 
 
-def read(file: Path) -> list[Row]:
-    """What has been trained; a last line that was cut off is left out."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else ()
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def networks(rows: Sequence[Row]) -> list[tuple[Row, Sized, float]]:
+def networks(rows: Sequence[Row]) -> list[Network]:
     """One a plan, by ascending parameters: with its standard deviation over the seeds."""
     by_trial: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
@@ -140,10 +130,15 @@ def networks(rows: Sequence[Row]) -> list[tuple[Row, Sized, float]]:
     return sorted(found, key=lambda one: one[1].parameters)
 
 
+def unshared_curve(found: Sequence[Network]) -> tuple[Sized, ...]:
+    """Scaling alone."""
+    return best_of([one for row, one, _ in found if not row["shared"]], MORE_IS_BETTER)
+
+
 def table(rows: Sequence[Row]) -> str:
     """As Markdown."""
     all_of_them = networks(rows)
-    curve = best_of([one for row, one, _ in all_of_them if not row["shared"]], MORE_IS_BETTER)
+    curve = unshared_curve(all_of_them)
     lines = [
         "| network and plan | parameters | million operations | test accuracy | above scaling |",
         "|---|--:|--:|--:|--:|",

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import random
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -27,10 +25,11 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import keep, kept
+from benchmarks.ranking import partial, spearman
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.data.splits import DataOptions, stratified_subset, take
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
@@ -143,16 +142,15 @@ def main() -> None:
     recipe = RECIPES[options.table]
     file = options.out / f"{options.table}.jsonl"
     options.out.mkdir(parents=True, exist_ok=True)
-    known = {plan_of(line).fingerprint for line in lines(file)}
+    known = {plan_of(line).fingerprint for line in kept(file)}
     plans = [plan for plan in space(recipe).plans() if plan.fingerprint not in known]
     random.Random(0).shuffle(plans)  # so that the time left can be told
     jobs = [(options.table, options.dataset, plan, options.seeds) for plan in plans]
-    with multiprocessing.Pool(options.processes, use_threads, (1,)) as pool, file.open("a") as kept:
+    with multiprocessing.Pool(options.processes, use_threads, (1,)) as pool:
         done = pool.imap_unordered(measure, jobs)
         for line in track(done, "training", total=len(jobs), console=Console(stderr=True)):
-            kept.write(json.dumps(line) + "\n")
-            kept.flush()
-    found = table(options.table, options.dataset, list(lines(file)), options.seeds)
+            keep(file, line)
+    found = table(options.table, options.dataset, kept(file), options.seeds)
     found.save(FOLDER / f"{options.table}.parquet")
     print(json.dumps(summary(found), indent=2))
 
@@ -243,12 +241,8 @@ def reliability(accuracy: NDArray[np.float64], parameters: NDArray[np.int64]) ->
     what the size of a plan says (partial). accuracy: (plans, seeds); parameters: (plans,).
     """
     half = accuracy.shape[1] // 2
-    columns = (accuracy[:, :half].mean(axis=1), accuracy[:, half:].mean(axis=1), parameters)
-    both, one, other = (
-        float(spearmanr(columns[a], columns[b]).statistic) for a, b in ((0, 1), (0, 2), (1, 2))
-    )
-    beyond = (both - one * other) / math.sqrt((1 - one**2) * (1 - other**2))
-    return {"spearman": round(both, 3), "partial": round(beyond, 3)}
+    halves = (accuracy[:, :half].mean(axis=1), accuracy[:, half:].mean(axis=1), parameters)
+    return {"spearman": round(spearman(*halves), 3), "partial": round(partial(*halves), 3)}
 
 
 def summary(found: Table) -> Document:
@@ -269,13 +263,6 @@ def summary(found: Table) -> Document:
         "hours": float(found.seconds.sum() * found.right["validation"][0].size / 3600),
         "front": [[int(parameters[row]), round(float(accuracy[row]), 4)] for row in front],
     }
-
-
-def lines(file: Path) -> Iterator[Document]:
-    """What has been trained; a last line that was cut off is left out."""
-    for line in file.read_text().splitlines(keepends=True) if file.exists() else ():
-        if line.endswith("\n"):
-            yield json.loads(line)
 
 
 def plan_of(line: Document) -> SharingPlan:

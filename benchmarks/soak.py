@@ -33,6 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.kept import keep
 from benchmarks.service import fill, milliseconds, serving
 from benchmarks.soak_work import Work
 from isoshare.storage.store import Store
@@ -182,8 +183,7 @@ def main() -> None:
     report |= {"shutdown": shutdown, "load": os.getloadavg()[0], "cpus": os.cpu_count()}
     report |= {"python": platform.python_version()}
     print(json.dumps({key: value for key, value in report.items() if key != "rows"}, indent=2))
-    with options.out.open("a") as results:
-        results.write(json.dumps(report) + "\n")
+    keep(options.out, report)
 
 
 if __name__ == "__main__":
