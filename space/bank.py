@@ -15,7 +15,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.natural_order import natural_order
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bank:
     """Trained tensors used by several sites, with the method that makes each site's weight.
 
@@ -34,6 +34,10 @@ class Bank:
 
     def __hash__(self) -> int:
         return hash((self.method, tuple(self.options.items()), self.sites))
+
+    def __repr__(self) -> str:
+        """Python that makes it, to be pasted."""
+        return f"Bank({self.method!r}, {dict(self.options)!r}, {self.sites!r})"
 
     def __reduce__(self) -> tuple[type[Bank], tuple[str, dict[str, Any], tuple[str, ...]]]:
         # A mapping proxy cannot be pickled; workers receive plans by pickle.

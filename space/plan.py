@@ -49,7 +49,7 @@ Variant = tuple[tuple[str, Argument], ...]
 """A choice of arguments of the function that makes the backbone, sorted by their names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SharingPlan:
     """The banks of a network; a site in no bank stays an ordinary convolution.
 
@@ -74,6 +74,11 @@ class SharingPlan:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        """Python that makes it, to be pasted."""
+        variant = f", {self.variant!r}" if self.variant else ""
+        return f"SharingPlan({self.banks!r}{variant})"
 
     @cached_property
     def fingerprint(self) -> str:

@@ -49,7 +49,7 @@ class MeasurementRecord:
     stored: datetime | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrialRecord:
     """One plan in one study, with all its measurements.
 
@@ -94,6 +94,15 @@ class TrialRecord:
         mean = fmean(samples)  # statistics.stdev is exact, and ten times as slow
         squares = fsum((one - mean) ** 2 for one in samples)
         return sqrt(squares / (len(samples) - 1) / len(samples))
+
+    def __repr__(self) -> str:
+        """One line, as lists of trials are printed: the whole record takes a page."""
+        names = dict.fromkeys(
+            [*(name for m in self.measurements for name in m.values), *self.exact]
+        )
+        known = [f"{name}={value:.6g}" for name in names if (value := self.value(name)) is not None]
+        banks = f"banks={len(self.plan.banks)}"
+        return f"TrialRecord({', '.join([str(self.number), self.state, *known, banks])})"
 
     @property
     def seconds(self) -> float:

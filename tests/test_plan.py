@@ -90,6 +90,15 @@ def test_plans_survive_pickle_and_deepcopy() -> None:
     assert copy.deepcopy(plan) == plan
 
 
+def test_a_printed_plan_can_be_pasted() -> None:
+    plan = SharingPlan(
+        (Bank("kernel", {}, ("b", "a")), Bank("low_rank", {"rank": 2}, ("c", "d"))),
+        variant=(("width", 8),),
+    )
+    assert eval(repr(plan)) == plan
+    assert repr(SharingPlan()) == "SharingPlan(())"
+
+
 def test_plans_are_immutable() -> None:
     bank = Bank("kernel", {}, ("a", "b"))
     with pytest.raises(TypeError):

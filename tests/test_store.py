@@ -80,6 +80,11 @@ def test_the_last_epoch_of_a_seed_counts_and_a_stopped_trial_keeps_it(filled: St
     assert [(s.finished, s.failed, s.stopped) for s in filled.studies()] == [(0, 0, 1)]
 
 
+def test_a_printed_trial_is_one_short_line() -> None:
+    trial = replace(TRIAL, measurements=(measurement(0, 0.7), measurement(1)))
+    assert repr(trial) == "TrialRecord(0, running, accuracy=0.6, parameters=5, banks=1)"
+
+
 @on_both_databases
 def test_a_measurement_cannot_count_twice(filled: Store) -> None:
     for value in (0.5, 0.9):
