@@ -15,6 +15,7 @@ from isoshare.search.results.hypervolume_history import history_of
 from isoshare.search.results.optuna_file import frozen_trials, importances
 from isoshare.search.results.pictures.answers import (
     by_trial_plot,
+    effects_plot,
     groups_plot,
     saved_of,
     timeline_plot,
@@ -106,6 +107,22 @@ def test_sharing_is_believed_to_cost_what_it_costs(tmp_path: Path) -> None:
         front = client.get(f"{V1}/studies/study").json()
         rings = [t for t in figure.json()["front"]["traces"] if t["name"] == "knee"]
         assert rings[0]["x"] == [front["best"]["values"]["parameters"]]
+
+
+def test_methods_of_one_group_stand_beside_each_other(results: Results) -> None:
+    rows = [("8→8 3x3 (4 sites)", method, -0.1, 0.02) for method in ("kernel", "anchored")]
+    plot = effects_plot(rows, results.front.axes[0])
+    assert plot["y"]["beside_each_other"]
+    assert [one["offsetgroup"] for one in plot["traces"]] == ["kernel", "anchored"]
+
+
+def test_what_a_table_has_answered_ran_at_no_time(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    searched(settings)
+    searched(settings, "answered", driver="simulate", table="sharebench-digits")
+    with client_of(settings) as client:
+        assert "Who ran when" in client.get("/studies/study").text
+        assert "Who ran when" not in client.get("/studies/answered").text
 
 
 def test_too_few_trials_say_nothing(results: Results) -> None:

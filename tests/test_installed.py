@@ -70,7 +70,8 @@ def test_the_wheel_holds_all_modules_and_the_files_they_read(wheel: Path) -> Non
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    wanted = rooms | {"isoshare/__init__.py", "isoshare/py.typed", "run_search.py"}
+    door = {"isoshare/__init__.py", "isoshare/__main__.py", "isoshare/py.typed", "run_search.py"}
+    wanted = rooms | door
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == wanted
 
@@ -125,6 +126,9 @@ def test_it_finds_a_network_in_the_folder_where_it_is_called(program: Path, tmp_
 def test_it_calls_itself_as_it_was_called(program: Path, tmp_path: Path) -> None:
     assert "Example: isoshare export digits" in isoshare(program, "export", "--help", cwd=tmp_path)
     assert "'isoshare launch' makes one" in isoshare(program, "studies", cwd=tmp_path)
+    python, module = program.with_name("python"), ("-m", "isoshare")
+    told = isoshare(python, *module, "studies", cwd=tmp_path)
+    assert "'python -m isoshare launch' makes one" in told
 
 
 def test_it_upgrades_an_old_database(program: Path, tmp_path: Path) -> None:

@@ -155,10 +155,13 @@ def effects_plot(effects: Sequence[tuple[str, str, float, float]], axis: Axis) -
                     "name": method.replace("_", " "),
                     "x": [row[2] for row in rows],
                     "y": [row[0] for row in rows],
+                    "orientation": "h",
+                    "offsetgroup": method,
                     "error_x": {"array": [row[3] for row in rows], "color": method, "width": 4},
                     "marker": {"size": 11, "color": method},
                     "hovertemplate": "%{y}<br>%{x:.4f} ± %{error_x.array:.4f}<extra></extra>",
                 }
             )
     title = f"change of {axis.name}"
-    return {"x": {"title": title, "zero": True}, "y": {"title": ""}, "traces": traces}
+    of_group = {"title": "", "beside_each_other": True}
+    return {"x": {"title": title, "zero": True}, "y": of_group, "traces": traces}

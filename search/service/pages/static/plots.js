@@ -43,6 +43,7 @@ function layout(part, colors, type, legend) {
       ...(part.y.percent && { tickformat: ".0%", range: [-0.05, 1.05] }), ...(part.y.whole && { dtick: part.y.whole, autorange: "reversed" }),
     },
     barmode: "overlay",
+    ...(part.y.beside_each_other && { scattermode: "group", scattergap: 0.4 }),
     ...(part.y2 && {
       yaxis2: { ...axis, title: { text: part.y2.title }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", tickformat: ".0%" },
     }),
