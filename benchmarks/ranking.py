@@ -157,8 +157,8 @@ def without_training(options: argparse.Namespace, plan: SharingPlan) -> Scores:
     data: Batches = heir.train_batches
     batch = Batches(data.images[:64], data.labels[:64], data.mean, data.deviation)
     backbone, source = (evaluator(options, 1).network(SharingPlan(), 2) for _ in range(2))
-    source.load_state_dict(heir.trained.state)
-    known = Known(backbone, batch, source.eval(), heir.trained.importance)
+    source.load_state_dict(heir.trained().state)
+    known = Known(backbone, batch, source.eval(), heir.trained().importance)
     return {name: score(name, plan, known, seed=2) for name in SCORES}
 
 

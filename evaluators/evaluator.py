@@ -6,11 +6,11 @@ tests. Without torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from isoshare.space.plan import SharingPlan, Split
+from isoshare.space.plan import SharingPlan, Split, Variant
 
 if TYPE_CHECKING:
     from isoshare.evaluators.training.trainer import Report
@@ -30,6 +30,21 @@ class Measured:
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pretraining:
+    """Unshared networks that are trained before anything is measured: how many, for how many epochs
+    each, and about how long that takes; None: unknown.
+    """
+
+    networks: int
+    epochs: int
+    seconds: float | None
+
+
+AS_IT_IS: Collection[Variant] = ((),)
+"""In place of variants: the backbone as its arguments make it."""
+
+
 class Evaluator(Protocol):
     """What a driver needs of an evaluator."""
 
@@ -44,12 +59,22 @@ class Evaluator(Protocol):
         Raises EvaluationError, or whatever the user's network raises.
         """
 
-    def prepare(self, report: Report | None = None) -> None:  # noqa: ARG002  most train nothing
+    def prepare(
+        self,
+        report: Report | None = None,  # noqa: ARG002  most train nothing
+        variants: Collection[Variant] = AS_IT_IS,  # noqa: ARG002
+    ) -> None:
         """Do what is needed once for a search, before the evaluator is sent to workers.
 
-        report: hears of each epoch of a training. Raises IsoshareError or EvaluationError.
+        report: hears of each epoch of a training. variants: of the backbone, those that plans may
+        be for. Raises IsoshareError or EvaluationError.
         """
         return  # not abstract: most need nothing
+
+    def pretraining(self, variants: Collection[Variant] = AS_IT_IS) -> Pretraining | None:
+        """What ``prepare`` would train now; None: nothing. Raises IsoshareError."""
+        del variants
+        return None
 
     def check(self) -> None:
         """Raise whatever keeps this process from measuring, before any plan fails for it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -22,13 +23,17 @@ from isoshare.space.apply import (
     shared_copy,
 )
 from isoshare.space.backbones import build_backbone
-from isoshare.space.errors import BackboneError, IsoshareError, one_of
+from isoshare.space.errors import BackboneError, IsoshareError, listed, one_of
+from isoshare.space.inheritance import TrainedWeightsWarning
 from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.sites import Site, find_sites, sites_and_private
+from isoshare.space.variants.arguments import label
 
 Model = nn.Module | Callable[..., nn.Module] | str
 Weights = Literal["fresh", "inherit"]
+NAMED = 4
+"""Variants that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class NetworkSource:
     model: a module, which is never changed; a function that makes one; or a name, as
         ``--backbone`` takes it.
     weights: fresh: all weights are drawn anew for each seed: a function is called again, of a
-        module every part that has ``reset_parameters`` is reset. inherit: those of the model,
-        projected onto the plan.
+        module every part that has ``reset_parameters`` is reset. inherit: those of the model, or of
+        what the function makes, projected onto the plan.
     arguments: of the function, for plans that name no variant.
     """
 
@@ -104,6 +109,14 @@ class NetworkSource:
             self._counted[plan.variant] = find_sites(backbone), count_parameters(backbone)
         return plan_parameters(plan, *self._counted[plan.variant])
 
+    def draws(self, variant: Variant = ()) -> bool:
+        """Whether a function draws all kernels of what it makes, so that none has learned."""
+        if isinstance(self.model, nn.Module):
+            return False
+        pair = [dict(self.backbone(seed, variant).named_parameters()) for seed in (0, 1)]
+        kernels = [name for name, one in pair[0].items() if one.dim() > 1]
+        return not any(torch.equal(*(some[name] for some in pair)) for name in kernels)
+
     @cached_property
     def _counted(self) -> dict[Variant, tuple[tuple[Site, ...], int]]:
         """Sites and parameters of each variant, once it has been counted."""
@@ -130,9 +143,24 @@ class NetworkSource:
         return module
 
 
+def warn_of_chance(source: NetworkSource, variants: Iterable[Variant]) -> None:
+    """Warn of variants from which plans would inherit weights that have learned nothing."""
+    drawn = [variant for variant in variants if source.draws(variant)]
+    if drawn:
+        which = f" of {listed([label(one) for one in drawn], NAMED)}" if drawn[0] else ""
+        warnings.warn(
+            f"weights='inherit', but {source.name} draws the weights{which} anew at each call, so "
+            "there is nothing to inherit: let it return trained networks, or take weights='fresh'",
+            TrainedWeightsWarning,
+            stacklevel=4,
+        )
+
+
 def _called(make: Callable[..., nn.Module]) -> object:
     try:
         return make()
+    except BackboneError:
+        raise
     except Exception as error:  # whatever the user's function raises
         raise BackboneError(
             f"the function that makes the model failed: {type(error).__name__}: {error}"

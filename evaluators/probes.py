@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.evaluator import Evaluator, Measured
+from isoshare.evaluators.evaluator import AS_IT_IS, Evaluator, Measured, Pretraining
 from isoshare.evaluators.training.batches import threads_for_now
 from isoshare.evaluators.training.trainer import Report
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.plan import SharingPlan, Split
+from isoshare.space.plan import SharingPlan, Split, Variant
 
 WARM_UP = 3
 LEAST, MOST = 11, 101
@@ -74,9 +74,15 @@ class Probed(Evaluator):
                 for one in step
             ]
 
-    def prepare(self, report: Report | None = None) -> None:
+    def prepare(
+        self, report: Report | None = None, variants: Collection[Variant] = AS_IT_IS
+    ) -> None:
         """As the evaluator."""
-        self.evaluator.prepare(report)
+        self.evaluator.prepare(report, variants)
+
+    def pretraining(self, variants: Collection[Variant] = AS_IT_IS) -> Pretraining | None:
+        """As the evaluator."""
+        return self.evaluator.pretraining(variants)
 
     def ending(self, deadline: float | None) -> Probed:
         """As the evaluator."""

@@ -40,7 +40,7 @@ from isoshare.evaluators.training_evaluator import TrainingEvaluator, Values
 from isoshare.space.apply import extra_loss
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError
-from isoshare.space.plan import Split
+from isoshare.space.plan import Split, Variant
 
 KEEPING_RATE = 1e-4
 """The learning rate from which on statistics are kept, but never in the first epoch."""
@@ -81,23 +81,26 @@ class SpikingEvaluator(TrainingEvaluator):
         """Neurons belong to one network."""
         return False
 
-    def _values(
-        self,
-        networks: Sequence[nn.Module],
-        seeds: Sequence[int],
-        split: Split,
-        rungs: Sequence[int],
-        kept: Checkpoint,
-    ) -> Iterator[tuple[int | None, list[Values]]]:
-        ((network, seed),) = zip(networks, seeds, strict=True)
+    def training(
+        self, networks: Sequence[nn.Module], seeds: Sequence[int], variant: Variant = ()
+    ) -> _ProxyTraining:
+        """By proxy, of one network."""
+        del variant  # all are trained alike
+        (network,) = networks
         twin = SpikingTwin(network, self.time_steps, self.target_spikes)
         data, settings = self.train_batches, self.training_settings
-        training = _ProxyTraining([network], data, settings, [seed], twin=twin).run(kept)
+        return _ProxyTraining([network], data, settings, seeds, twin=twin)
+
+    def _values(
+        self, training: TrainingRun, split: Split, rungs: Sequence[int], kept: Checkpoint
+    ) -> Iterator[tuple[int | None, list[Values]]]:
+        assert isinstance(training, _ProxyTraining), "made by the function above"
+        twin = training.twin
 
         def scored(_: Epoch) -> list[Values]:
             return [score(twin.eval(), self.held_out[split])]
 
-        yield from self._at_rungs(training, scored, rungs, kept)
+        yield from self._at_rungs(training.run(kept), scored, rungs, kept)
 
 
 def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +17,7 @@ from torch import nn
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.evaluator import Evaluator, Measured
 from isoshare.evaluators.training.batches import Batches, normalised
-from isoshare.evaluators.training.checkpoints import Checkpoint
+from isoshare.evaluators.training.checkpoints import Checkpoint, training_file
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.pace import is_past
@@ -30,7 +28,7 @@ from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.errors import typed_in_one_line
-from isoshare.space.plan import SharingPlan, Split
+from isoshare.space.plan import SharingPlan, Split, Variant
 from isoshare.space.sites import find_sites
 
 Values = dict[str, float]
@@ -100,7 +98,8 @@ class TrainingEvaluator(Evaluator):
             networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
             kept = self._checkpoint(plan, some, keeps_end=self.keeps_ends and split != "test")
             try:
-                for epoch, values in self._values(networks, some, split, rungs, kept):
+                training = self.training(networks, some, plan.variant)
+                for epoch, values in self._values(training, split, rungs, kept):
                     seconds = (time.perf_counter() - started) / len(some)
                     yield [
                         Measured(seed, of_one, seconds, epoch)
@@ -144,24 +143,21 @@ class TrainingEvaluator(Evaluator):
         return small and self._stackable and self.settings.precision != "bfloat16"
 
     def _values(
-        self,
-        networks: Sequence[nn.Module],
-        seeds: Sequence[int],
-        split: Split,
-        rungs: Sequence[int],
-        kept: Checkpoint,
+        self, training: TrainingRun, split: Split, rungs: Sequence[int], kept: Checkpoint
     ) -> Iterator[tuple[int | None, list[Values]]]:
         """What is measured of each seed at the rungs, with their epochs, and at the end."""
 
         def right(epoch: Epoch) -> list[Values]:
-            found = accuracy(epoch.forward, len(seeds), self.held_out[split])
+            found = accuracy(epoch.forward, len(training.seeds), self.held_out[split])
             return [{"accuracy": value} for value in found]
 
-        training = self.training(networks, seeds).run(kept)
-        yield from self._at_rungs(training, right, rungs, kept)
+        yield from self._at_rungs(training.run(kept), right, rungs, kept)
 
-    def training(self, networks: Sequence[nn.Module], seeds: Sequence[int]) -> TrainingRun:
-        """That of the networks of one plan, side by side."""
+    def training(
+        self, networks: Sequence[nn.Module], seeds: Sequence[int], variant: Variant = ()
+    ) -> TrainingRun:
+        """That of the networks of one plan, side by side. variant: which the plan is for."""
+        del variant  # all are trained alike
         return TrainingRun(networks, self.train_batches, self.training_settings, seeds)
 
     def _at_rungs(
@@ -191,12 +187,8 @@ class TrainingEvaluator(Evaluator):
 
     def file_name(self, plan: SharingPlan, seeds: Sequence[int], settings: TrainingSettings) -> str:
         """The name of the file of one training; without ``plan`` it is the same for all plans."""
-        asked = [
-            *(self.backbone, dict(self.arguments), self.dataset.fingerprint, asdict(settings)),
-            *(list(seeds), self.conditions, torch.__version__),
-        ]
-        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-        return f"{plan.fingerprint}-{digest}.pt"
+        asked = (self.backbone, dict(self.arguments), self.dataset.fingerprint, asdict(settings))
+        return training_file(plan, *asked, list(seeds), self.conditions)
 
     @property
     def training_settings(self) -> TrainingSettings:

@@ -16,7 +16,6 @@ from isoshare.evaluators import (
 )
 from isoshare.evaluators.objectives import objective_name, objective_row
 from isoshare.search.options.definition import ConfigError
-from isoshare.search.options.space import Varied
 
 HOW_TO_DISTIL = ("distill_temperature", "distill_weight")
 
@@ -29,7 +28,6 @@ class Asked(Protocol):
     objectives: tuple[str, ...]
     loss: str | None
     metric: str | None
-    vary: Varied
 
 
 def check_measured(asked: Asked) -> None:
@@ -75,15 +73,6 @@ def check_data(asked: Asked) -> None:
         )
 
 
-def check_varied(asked: Asked) -> None:
-    """Raise ConfigError for what cannot be done with several variants of a backbone."""
-    if asked.vary and asked.evaluator == "inherit":
-        raise ConfigError(
-            "--vary searches several backbones, and evaluator 'inherit' takes the weights of one: "
-            "leave --vary out, or take --evaluator train without --weights and --pretrained"
-        )
-
-
 def check_distilled(given: Mapping[str, Any]) -> None:
     """Raise ConfigError for what says how to distil where nobody does."""
     for name in HOW_TO_DISTIL:
@@ -107,7 +96,8 @@ def idle(name: str, given: Mapping[str, Any], evaluator: str, dataset: str) -> s
     if name in NOT_FOR_OWN_DATA and is_own_dataset(dataset):
         return f"a data set of your own does not use {flag}, got {given.get(name)!r}: leave it out"
     for taken, replaced in evaluator_row(evaluator).instead.items():
-        if name == replaced and given.get(taken) and not given.get("new_head"):
+        trained = given.get("new_head") or given.get("vary")  # a head, or what has no weights
+        if name == replaced and given.get(taken) and not trained:
             return (
                 f"--{taken.replace('_', '-')} takes the place of {flag}, got both: leave one of "
                 "them out"

@@ -22,7 +22,7 @@ from isoshare.evaluators import (
 )
 from isoshare.evaluators.data.datasets import DATASETS, full_name, row_name
 from isoshare.evaluators.objectives import OBJECTIVES, objective_name, written
-from isoshare.search.checks import check_data, check_measured, check_used, check_varied
+from isoshare.search.checks import check_data, check_measured, check_used
 from isoshare.search.defaults import fitting_defaults, unserved
 from isoshare.search.options.data import DataConfig
 from isoshare.search.options.definition import ConfigError
@@ -107,7 +107,6 @@ class SearchConfig(
             )
         check_measured(self)
         check_data(self)
-        check_varied(self)
         return self
 
     @model_validator(mode="after")

@@ -80,8 +80,8 @@ def create_study(
         sampler: proposes plans. One that cannot serve the objectives gives way to ``tpe``, warned.
         seed: the same seed repeats the search.
         storage: a database, ``sqlite:///FILE`` or ``postgresql+psycopg://...``; None: memory.
-        weights: ``fresh``: drawn anew for each seed, by ``reset_parameters``; ``inherit``: the
-            model's, projected. None: fresh, with a TrainedWeightsWarning if it is trained.
+        weights: ``fresh``: drawn anew for each seed, by ``reset_parameters``; ``inherit``: those
+            that the model has, projected. None: fresh, with a TrainedWeightsWarning if it has any.
         vary: arguments of the function that the search chooses too: ``{"width": [8, 12, 16]}``.
         rungs: epochs after which a trial that ``report`` shows to be worse than others is stopped.
         example_input: one input of the model, (1, ...), for ``macs``, ``bytes`` and the like.

@@ -19,11 +19,13 @@ def series() -> Any:
 class SeriesNet(nn.Module):
     """1-D convolutions; its outputs are a dictionary if it is asked for that."""
 
-    def __init__(self, classes: int = 3, in_channels: int = 2, named: bool = False) -> None:
+    def __init__(
+        self, classes: int = 3, in_channels: int = 2, named: bool = False, width: int = 4
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv1d(in_channels, 4, 3, padding=1)
-        self.convs = nn.Sequential(*(nn.Conv1d(4, 4, 3, padding=1) for _ in range(3)))
-        self.head = nn.Linear(4, classes)
+        self.stem = nn.Conv1d(in_channels, width, 3, padding=1)
+        self.convs = nn.Sequential(*(nn.Conv1d(width, width, 3, padding=1) for _ in range(3)))
+        self.head = nn.Linear(width, classes)
         self.named = named
 
     def forward(self, x: Tensor) -> Any:

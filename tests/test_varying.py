@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from isoshare.search.workflows.train import prepare_training
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.store import Store
-from tests.fakes import Command
 
 ASKED: dict[str, Any] = {
     **{"backbone": "resnet_cifar", "dataset": "digits", "epochs": 1, "trials": 8},
@@ -203,15 +201,9 @@ def test_variants_that_a_function_refuses_are_warned_of() -> None:
         isoshare.create_study(chain, vary={"height": [5, 6]})
 
 
-def test_what_does_not_go_with_variants_is_refused() -> None:
+def test_a_module_has_no_variants() -> None:
     with pytest.raises(IsoshareError, match="a module has none: give create_study the function"):
         isoshare.create_study(chain(2), vary={"width": [2, 3]})
-    with pytest.raises(IsoshareError, match="weights='inherit' takes the weights of one"):
-        isoshare.create_study(chain, weights="inherit", vary={"width": [2, 3]})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(ConfigError, match="evaluator 'inherit' takes the weights of one"):
-            prepare(make_config({**ASKED, "evaluator": "inherit"}), Store("sqlite://"))
 
 
 @pytest.mark.parametrize(
@@ -252,9 +244,3 @@ def test_values_are_read_as_they_are_typed() -> None:
     }
     written = make_config({"backbone": "resnet_cifar", "vary": found}).document()
     assert make_config(json.loads(json.dumps(written))).vary == found
-
-
-def test_the_command_line_says_what_is_wrong(command: Command) -> None:
-    code, _, said = command("launch", "--vary", "width=4,8", "--weights", "w.pt")
-    assert code == 2
-    assert "evaluator 'inherit' takes the weights of one" in said

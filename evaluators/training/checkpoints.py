@@ -7,6 +7,8 @@ training of seconds writes its end alone. Checkpoints may be deleted at any time
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import tempfile
 import time
@@ -16,8 +18,18 @@ from typing import Any
 
 import torch
 
+from isoshare.space.plan import SharingPlan
+
 SECONDS_BETWEEN = 5.0
 """Writing takes milliseconds; so it is nothing beside the training."""
+
+
+def training_file(plan: SharingPlan, *decisive: object) -> str:
+    """The name of the file of a training. decisive: all that decides how it ends beside the plan
+    and the version of torch, as JSON values.
+    """
+    asked = json.dumps([*decisive, torch.__version__])
+    return f"{plan.fingerprint}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.pt"
 
 
 class Checkpoint:
@@ -43,6 +55,11 @@ class Checkpoint:
             found: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
             return found
         return None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether something has been kept, if it can be read."""
+        return self._path is not None and self._path.is_file()
 
     @property
     def is_due(self) -> bool:

@@ -146,8 +146,16 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
 
 
 def _warm_up(prepared: Prepared) -> None:
-    """Prepare the evaluator, with a bar over the epochs of a training."""
-    with_epochs(prepared.evaluator.prepare, "the unshared network cannot be trained: {}")
+    """Prepare the evaluator: say what that trains, then a bar over the epochs."""
+    from isoshare.search.results.describe import pretraining_in_words
+
+    variants = prepared.space.members
+    with spinner("training some steps"):
+        ahead = prepared.evaluator.pretraining(variants)
+    if ahead is not None:
+        open_console().print(pretraining_in_words(ahead), highlight=False)
+    prepare = partial(prepared.evaluator.prepare, variants=variants)
+    with_epochs(prepare, "the unshared network cannot be trained: {}")
 
 
 def train_on_terminal(  # noqa: PLR0913  what is trained, and one that may be left out

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from isoshare.evaluators import is_own_evaluator
+from isoshare.evaluators.evaluator import Pretraining
 from isoshare.search.options.durations import span
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Split
@@ -116,6 +117,15 @@ def unknown_pace(seconds: float | None) -> str:
     """
     what = "how long this takes" if seconds is None else "how many trials fit the time"
     return f"{what} is known when the first has ended"
+
+
+def pretraining_in_words(ahead: Pretraining) -> str:
+    """What is trained before the first trial, and about how long that takes."""
+    several = ahead.networks > 1
+    what = f"{counted(ahead.networks, 'unshared network')} {'are' if several else 'is'} trained"
+    each = f"for {counted(ahead.epochs, 'epoch')}{' each' if several else ''}"
+    long = "" if ahead.seconds is None else f": about {span(ahead.seconds)}"
+    return f"{what} before the first trial, {each}{long}"
 
 
 def duration_in_words(found: Mapping[str, Any]) -> str:

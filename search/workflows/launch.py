@@ -40,7 +40,7 @@ from isoshare.search.workflows.preparation.varying import (
     whole_space,
     with_reference,
 )
-from isoshare.search.workflows.preparation.weights import check_weights
+from isoshare.search.workflows.preparation.weights import whose_weights
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import Variant
@@ -62,16 +62,17 @@ def prepare(config: SearchConfig, store: Store) -> Prepared:
         return prepare_dataset(config, store)
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
-    check_weights(config.space, config.evaluation)
     space, left_out = _space(config, dataset)
     config = with_reference(config, space)
+    whose = tuple(whose_weights(config.space, config.evaluation, space.members))
     check_possible(exact_limits(config.document()), space)
     data = DatasetRecord(dataset.name, dataset.fingerprint, dataset.image_shape)
     study = new_study(config, store, space, data)
     backbone = build_backbone(config.backbone, config.backbone_arg)
     remarks = network_remarks(backbone, space, config.space, config.evaluator)
     prepared = _prepared(True, config, study, space, dataset)
-    return replace(prepared, warnings=(*prepared.warnings, *left_out, *remarks))
+    warnings = (*prepared.warnings, *left_out, *remarks)
+    return replace(prepared, warnings=warnings, notes=(*prepared.notes, *whose))
 
 
 def prepare_resume(name: str, store: Store, changes: dict[str, Any]) -> Prepared:

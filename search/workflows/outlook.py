@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isoshare.search.results.describe import pretraining_in_words
 from isoshare.search.workflows.preparation.cost import trial_seconds
 from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.space.sites import describe_signature, isomorphic_groups, reach
@@ -14,13 +15,14 @@ def outlook(prepared: Prepared) -> dict[str, Any]:
 
     reach: the share of the parameters that sharing can touch. smallest: parameters of the smallest
     plan. seconds_per_trial: tried out now, None where it cannot be; seconds: of all trials, so many
-    at a time; starting workers, measuring the front again and training an unshared network add to
-    it.
+    at a time; starting workers, measuring the front again and training unshared networks, of which
+    a note tells, add to it.
     """
     config, space = prepared.config, prepared.space
     each = trial_seconds(prepared, ())
     at_once = max(1, min(config.workers, config.trials))
     groups = isomorphic_groups(space.sites)
+    ahead = prepared.evaluator.pretraining(space.members)
     return {
         "study": prepared.study.name,
         "backbone": config.backbone,
@@ -38,6 +40,6 @@ def outlook(prepared: Prepared) -> dict[str, Any]:
         "workers": config.workers,
         "seconds_per_trial": each,
         "seconds": None if each is None else each * -(-config.trials // at_once),
-        "notes": [*prepared.notes],
+        "notes": [*prepared.notes, *([pretraining_in_words(ahead)] if ahead else [])],
         "warnings": [*prepared.warnings],
     }

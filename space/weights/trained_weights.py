@@ -9,14 +9,15 @@ that kind. A tensor that does not fit is never left out without a word.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoshare.space.backbones import Argument
+from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.backbones.pretrained import pretrained_state
 from isoshare.space.errors import WeightsError
+from isoshare.space.plan import Variant
 from isoshare.space.weights.weight_files import (
     ENTRIES,
     Names,
@@ -105,6 +106,27 @@ class GivenWeights:
             return read_trained(self.file, network, f"backbone {backbone!r}", **asked)
         problem = f"the weights that backbone {backbone!r} offers do not fit its arguments"
         return fit_trained(pretrained_state(backbone, arguments), network, problem, **asked)
+
+    def fitting(
+        self, backbone: str, arguments: Mapping[str, Argument], variants: Collection[Variant]
+    ) -> dict[Variant, TrainedWeights]:
+        """The weights for each of ``variants`` that they fit, others left out; none of no weights.
+
+        Raises WeightsError, with the reason for the first one, if they fit none.
+        """
+        found: dict[Variant, TrainedWeights] = {}
+        refused: list[WeightsError] = []
+        for variant in variants if self else ():
+            chosen = {**arguments, **dict(variant)}
+            try:
+                found[variant] = self.read(build_backbone(backbone, chosen), backbone, chosen)
+            except WeightsError as error:
+                refused.append(error)
+        if len(refused) > 1 and not found:
+            raise WeightsError(f"none of {len(refused)} variants has such weights: {refused[0]}")
+        if refused and not found:
+            raise refused[0]
+        return found
 
 
 def read_trained(

@@ -10,7 +10,7 @@ from torch import nn
 
 from isoshare.evaluators import USUAL
 from isoshare.evaluators.data.splits import DatasetError
-from isoshare.evaluators.inheriting.inheriting_evaluator import FINE_TUNING_RATE
+from isoshare.evaluators.inheriting.pretrained_evaluator import FINE_TUNING_RATE
 from isoshare.evaluators.network_source import NetworkSource
 from isoshare.evaluators.own_code.own_loop import called
 from isoshare.evaluators.own_code.own_training import Training
@@ -27,9 +27,11 @@ from isoshare.search.workflows.own_code.own_study import (
 from isoshare.search.workflows.preparation.prepared import Prepared, new_study
 from isoshare.search.workflows.preparation.varying import with_reference
 from isoshare.search.workflows.preparation.weights import trained_backbone
-from isoshare.space.backbones import build_backbone, default_arguments
-from isoshare.space.errors import IsoshareError
+from isoshare.space.backbones import Argument, build_backbone, default_arguments
+from isoshare.space.errors import BackboneError, IsoshareError, WeightsError
 from isoshare.space.passes.acting_sites import acting_sites, participation
+from isoshare.space.plan import Variant
+from isoshare.space.variants.arguments import combinations
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
 from isoshare.storage.study_values import DatasetRecord
@@ -148,5 +150,31 @@ def _source(config: SearchConfig) -> NetworkSource:
             "on a data set of your own evaluator 'inherit' starts from weights that are given, and "
             "with their own head: add --weights FILE or --pretrained, or take --evaluator train"
         )
+    if config.vary:
+        return NetworkSource(GivenVariants(config), "inherit")
     network, _ = trained_backbone(config.space, config.evaluation)
     return NetworkSource.of(network, "inherit")
+
+
+class GivenVariants:
+    """Makes the variants of a backbone that the given weights fit. Nobody could train the others
+    here, so they are left out of the search. The networks travel to workers.
+    """
+
+    def __init__(self, config: SearchConfig) -> None:
+        self._own = {name: one for name, one in config.backbone_arg.items() if name in config.vary}
+        self._networks: dict[Variant, nn.Module] = {}
+        self._refused: dict[Variant, str] = {}
+        for variant in combinations(config.vary):
+            try:
+                network, _ = trained_backbone(config.space, config.evaluation, variant)
+                self._networks[variant] = network
+            except (BackboneError, WeightsError) as error:
+                self._refused[variant] = str(error)
+
+    def __call__(self, **arguments: Argument) -> nn.Module:
+        """The trained network, of which plans take copies. Raises BackboneError."""
+        variant = tuple(sorted({**self._own, **arguments}.items()))
+        if variant in self._refused:
+            raise BackboneError(self._refused[variant])
+        return self._networks[variant]

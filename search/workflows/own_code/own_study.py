@@ -13,7 +13,7 @@ import torch
 
 from isoshare.evaluators import OWN
 from isoshare.evaluators.data.data_cache import cache_folder
-from isoshare.evaluators.network_source import Model, NetworkSource, Weights
+from isoshare.evaluators.network_source import Model, NetworkSource, Weights, warn_of_chance
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
 from isoshare.evaluators.own_code.by_value import dumps, loads
 from isoshare.evaluators.own_code.own_training import Training
@@ -53,6 +53,8 @@ def make_own_study(
         kind = type(example).__name__
         raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
     space = own_space(source, config, () if example is None else example.shape[1:])
+    if source.weights == "inherit":
+        warn_of_chance(source, space.members)
     config = with_reference(config, space)
     check_possible(exact_limits(config.document()), space)
     study = new_study(config, store, space, NO_DATA)
@@ -151,11 +153,6 @@ def _check_variable(source: NetworkSource) -> None:
         raise IsoshareError(
             "vary chooses arguments, and a module has none: give create_study the function that "
             "makes it, or its name"
-        )
-    if source.weights == "inherit":
-        raise IsoshareError(
-            "vary searches several backbones, and weights='inherit' takes the weights of one: "
-            "leave one of the two out"
         )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 from torch import nn
 
 from isoshare.search.options.evaluation import EvaluationConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import listed
+from isoshare.space.plan import Variant
+from isoshare.space.variants.arguments import label
 from isoshare.space.weights.trained_weights import GivenWeights, TrainedWeights
+
+NAMED = 4
+"""Variants that a sentence names."""
 
 
 def given_weights(options: EvaluationConfig) -> GivenWeights:
@@ -21,11 +29,41 @@ def check_weights(space: SpaceConfig, options: EvaluationConfig) -> None:
         trained_backbone(space, options)
 
 
+def whose_weights(
+    space: SpaceConfig, options: EvaluationConfig, variants: Collection[Variant]
+) -> Iterator[str]:
+    """The sentence that says which of the variants of the backbone have the weights that were
+    given, and where the others get theirs; none of a backbone that is not varied.
+
+    Raises WeightsError if none has.
+    """
+    given = given_weights(options)
+    fitting = given.fitting(space.backbone, space.backbone_arg, variants)
+    if not space.vary or not given:
+        return
+    what = f"{given.file} fits" if given.file else f"weights of {space.backbone} are on offer for"
+    named = listed([label(variant) for variant in fitting], NAMED)
+    if len(fitting) == len(variants):
+        yield f"{what} all {len(variants)} variants, and each starts from its weights"
+        return
+    several = len(fitting) > 1
+    whose = f"{len(fitting)} of the {len(variants)} variants, {named}" if several else named
+    left = len(variants) - len(fitting)
+    others = "the other one is" if left == 1 else f"the {left} others are"
+    yield (
+        f"{what} {whose}; {others} trained first, for {options.pretrain_epochs} epochs, so how "
+        "they were trained is part of how variants differ"
+    )
+
+
 def trained_backbone(
-    space: SpaceConfig, options: EvaluationConfig
+    space: SpaceConfig, options: EvaluationConfig, variant: Variant = ()
 ) -> tuple[nn.Module, TrainedWeights]:
-    """The backbone with the weights that were given. Raises WeightsError or BackboneError."""
-    network = build_backbone(space.backbone, space.backbone_arg)
-    found = given_weights(options).read(network, space.backbone, space.backbone_arg)
+    """The backbone, or a variant of it, with the weights that were given. Raises WeightsError or
+    BackboneError.
+    """
+    arguments = {**space.backbone_arg, **dict(variant)}
+    network = build_backbone(space.backbone, arguments)
+    found = given_weights(options).read(network, space.backbone, arguments)
     network.load_state_dict(found.state)
     return network.eval(), found
