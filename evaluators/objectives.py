@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from isoshare.space.errors import IsoshareError, one_of
+from isoshare.space.methods.device import Target
 from isoshare.space.plan import SharingPlan
 from isoshare.space.variants.variant_space import Space
 
@@ -91,6 +92,9 @@ OBJECTIVES: dict[str, Objective] = {
     ),
 }
 
+
+ON_DEVICES: dict[Target, str] = {"float32": "device_bytes", "int8": "device_bytes_int8"}
+"""What devices hold, by how they compute."""
 
 DIRECTIONS: dict[str, Direction] = {
     "max": "maximize",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from isoshare.search.config import make_config
+from isoshare.search.drivers.inline import run_inline
 from isoshare.search.pareto import knee
 from isoshare.search.results.hypervolume_history import history_of
 from isoshare.search.results.optuna_file import frozen_trials, importances
@@ -27,6 +29,8 @@ from isoshare.search.results.timeline import seconds_left, span_of, timeline
 from isoshare.search.service.studies.snapshot import Snapshot
 from isoshare.search.workflows.importance import effects
 from isoshare.space.plan import SharingPlan
+from isoshare.storage.change_feed import WatchedStore
+from tests.fakes import FakeEvaluator, create_named_study, engine_for, space_with_costs
 from tests.service_fakes import client_of, searched, settings_of
 
 V1 = "/api/v1"
@@ -123,6 +127,23 @@ def test_what_a_table_has_answered_ran_at_no_time(tmp_path: Path) -> None:
     with client_of(settings) as client:
         assert "Who ran when" in client.get("/studies/study").text
         assert "Who ran when" not in client.get("/studies/answered").text
+
+
+def test_a_plan_says_what_a_device_holds_where_that_was_counted(tmp_path: Path) -> None:
+    settings, space = settings_of(tmp_path), space_with_costs(5)
+    store = WatchedStore(settings.storage)
+    config = make_config({"trials": 3, "replicates": 1, "sampler": "random"})
+    study = create_named_study(store, "counted", space, config)
+    run_inline(engine_for(store, study, config, space), FakeEvaluator())
+    plan = store.trials("counted")[1].plan
+    store.close()
+    searched(settings)
+    with client_of(settings) as client:
+        held = client.get(f"{V1}/studies/counted/trials/1").json()["device_bytes"]
+        assert held == {target: space.device_bytes(plan, target) for target in ("float32", "int8")}
+        assert f"{held['int8']:,.0f} in int8" in client.get("/studies/counted/trials/1").text
+        assert client.get(f"{V1}/studies/study/trials/1").json()["device_bytes"] == {}
+        assert "On a device" not in client.get("/studies/study/trials/1").text
 
 
 def test_too_few_trials_say_nothing(results: Results) -> None:

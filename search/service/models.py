@@ -154,6 +154,10 @@ class TrialDetail(TrialView):
     """A trial with its plan and all its measurements."""
 
     banks: list[dict[str, Any]]
+    device_bytes: dict[str, float] = Field(
+        description="What a device holds beside activations, in float32 and int8, where the search "
+        "counted what an image costs: it does for objectives such as macs or device_bytes."
+    )
     measurements: list[Measurement]
 
 

@@ -46,6 +46,11 @@ class CountedSpace:
         return self._costs is not None
 
     @property
+    def knows_devices(self) -> bool:
+        """Whether what a device holds is known: earlier versions counted other costs alone."""
+        return self._costs is not None and self._costs.rest is not None
+
+    @property
     def costs(self) -> NetworkCosts:
         """What one image costs the backbone. Raises IsoshareError if nobody has told."""
         if self._costs is None:

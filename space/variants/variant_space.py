@@ -70,6 +70,11 @@ class VariantSpace:
         return self.reference.has_costs
 
     @property
+    def knows_devices(self) -> bool:
+        """Whether what a device holds is known."""
+        return self.reference.knows_devices
+
+    @property
     def costs(self) -> NetworkCosts:
         """What one image costs the unshared reference. Raises IsoshareError if nobody has told."""
         return self.reference.costs
