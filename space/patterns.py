@@ -82,6 +82,12 @@ def expansions(sites: Sequence[Site]) -> SharingPlan:
     return _plan((group[:-1] for group in groups if len(group) > 1), "kernel", ORTHOGONAL)
 
 
+def shared_filters(sites: Sequence[Site]) -> SharingPlan:
+    """One kernel for the convolutions named ``shared`` of a stage: filters that others read."""
+    found = [site for site in sites if site.name.endswith(".shared")]
+    return _plan(isomorphic_groups(found), "kernel", ORTHOGONAL)
+
+
 def generator(slice_size: int, code_size: int, **options: Any) -> Pattern:
     """A slice generator for all 3x3 convolutions but the first convolution of the network."""
 

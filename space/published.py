@@ -19,6 +19,7 @@ from isoshare.space.patterns import (
     kernels,
     later_blocks,
     mixed_regulators,
+    shared_filters,
     unshared,
 )
 from isoshare.space.plan import SharingPlan
@@ -285,6 +286,18 @@ PUBLISHED: tuple[Published, ...] = (
         unshared=3_507_272,
         shared=3_243_080,
         plan=expansions,
+    ),
+    Published(
+        paper=BASES,
+        network="ResNeXt-50 for CIFAR-100",
+        sharing="basis S64U4, read by the next convolution",
+        backbone="resnext50_filters",
+        arguments={"shared_rank": 64, "unique_rank": 4},
+        classes=100,
+        unshared=19_964_676,
+        shared=19_333_380,
+        plan=shared_filters,
+        reading="unshared is each block with filters of its own; their ResNeXt-50 has 23,177,124",
     ),
     Published(
         paper=SLICES,

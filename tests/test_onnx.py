@@ -24,12 +24,12 @@ from isoshare.space.backbones import build_backbone
 from isoshare.space.costs.closed_form import device_bytes
 from isoshare.space.errors import PlanError
 from isoshare.space.exports.onnx_file import OnnxError, check_packages, save_onnx
+from isoshare.space.layers import CONVOLUTIONS, TRANSPOSED
 from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 from tests.test_methods import OPTIONS, VARIANTS, Net, images, plan_of, shared_net
-from tests.test_random_networks import CONVOLUTIONS, TRANSPOSED, Chain
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "resnet_cifar": {"depth": 14, "width": 8},
@@ -83,7 +83,9 @@ def unique_bytes(network: nn.Module) -> int:
 
 
 def held_bytes(graph: Any) -> int:
-    return sum(onnx.numpy_helper.to_array(one).nbytes for one in graph.initializer)
+    """Of weights; shapes are integers."""
+    weights = (one for one in graph.initializer if one.data_type != onnx.TensorProto.INT64)
+    return sum(onnx.numpy_helper.to_array(one).nbytes for one in weights)
 
 
 def loaded_bytes(path: Path) -> int:
@@ -286,6 +288,21 @@ MIXED = {
 """By dimensions: how the layers of each kind share."""
 
 
+class Chain(nn.Module):
+    """Layers one after the other, with shortcuts; it asks for the kind of each."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, channels, side, ...)."""
+        for layer in self.layers:
+            linear = isinstance(layer, nn.Linear)
+            x = torch.relu(layer(x.movedim(1, -1)).movedim(-1, 1) if linear else layer(x)) + x
+        return x
+
+
 class Mixed(Chain):
     """Its last two layers are linear, whatever stands in their place."""
 
@@ -301,7 +318,7 @@ def mixed(kind: type[Chain], dimensions: int) -> tuple[nn.Module, SharingPlan]:
     torch.manual_seed(0)
     makes = (CONVOLUTIONS[dimensions - 1], TRANSPOSED[dimensions - 1])
     layers: list[nn.Module] = [make(4, 4, 3, padding=1) for make in makes for _ in range(2)]
-    network = kind([*layers, nn.Linear(4, 4), nn.Linear(4, 4)], dimensions, 4)
+    network = kind([*layers, nn.Linear(4, 4), nn.Linear(4, 4)])
     banks = []
     for group in isomorphic_groups(find_sites(network)):
         method = MIXED[dimensions][group[0].kind]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
+from isoshare.space.apply import apply_plan, count_parameters, extra_loss, plan_parameters
 from isoshare.space.backbones import build_backbone
-from isoshare.space.patterns import kernels
+from isoshare.space.errors import BackboneError
+from isoshare.space.patterns import kernels, shared_filters
 from isoshare.space.published import PUBLISHED, Published
 from isoshare.space.sites import find_sites
 
@@ -19,6 +20,21 @@ def test_published_counts_are_reproduced(row: Published) -> None:
     assert count_parameters(backbone) == row.unshared
     assert plan_parameters(plan, sites, row.unshared) == row.shared
     assert count_parameters(apply_plan(backbone, plan)) == row.shared
+
+
+def test_filters_that_the_next_convolution_reads_start_orthonormal_together() -> None:
+    """Four stages, one average over all their kernels (Kang and Kim 2021, section 3.3)."""
+    backbone = build_backbone("resnext50_filters", {"shared_rank": 16, "unique_rank": 4})
+    shared = apply_plan(backbone, shared_filters(find_sites(backbone)))
+    found = extra_loss(shared)
+    assert found is not None
+    assert found.item() <= 1e-12
+
+
+@pytest.mark.parametrize("rank", [2, 12, 256])
+def test_filters_come_in_groups(rank: int) -> None:
+    with pytest.raises(BackboneError, match="must be a power of two from 4"):
+        build_backbone("resnext50_filters", {"shared_rank": rank})
 
 
 @pytest.mark.parametrize("width", [8, 24])

@@ -31,8 +31,8 @@ class SpaceConfig(BaseModel):
         "resnet_cifar",
         "The network: for small images cifar_densenet121, cifar_mobilenet_v2, cifar_resnet26, "
         "cifar_resnext50, cifar_shufflenet_v2, convmixer, dacnn_mix, dacnn_plain, densenet_bc, "
-        "fashion_cnn, resnet_cifar, resnet_small_images, se_resnet; for large ones resnet18, "
-        "resnet34, resnet50, resnet101, resnext50, densenet121, mobilenet_v2, "
+        "fashion_cnn, resnet_cifar, resnet_small_images, resnext50_filters, se_resnet; for large "
+        "ones resnet18, resnet34, resnet50, resnet101, resnext50, densenet121, mobilenet_v2, "
         "mobilenet_v2_expanded, shufflenet_v2; or package.module:function of your own.",
         metavar="B",
         shown="a small resnet_cifar",

@@ -40,6 +40,7 @@ BACKBONES: dict[str, str] = {
     "resnet_cifar": "isoshare.space.backbones.resnet_cifar:resnet_cifar",
     "resnet_small_images": "isoshare.space.backbones.resnet_small_images:resnet_small_images",
     "resnext50": "isoshare.space.backbones.torchvision_networks:resnext50",
+    "resnext50_filters": "isoshare.space.backbones.resnext_filters:resnext50_filters",
     "se_resnet": "isoshare.space.backbones.se_resnet:se_resnet",
     "shufflenet_v2": "isoshare.space.backbones.torchvision_networks:shufflenet_v2",
 }

@@ -183,8 +183,8 @@ def deploy(host: nn.Module) -> None:
     kernels = [host.basis] if host.unique is None else [host.unique, host.basis]
     if groups > 1 and len(kernels) > 1:
         kernels = [nn.Parameter(host.filters)]
-    scale, shift = affine(host.norm)
-    signs = torch.where(scale < 0, -1.0, 1.0)  # in the coefficients, so that scales are positive
+    scale, shift = (one.to(host.basis) for one in affine(host.norm))
+    signs = 1 - 2 * (scale < 0).to(scale)  # in the coefficients, so that scales are positive
     sizes = [len(kernel) for kernel in kernels]
     factors, shifts = (torch.split(one * signs, sizes) for one in (scale, shift))
     norm = NORMS[dimensions(host)]
