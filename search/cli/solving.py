@@ -60,12 +60,14 @@ def _sweep(solving: Any, solver: Any, path: Path) -> int:
 
 
 def _sentences(done: dict[str, Any], given: dict[str, Any]) -> str:
+    from isoshare.search.results.describe import counted
+
     lines = []
     if "plan" in done:
         counts = done["parameters"]
         share = counts["shared"] / counts["unshared"]
         lines += [
-            f"wrote {done['plan']}: {done['sites']} sites in {done['banks']} banks, "
+            f"wrote {done['plan']}: {done['sites']} sites in {counted(done['banks'], 'bank')}, "
             f"{counts['shared']:,} parameters ({share:.0%} of {counts['unshared']:,}), "
             f"{done['bytes']:,} bytes, expected cost {done['score']:.3g}",
             f"fine-tune it: {program()} train {done['plan']} --weights "
