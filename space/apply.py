@@ -10,6 +10,7 @@ from isoshare.space.errors import BackboneError, PlanError, listed, typed_in_one
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, sites_and_private
+from isoshare.space.variants.matching import check_variant, told_variant
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,11 +38,18 @@ def apply_plan(
 
     ``load_state_dict`` of the copy refuses the weights of an unshared network.
 
-    Raises PlanError if the plan names a site that ``module`` lacks or that cannot share, or
-    if the sites of a bank do not fit together; then nothing has been built.
+    Raises PlanError if the plan names a site that ``module`` lacks or that cannot share, if the
+    sites of a bank do not fit together, or if a plan from a file names a variant of its backbone
+    and counts something else on ``module``; then nothing has been built.
     """
-    banks = fit(plan, *sites_and_private(module))
-    count_parameters(module)
+    sites, private = sites_and_private(module)
+    try:
+        banks = fit(plan, sites, private)
+    except PlanError as error:
+        raise PlanError(f"{error}{told_variant(plan)}") from error
+    unshared = count_parameters(module)
+    if plan.variant and plan.counts is not None:
+        check_variant(plan, plan.counts, module, (unshared, plan_parameters(plan, sites, unshared)))
     if banks and weights is None:
         _warn_of_training(module)
     if banks and sample is not None:

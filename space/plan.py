@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -53,12 +53,14 @@ Variant = tuple[tuple[str, Argument], ...]
 class SharingPlan:
     """The banks of a network; a site in no bank stays an ordinary convolution.
 
-    variant: the arguments of the backbone that the plan is for, where a search varies them.
+    variant: the arguments of the backbone that the plan is for, where a search varies them. counts:
+    what its file says that it counts there, which is no part of the plan.
     Raises PlanError if a site is in two banks.
     """
 
     banks: tuple[Bank, ...] = ()
     variant: Variant = ()
+    counts: ParameterCounts | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         banks = [b for b in self.banks if len(b.sites) > 1 or not METHODS[b.method].trivial_alone]
@@ -120,7 +122,7 @@ class SharingPlan:
 
     def of_variant(self, variant: Variant) -> Self:
         """The same banks on another variant of the backbone; () names none."""
-        return replace(self, variant=variant)
+        return replace(self, variant=variant, counts=None)
 
     @classmethod
     def from_documents(cls, documents: Iterable[Mapping[str, Any]]) -> SharingPlan:
@@ -195,8 +197,17 @@ class PlanFile(_Document):
 
     @property
     def plan(self) -> SharingPlan:
-        """The plan in canonical form. Raises PlanError."""
-        return SharingPlan.from_documents(bank.model_dump() for bank in self.banks)
+        """The plan in canonical form, with the variant that it is for. Raises PlanError."""
+        plan = SharingPlan.from_documents(bank.model_dump() for bank in self.banks)
+        return replace(plan, variant=self._variant, counts=self.parameters)
+
+    @property
+    def _variant(self) -> Variant:
+        """The arguments of its backbone that its search has varied."""
+        config = self.provenance.get("config")
+        varied = config.get("vary") if isinstance(config, dict) else None
+        known = self.backbone.arguments if self.backbone and isinstance(varied, dict) else {}
+        return tuple((name, value) for name, value in known.items() if name in (varied or ()))
 
     @classmethod
     def load(cls, path: str | Path) -> PlanFile:

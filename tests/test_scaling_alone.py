@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from isoshare.search.results.pictures.drawing import draw_interactive, write_png
 from isoshare.search.results.pictures.figures import front_figure
 from isoshare.search.results.pictures.plotly_figure import front_plot
 from isoshare.search.results.reports.report import launch_command, study_report
-from isoshare.search.results.scaling_alone import above_scaling, scaling_curve, sharing_in_words
+from isoshare.search.results.scaling_alone import (
+    Sized,
+    above,
+    above_at_most,
+    above_frugal,
+    above_scaling,
+    best_of,
+    scaling_curve,
+    sharing_in_words,
+)
 from isoshare.search.results.study_results import Results, load_results
 from isoshare.search.results.tables import front_json
 from isoshare.space.apply import count_parameters
@@ -108,7 +118,34 @@ def test_the_price_in_operations_is_said_where_they_are_known() -> None:
         assert before.macs <= macs / one.operations <= after.macs
     said = sharing_in_words(results)
     assert said is not None
-    assert said.endswith("times the operations")
+    assert " times the operations; at equal parameters and at most equal operations it is" in said
+    assert (
+        "at most equal operations it is" in study_report(results, results.front.members[0]).answer
+    )
+    frugal = {one.trial: one for one in above_frugal(results)}
+    assert frugal
+    assert front_json(results)["above_scaling_at_most_equal_macs"]
+    for one in above_scaling(results):
+        if one.trial in frugal:
+            assert frugal[one.trial].parameters == one.parameters
+
+
+def test_at_most_equal_operations_leave_out_what_takes_more() -> None:
+    thin, deep, wide = (
+        Sized(0, 100, 0.5, 0.01, 10),
+        Sized(1, 200, 0.7, 0.01, 90),
+        Sized(2, 400, 0.7, 0.01, 30),
+    )
+    shared = Sized(3, 200, 0.8, 0.01, 40)
+    everything = above(best_of((thin, deep, wide), -1), shared)
+    frugal = above_at_most((thin, deep, wide), shared, -1)
+    assert everything is not None
+    assert frugal is not None
+    assert everything.difference == pytest.approx(0.1)
+    assert frugal.difference == pytest.approx(0.2), "halfway between the thin and the wide one"
+    assert frugal.error == pytest.approx(0.01 * math.sqrt(1 + 0.25 + 0.25))
+    assert above_at_most((thin, deep, wide), replace(shared, macs=20), -1) is None
+    assert above_at_most((thin, deep, wide), replace(shared, macs=None), -1) is None
 
 
 def test_one_seed_has_no_error_and_one_variant_no_curve() -> None:

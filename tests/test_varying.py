@@ -19,12 +19,14 @@ from isoshare.search.results.study_results import load_results
 from isoshare.search.results.tables import front_json
 from isoshare.search.workflows.administration.archive import restore_archive, write_archive
 from isoshare.search.workflows.importance import effects
+from isoshare.search.workflows.inspect import inspect_plan
 from isoshare.search.workflows.launch import prepare, prepare_resume
 from isoshare.search.workflows.preparation.network import network_space
 from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.search.workflows.train import prepare_training
 from isoshare.space.apply import count_parameters
-from isoshare.space.errors import IsoshareError
+from isoshare.space.backbones import build_backbone
+from isoshare.space.errors import IsoshareError, PlanError
 from isoshare.storage.store import Store
 
 ASKED: dict[str, Any] = {
@@ -114,6 +116,30 @@ def test_an_exported_plan_names_its_variant_and_is_trained_on_it(
     training = prepare_training(file, tmp_path / "model.safetensors", "fresh", {"epochs": 1})
     network = training.evaluator.network(training.plan.plan, 0)
     assert count_parameters(network) == file.parameters.shared
+
+
+def test_a_plan_file_is_refused_by_another_variant(launched: Prepared, tmp_path: Path) -> None:
+    variant = (("depth", 14), ("width", 2))
+    file = plan_file(launched.study, isoshare_trial(launched, variant))
+    file.save(tmp_path / "plan.json")
+    plan = isoshare.SharingPlan.load(tmp_path / "plan.json")
+    assert plan.variant == variant
+    found = inspect_plan(tmp_path / "plan.json")
+    assert found["fingerprint"] == plan.fingerprint == file.provenance["fingerprint"]
+
+    def made(**arguments: int) -> nn.Module:
+        return build_backbone("resnet_cifar", {**launched.config.backbone_arg, **arguments})
+
+    own = isoshare.apply_plan(made(**dict(plan.variant)), plan)
+    assert plan.counts is not None
+    assert count_parameters(own) == plan.counts.shared
+    isoshare.apply_plan(made(**dict(plan.variant), classes=7), plan)
+    says = r"is for the variant depth=14 width=2, with .*make the network with depth=14, width=2"
+    for other in ({"depth": 14, "width": 4}, {"depth": 20, "width": 2}):
+        with pytest.raises(PlanError, match=says):
+            isoshare.apply_plan(made(**other), plan)
+    with pytest.raises(PlanError, match=r"has no site .*make the network with depth=14, width=2"):
+        isoshare.apply_plan(made(depth=8, width=2), plan)
 
 
 def isoshare_trial(launched: Prepared, variant: tuple[tuple[str, int], ...]) -> Any:

@@ -2,14 +2,15 @@
 
 Of the unshared variants those count that no other one beats. Between two of them the value is
 interpolated, linearly over the logarithm of the parameters, and so is its standard error; beyond
-them nothing is said.
+them nothing is said. Where operations are known, a shared network is also compared with those alone
+that take at most as many as it does.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +52,15 @@ class Difference:
 
 def scaling_curve(results: Results) -> tuple[Sized, ...]:
     """The best unshared networks by ascending parameters; empty unless the search varies them."""
+    return best_of(_unshared(results), merit_axis(results.front).sign)
+
+
+def _unshared(results: Results) -> list[Sized]:
+    """The unshared networks of a search that varies them."""
     if not results.study.context.variants:
-        return ()
+        return []
     axis = merit_axis(results.front)
-    plain = [trial for trial in results.finished if not trial.plan.banks]
-    return best_of([_sized(trial, axis) for trial in plain], axis.sign)
+    return [_sized(trial, axis) for trial in results.finished if not trial.plan.banks]
 
 
 def best_of(networks: Sequence[Sized], sign: float) -> tuple[Sized, ...]:
@@ -73,17 +78,41 @@ def above_scaling(results: Results) -> tuple[Difference, ...]:
     parameters.
     """
     curve = scaling_curve(results)
+    return _known(above(curve, network) for network in _shared(results))
+
+
+def above_frugal(results: Results) -> tuple[Difference, ...]:
+    """The same beside the unshared networks alone that take at most the operations of the shared
+    one; none where operations are not known.
+    """
+    networks, sign = _unshared(results), merit_axis(results.front).sign
+    return _known(above_at_most(networks, network, sign) for network in _shared(results))
+
+
+def above_at_most(networks: Sequence[Sized], network: Sized, sign: float) -> Difference | None:
+    """How far a shared network lies above those unshared ``networks`` that take at most as many
+    operations; None where these have no curve at its size. sign: as in ``best_of``.
+    """
+    most = -math.inf if network.macs is None else network.macs
+    frugal = [one for one in networks if one.macs is not None and one.macs <= most]
+    return above(best_of(frugal, sign), network)
+
+
+def _shared(results: Results) -> Iterator[Sized]:
     axis = merit_axis(results.front)
-    members = (_sized(trial, axis) for trial in results.front.members if trial.plan.banks)
-    found = (above(curve, network) for network in members)
+    return (_sized(trial, axis) for trial in results.front.members if trial.plan.banks)
+
+
+def _known(found: Iterable[Difference | None]) -> tuple[Difference, ...]:
     known = [one for one in found if one is not None]
     return tuple(sorted(known, key=lambda one: one.parameters))
 
 
 def sharing_in_words(results: Results, trial: TrialRecord | None = None) -> str | None:
     """``sharing is 1.2 ± 0.4 points above scaling at 120,000 parameters``; None where nothing can
-    be compared. trial: of which it is said if that can be, or else of the member of the front that
-    is nearest to it in size; by default the knee.
+    be compared. Where operations are known, also how it is beside networks that take at most as
+    many. trial: of which it is said if that can be, or else of the member of the front that is
+    nearest to it in size; by default the knee.
     """
     if not results.front.members:
         return None
@@ -94,7 +123,13 @@ def sharing_in_words(results: Results, trial: TrialRecord | None = None) -> str 
         return None
     size = math.log(wanted.value("parameters") or 1)
     told = min(found, key=lambda one: abs(math.log(one.parameters) - size))
-    return _in_words(told, axis.name)
+    said = f"sharing is {_in_words(told, axis.name)} scaling at {told.parameters:,.0f} parameters"
+    if told.operations is None:
+        return said
+    trials = (wanted, *results.front.members)
+    network = next(_sized(one, axis) for one in trials if one.number == told.trial)
+    frugal = above_at_most(_unshared(results), network, axis.sign)
+    return f"{said} and {told.operations:.2g} times the operations; {_beside(frugal, axis.name)}"
 
 
 def scaling_json(results: Results) -> dict[str, Any]:
@@ -105,20 +140,26 @@ def scaling_json(results: Results) -> dict[str, Any]:
     return {
         "scaling_alone": [vars(one) for one in curve],
         "above_scaling": [vars(one) for one in above_scaling(results)],
+        "above_scaling_at_most_equal_macs": [vars(one) for one in above_frugal(results)],
         "sharing": sharing_in_words(results),
     }
 
 
+def _beside(frugal: Difference | None, objective: str) -> str:
+    """What is said of scaling at no more operations."""
+    if frugal is None:
+        return "unshared networks of that size with at most its operations were not measured"
+    at = "at equal parameters and at most equal operations"
+    return f"{at} it is {_in_words(frugal, objective)} scaling"
+
+
 def _in_words(told: Difference, objective: str) -> str:
+    """``1.2 ± 0.4 points above``."""
     scale, unit = (100, " points") if objective in POINTS else (1, "")
     digits = ".1f" if objective in POINTS else ".3g"
     size = f"{scale * abs(told.difference):{digits}}"
     error = "" if told.error is None else f" ± {scale * told.error:{digits}}"
-    way = "above" if told.difference >= 0 else "below"
-    price = "" if told.operations is None else f" and {told.operations:.2g} times the operations"
-    return (
-        f"sharing is {size}{error}{unit} {way} scaling at {told.parameters:,.0f} parameters{price}"
-    )
+    return f"{size}{error}{unit} {'above' if told.difference >= 0 else 'below'}"
 
 
 def above(curve: Sequence[Sized], network: Sized) -> Difference | None:

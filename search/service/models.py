@@ -197,6 +197,7 @@ class FrontView(BaseModel):
     front: list[FrontMember]
     scaling_alone: list[dict[str, Any]] = []
     above_scaling: list[dict[str, Any]] = []
+    above_scaling_at_most_equal_macs: list[dict[str, Any]] = []
     sharing: str | None = Field(default=None, description="What sharing is worth, in words.")
 
 
