@@ -1,9 +1,10 @@
 """What sharing can touch in timm's networks: one of each family, built without memory.
 
 ``python benchmarks/timm_networks.py [NAME...]`` prints a table: the network, its parameters, its
-reach, and for each method what is left when all that can be shared is shared as far as a search
-would begin with. Every network is shared and called on the meta device: its parameters must be what
-the closed form says, and its output must keep its shape.
+reach, that of a generator, for which one kernel size is enough (wide), and for each method what is
+left when all that can be shared is shared as far as a search would begin with. Every network is
+shared and called on the meta device: its parameters must be what the closed form says, and its
+output must keep its shape.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import torch
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import torchvision_operators
 from isoshare.space.methods import METHODS
+from isoshare.space.reach import reach, wide_reach
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import find_sites, reach
+from isoshare.space.sites import find_sites, searched_sites
 
 torchvision_operators.declare_missing()
 import timm  # noqa: E402  it imports torchvision
@@ -109,6 +111,7 @@ class Row:
     family: str
     parameters: int
     reach: float
+    wide: float
     left: dict[str, int | str]
     seconds: float
 
@@ -123,7 +126,8 @@ def look(name: str, methods: Sequence[str] = tuple(METHODS)) -> Row:
     left = {method: _left(network, method) for method in methods}
     family = type(network).__module__.rpartition(".")[2]
     spent = time.perf_counter() - start
-    return Row(name, family, unshared, reach(sites, unshared), left, spent)
+    wide = wide_reach(searched_sites(sites, unshared), unshared)
+    return Row(name, family, unshared, reach(sites, unshared), wide, left, spent)
 
 
 def _left(network: Any, method: str) -> int | str:
@@ -148,13 +152,20 @@ def line(row: Row) -> str:
         value if isinstance(value, str) else f"{value / row.parameters:.0%}"
         for value in row.left.values()
     )
-    parts = (row.name, row.family, f"{row.parameters:,}", f"{row.reach:.0%}", *left)
+    parts = (
+        row.name,
+        row.family,
+        f"{row.parameters:,}",
+        f"{row.reach:.0%}",
+        f"{row.wide:.0%}",
+        *left,
+    )
     return f"| {' | '.join(parts)} |"
 
 
 def main() -> None:
     """Print the table."""
-    heads = ("network", "family", "parameters", "reach", *METHODS)
+    heads = ("network", "family", "parameters", "reach", "wide", *METHODS)
     print(f"timm {timm.__version__}, torch {torch.__version__}")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for name in sys.argv[1:] or NETWORKS:

@@ -125,15 +125,6 @@ def searched_sites(sites: Sequence[Site], unshared: int) -> tuple[Site, ...]:
     return tuple(site for site in sites if site.is_image_convolution or site.name in chosen)
 
 
-def reach(sites: Sequence[Site], unshared: int) -> float:
-    """The share of a network's parameters in isomorphic groups: the most that sharing can touch.
-
-    unshared: trainable parameters of the network.
-    """
-    held = sum(site.parameters for group in isomorphic_groups(sites) for site in group)
-    return held / unshared if unshared else 0.0
-
-
 def isomorphic_groups(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
     """Two or more sites of one kind with equal shapes and groups, together.
 

@@ -7,13 +7,13 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from isoshare.space.backbones import build_backbone
+from isoshare.space.reach import reach
 from isoshare.space.sites import (
     Site,
     describe,
     find_sites,
     isomorphic_groups,
     left_private,
-    reach,
     searched_sites,
 )
 

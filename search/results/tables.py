@@ -22,6 +22,9 @@ from isoshare.search.results.study_results import Results, excluded_in_words
 from isoshare.space.plan import SCHEMA
 from isoshare.storage.records import StudyRecord, TrialRecord
 
+PLACES, LITTLE = 5, 0.01
+"""So many places where the parameters are that sharing cannot touch are shown, none of less."""
+
 
 def front_table(results: Results) -> Table:
     """The front, one plan a row, the knee marked; ``share`` is of the unshared network, ``on
@@ -89,8 +92,11 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
     notes = [f"{row['site']} stays private: {row['reason']}" for row in found["left_private"]]
     return Group(
         f"{found['backbone']}: {found['parameters']:,} parameters; one kernel for every group "
-        f"leaves {found['fully_shared']:,}\nreach {found['reach']:.0%}: the share of parameters in "
-        f"isomorphic groups, the most that sharing can touch\n"
+        f"leaves {found['fully_shared']:,}",
+        f"reach {found['reach']:.0%}: the share of parameters in isomorphic groups, the most that "
+        f"sharing can touch ({found['wide_reach']:.0%} by slice_generator, for which one kernel "
+        "size is enough)",
+        *_rest_lines(found),
         f"{found['plans']:,} distinct plans of kernel sharing, "
         f"{roughly(found['plans_of_all_methods'])} of all methods",
         table,
@@ -98,6 +104,18 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
         *notes,
         *_weights_line(found.get("weights")),
     )
+
+
+def _rest_lines(found: Mapping[str, Any]) -> list[str]:
+    """Where the parameters outside of isomorphic groups are, the largest parts first."""
+    lines = []
+    for place in found["out_of_reach"][:PLACES]:
+        share, modules = place["parameters"] / found["parameters"], place["modules"]
+        if share < LITTLE:
+            break
+        names = modules[0] if len(modules) == 1 else f"{len(modules)}, the largest {modules[0]}"
+        lines.append(f"  {share:.0%} out of reach: {place['what']} ({names})")
+    return lines
 
 
 def _weights_line(found: Mapping[str, Any] | None) -> list[str]:
@@ -150,7 +168,11 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         counts = (f"{row['unshared']:,}", f"{row['shared']:,}")
-        table.add_row(row["title"], row["backbone"], row["paper"], *counts)
+        title = f"{row['title']} *" if row["reading"] else row["title"]
+        table.add_row(title, row["backbone"], row["paper"], *counts)
+    marked = {row["reading"]: row["network"] for row in rows if row["reading"]}
+    table.caption = "\n".join(f"* {network}: {reading}" for reading, network in marked.items())
+    table.caption_justify = "left"
     return table
 
 

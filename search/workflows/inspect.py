@@ -17,6 +17,7 @@ from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.passes.sample_pass import own_sample
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.published import PUBLISHED, references
+from isoshare.space.reach import out_of_reach, reach, wide_reach
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import (
     Site,
@@ -24,7 +25,7 @@ from isoshare.space.sites import (
     find_sites,
     isomorphic_groups,
     left_private,
-    reach,
+    searched_sites,
 )
 from isoshare.space.weights.trained_weights import GivenWeights
 
@@ -45,6 +46,8 @@ def inspect_backbone(name: str, arguments: Mapping[str, Argument]) -> dict[str, 
         "arguments": dict(arguments),
         "parameters": space.unshared,
         "reach": reach(sites, unshared),
+        "wide_reach": wide_reach(searched_sites(sites, unshared), unshared),
+        "out_of_reach": [place._asdict() for place in out_of_reach(backbone)],
         "fully_shared": space.trainable_parameters(space.fully_shared_plan()),
         "smallest": space.trainable_parameters(everything.smallest_plan),
         "groups": [
@@ -100,6 +103,7 @@ def published_plans() -> list[dict[str, Any]]:
         {
             "paper": row.paper,
             "title": row.title,
+            "network": row.network,
             "backbone": row.backbone,
             "arguments": row.arguments,
             "classes": row.classes,

@@ -7,7 +7,8 @@ from typing import Any
 from isoshare.search.results.describe import pretraining_in_words
 from isoshare.search.workflows.preparation.cost import trial_seconds
 from isoshare.search.workflows.preparation.prepared import Prepared
-from isoshare.space.sites import describe_signature, isomorphic_groups, reach
+from isoshare.space.reach import reach
+from isoshare.space.sites import describe_signature, isomorphic_groups
 
 
 def outlook(prepared: Prepared) -> dict[str, Any]:

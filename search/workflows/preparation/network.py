@@ -23,8 +23,9 @@ from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.passes.sample_pass import own_sample
 from isoshare.space.plan import Variant
 from isoshare.space.published import references
+from isoshare.space.reach import reach, wide_reach
 from isoshare.space.search_space import SearchSpace
-from isoshare.space.sites import Site, find_sites, reach, searched_sites
+from isoshare.space.sites import Site, find_sites, searched_sites
 from isoshare.space.variants.variant_space import Space
 from isoshare.storage.study_values import NetworkRecord
 
@@ -101,13 +102,14 @@ def network_remarks(
     backbone: nn.Module, space: Space, options: SpaceConfig, evaluator: str
 ) -> Iterator[str]:
     """Sentences about what a search of this network cannot do, or would lose."""
-    free = any(METHODS[method].network_wide for method in options.methods)
     touched = reach(space.sites, space.unshared)
-    if touched < LITTLE and not free:
+    if touched < LITTLE:
+        wide = [method for method in options.methods if METHODS[method].network_wide]
+        most = f" ({wide_reach(space.sites, space.unshared):.0%} by {wide[0]})" if wide else ""
         yield (
-            f"sharing can touch {touched:.0%} of the parameters of {options.backbone!r}: the rest "
-            f"is in layers that have no counterpart or cannot share; 'inspect {options.backbone}' "
-            "says where"
+            f"sharing can touch {touched:.0%} of the parameters of {options.backbone!r}{most}: the "
+            "rest is in layers that have no counterpart or cannot share; "
+            f"'inspect {options.backbone}' says where"
         )
     found = searched_sites(find_sites(backbone), space.unshared)
     yield from participation(found, space.sites)
