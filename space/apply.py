@@ -97,8 +97,7 @@ def bake(network: nn.Module, plan: SharingPlan) -> nn.Module:
     """A copy of a shared network, for evaluation only, whose sites are ordinary convolutions.
 
     network: shared by ``plan``. What was computed from shared tensors becomes a kernel of its own,
-    so the copy may be larger; sites that merely hold the same kernel go on sharing it. It computes
-    the same numbers in another order: in half precision they are rounded elsewhere, no worse.
+    so the copy may be larger; sites that merely hold the same kernel go on sharing it.
     """
     from isoshare.space.methods.parts.computed_weight import ComputedWeight
     from isoshare.space.network_copy import copy_network

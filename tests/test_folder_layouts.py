@@ -52,6 +52,7 @@ def split(*parts: str, each: int = 4) -> dict[str, int]:
         ({**split("train", "test"), "Test/.ipynb_checkpoints": 2}, (6, 2, 8)),
         ({"cat": 10, "dog": 10, "dog/.ipynb_checkpoints": 3, ".git/x": 2}, (12, 4, 4)),
         ({"train": 10, "bus": 10}, (12, 4, 4)),  # vehicles
+        ({f"{name}/{side}": 5 for name in ("a", "b") for side in ("left", "right")}, (12, 4, 4)),
         ({"train/Cat": 4, "train/dog": 4, "test/cat": 2, "test/Dog": 1}, (6, 2, 3)),
         ({"cat/images": 10, "cat/masks": 10, "dog/images": 10, "dog/masks": 10}, (12, 4, 4)),
     ],
@@ -82,6 +83,14 @@ def test_layouts_are_recognised(
             r"holds images and labels, as sets",
         ),
         ({"x/cat": 4, "x/Cat": 4}, r"'Cat' and 'cat' of .*x differ in case alone: put"),
+        (
+            split("fold1", "fold2"),
+            r"fold1, fold2 of .* all hold folders cat and dog, so they are no",
+        ),
+        (
+            {f"{name}/{part}": 4 for name in ("cat", "dog") for part in ("train", "test")},
+            r"cat and the others beside it hold folders test and train, as classes do",
+        ),
         ({"images": 4}, r"images has 0 \(4 images in no folder\): put the images into PATH/CLASS/"),
         ({f"c{i}": 5 for i in range(20)}, r"20 classes are too few to .* --validation 0.25, use"),
         ({f"c{i}": 3 for i in range(20)}, r"cut 0.2 of them off for test: that leaves 12 and 48"),
@@ -95,8 +104,9 @@ def test_others_are_refused_with_what_was_found(
         load(write_all(tmp_path, places), 0.2)
 
 
-def test_a_table_of_labels_is_named(tmp_path: Path) -> None:
-    write_all(tmp_path, {".": 4})
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_a_table_of_labels_is_named(tmp_path: Path, folder: str) -> None:
+    write_all(tmp_path, {folder: 4})
     (tmp_path / "labels.csv").write_text("0.png,cat")
     with pytest.raises(DatasetError, match=r"4 images in no folder and labels.csv, which is not"):
         load(tmp_path)
@@ -118,8 +128,30 @@ def test_parts_are_known_by_whole_words(name: str, part: str | None) -> None:
     assert part_name(name) == part
 
 
+def test_a_class_of_files_that_are_not_read_is_named_with_the_way_out(tmp_path: Path) -> None:
+    root = write_classes(tmp_path, 8)
+    (root / "c").mkdir()
+    for name in ("1.heic", "2.HEIC", "notes.txt"):
+        (root / "c" / name).write_text("pixels")
+    with pytest.raises(DatasetError, match=r"'c' is empty but for 2 .heic, which are to be conv"):
+        load(root)
+
+
+def test_floating_point_pixels_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("F", (8, 8), number).save(tmp_path / name / f"{number}.tif")
+    with pytest.raises(DatasetError, match=r"none of the 8 images in .* floating-point numbers"):
+        load(tmp_path)
+
+
 def test_what_was_left_out_and_why_is_said(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "x", 8)
+    for hidden in (tmp_path / "__MACOSX" / "x", root / ".git", root / "a" / ".ipynb_checkpoints"):
+        hidden.mkdir(parents=True)
+        write_image(hidden / "copy.png")
+    (root / "a" / "._000.png").write_text("of a Mac")
     for name in ("1.heic", "2.heic", "3.npy"):
         (root / "a" / name).write_text("pixels")
     (root / "a" / "data.yaml").write_text("")
@@ -131,6 +163,7 @@ def test_what_was_left_out_and_why_is_said(tmp_path: Path) -> None:
         f"the images are in {root}",
         "left out, no images: 1 .yaml",
         "left out, masks beside their images: 1",
+        "left out, hidden or made by systems: 4",
         "left out, linked folders within classes: 1",
     )
     (warning,) = listing.warnings

@@ -1,6 +1,4 @@
-"""Networks in half precision share, and are as good as their rounding where they become ordinary
-layers: the same numbers in another order.
-"""
+"""Networks in half precision share, and compute bit for bit what their baked copies do."""
 
 from __future__ import annotations
 
@@ -54,10 +52,10 @@ def test_ordinary_layers_round_no_worse_than_the_shared_network(
     exact = copy.deepcopy(shared).float()(images.float())
     rounding = (shared(images) - exact).square().mean().sqrt()
     assert 0 < rounding < 4 * torch.finfo(dtype).eps * exact.std()
-    for ordinary in (bake, deployed):
-        plain = ordinary(shared, plan)
-        assert all(tensor.dtype == dtype for tensor in plain.parameters())
-        assert (plain(images) - exact).square().mean().sqrt() < 1.25 * rounding
+    assert torch.equal(bake(shared, plan)(images), shared(images))
+    apart = deployed(shared, plan)
+    assert all(tensor.dtype == dtype for tensor in apart.parameters())
+    assert (apart(images) - exact).square().mean().sqrt() < 1.5 * rounding
 
 
 @pytest.mark.parametrize("dtype", HALF)

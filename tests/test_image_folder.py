@@ -49,7 +49,10 @@ def test_what_is_no_image_or_hidden_is_ignored_and_images_may_lie_deeper(tmp_pat
     dataset = load(tmp_path)
     assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 9
     assert dataset.warnings == ()
-    assert dataset.notes == ("left out, no images: 1 .txt",)
+    assert dataset.notes == (
+        "left out, no images: 1 .txt",
+        "left out, hidden or made by systems: 2",
+    )
 
 
 def test_grey_images_have_one_channel_and_become_colour_beside_colour(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def read_header(path: str) -> Header:
     with Image.open(path) as image:
         upright = image.getexif().get(ORIENTATION) not in ON_ITS_SIDE
         width, height = image.size if upright else image.size[::-1]
+        if image.mode == "F":
+            raise ValueError("pixels are floating-point numbers of an unknown range")
         largest = _largest(image) if image.mode.startswith("I") else None
         return Header(height, width, image.mode in GREY_MODES, largest)
 
@@ -82,8 +84,6 @@ def _largest(image: Image.Image) -> int:
 
 def _plain(image: Image.Image, mode: str, bits: int) -> Image.Image:
     """8 bits a channel, in mode "L" or "RGB"."""
-    if image.mode == "F":
-        raise ValueError("pixels are floating-point numbers of an unknown range")
     if image.mode.startswith("I"):  # deep grey, which Pillow would cut off at 255
         image = Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     elif image.has_transparency_data:

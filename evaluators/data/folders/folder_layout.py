@@ -25,6 +25,8 @@ PARTS: dict[str, PartName] = {
 """Words in the names of folders."""
 LEFTOVERS = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information"}
 """Folders that systems and archives make, in lower case."""
+NUMBERED = re.compile(r"[a-z]*[-_ ]?\d+", re.IGNORECASE)
+"""Names such as ``fold1``, ``split_2`` and ``3``."""
 PICTURES = {"image", "images", "img", "imgs", "jpegimages", "photos"}
 MARKINGS = {
     *("annotations", "label", "labels", "mask", "masks", "trimaps", "ground_truth", "groundtruth"),
@@ -127,6 +129,7 @@ def class_folders(path: Path, least: int = 2) -> list[Path]:
             f"class folders {twice.name!r} and {alike[twice.name.lower()]!r} of {path} differ in "
             "case alone: put their images together, or rename one"
         )
+    _refuse_crossed(path, folders)
     return folders
 
 
@@ -171,6 +174,37 @@ def _half(root: Path, chosen: dict[str, Path], others: Sequence[Path]) -> str:
     )
 
 
+def _refuse_crossed(path: Path, folders: Sequence[Path]) -> None:
+    """Raise DatasetError for ``fold1/cat`` and ``cat/train``: folders that are called classes here
+    all hold the same folders, and either those are the classes, or these are parts.
+    """
+    common = _in_all(folders)
+    if len(common) < 2:
+        return
+    inner = " and ".join(sorted(common)[:2])
+    if any(map(part_name, common)):
+        raise DatasetError(
+            f"{folders[0]} and the others beside it hold folders {inner}, as classes do that are "
+            f"divided into parts each: {EXPECTED}"
+        )
+    if all(NUMBERED.fullmatch(folder.name) for folder in folders):
+        raise DatasetError(
+            f"{folders[0].name}, {folders[1].name} of {path} all hold folders {inner}, so they are "
+            f"no classes but folds of one set: {EXPECTED}, or name one of them alone"
+        )
+
+
+def _in_all(folders: Sequence[Path]) -> set[str]:
+    """The names of folders that are in each of these; none if one of these holds images itself."""
+    common: set[str] = set()
+    for place, folder in enumerate(folders):
+        names = set() if count_images(folder) else {one.name for one in visible_folders(folder)}
+        common = names if place == 0 else common & names
+        if len(common) < 2:
+            return set()
+    return common
+
+
 def _refuse_unlabelled(root: Path, named: Sequence[Path], others: Sequence[Path]) -> None:
     """Raise DatasetError for parts whose images lie in no class folders, and nothing else."""
     if named and len(named) == len(others):
@@ -186,6 +220,8 @@ def _beside(path: Path) -> str:
     images, found = count_images(path), []
     if images:
         found.append(f"{images:,} images in no folder")
-    tables = [place for place in path.iterdir() if place.suffix.lower() in {".csv", ".json"}]
+    places = [path, path.parent] if path.name.lower() in PICTURES else [path]
+    beside = [one for place in places for one in place.iterdir()]
+    tables = [place for place in beside if place.suffix.lower() in {".csv", ".json"}]
     found += [f"{place.name}, which is not read" for place in sorted(tables)[:1]]
     return f" ({' and '.join(found)})" if found else ""

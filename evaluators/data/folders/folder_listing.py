@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,13 @@ from isoshare.evaluators.data.folders.folder_layout import (
     is_image,
     is_leftover,
 )
+from isoshare.evaluators.data.folders.left_out import (
+    LeftOut,
+    count_all,
+    has_suffix,
+    hidden_above,
+    instead,
+)
 from isoshare.evaluators.data.splits import (
     TEST_FRACTION,
     DatasetError,
@@ -30,11 +36,6 @@ from isoshare.evaluators.data.splits import (
     stratified_indices,
 )
 
-UNREADABLE = {
-    *(".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".dcm", ".nii", ".psd", ".svg"),
-    *(".npy", ".npz", ".mat", ".h5", ".mp4", ".avi", ".mov", ".gz", ".zip", ".tar"),
-}
-"""Files that hold images, in ways that are not read here."""
 MASK = re.compile(r"[-_ ](mask|masks|gt|seg|segmentation|labels?)([-_ ]?\d+)?$", re.IGNORECASE)
 
 
@@ -85,41 +86,15 @@ class Listing:
         return digest.hexdigest()
 
 
-@dataclass
-class _LeftOut:
-    """What lies beside the images, counted."""
-
-    suffixes: Counter[str] = field(default_factory=Counter)
-    masks: int = 0
-    links: int = 0
-
-    def notes(self, unreadable: bool) -> tuple[str, ...]:
-        """Sentences about files that hold images in other ways, or about all the rest."""
-        kinds = [
-            f"{count:,} {suffix or 'without a suffix'}"
-            for suffix, count in sorted(self.suffixes.items())
-            if (suffix in UNREADABLE) == unreadable
-        ]
-        listed = ", ".join(kinds)
-        if unreadable:
-            way_out = f"files of these kinds are not read and left out: {listed}; convert them"
-            return (f"{way_out} to JPEG or PNG",) if kinds else ()
-        found = [f"left out, no images: {listed}"] if kinds else []
-        if self.masks:
-            found.append(f"left out, masks beside their images: {self.masks:,}")
-        if self.links:
-            found.append(f"left out, linked folders within classes: {self.links:,}")
-        return tuple(found)
-
-
 def list_folder(given: Path) -> Listing:
     """The image files of a folder; where it has no test part, a fifth of each class is one.
 
     Raises DatasetError.
     """
-    left_out = _LeftOut()
+    left_out = LeftOut()
     try:
         layout = find_parts(given)
+        left_out.hidden = hidden_above(given, layout)
         found = _class_files(layout.train, left_out)
         others = {
             place: _same_classes(
@@ -156,20 +131,20 @@ def check_counts(place: Path, counts: dict[str, int], needed: int) -> None:
             )
 
 
-def _class_files(path: Path, left_out: _LeftOut, least: int = 2) -> dict[str, list[str]]:
+def _class_files(path: Path, left_out: LeftOut, least: int = 2) -> dict[str, list[str]]:
     """Class to its image files, at any depth. Raises OSError, DatasetError."""
     folders = class_folders(path, least)
     found = {folder.name: _image_files(folder, left_out) for folder in folders}
     for name, paths in found.items():
         if not paths:
             raise DatasetError(
-                f"class {name!r} is empty: {path / name} has no file that ends in "
-                f"{', '.join(SUFFIXES)}; add images or remove the folder"
+                f"class {name!r} is empty{instead(path / name)}: {path / name} has no file that "
+                f"ends in {', '.join(SUFFIXES)}; add images or remove the folder"
             )
     return found
 
 
-def _image_files(folder: Path, left_out: _LeftOut) -> list[str]:
+def _image_files(folder: Path, left_out: LeftOut) -> list[str]:
     def fail(error: OSError) -> None:
         raise error
 
@@ -177,6 +152,7 @@ def _image_files(folder: Path, left_out: _LeftOut) -> list[str]:
     for place, folders, names in os.walk(folder, onerror=fail):
         _keep_visible(Path(place), folders, names, left_out)
         files = [Path(place, name) for name in names if not is_leftover(Path(name))]
+        left_out.hidden += sum(map(has_suffix, map(Path, names))) - sum(map(has_suffix, files))
         images = [file for file in files if is_image(file)]
         left_out.suffixes.update(file.suffix.lower() for file in files if not is_image(file))
         stems = {file.stem for file in images}
@@ -186,20 +162,18 @@ def _image_files(folder: Path, left_out: _LeftOut) -> list[str]:
     return sorted(paths)
 
 
-def _keep_visible(place: Path, folders: list[str], names: list[str], left_out: _LeftOut) -> None:
+def _keep_visible(place: Path, folders: list[str], names: list[str], left_out: LeftOut) -> None:
     """Take out of ``folders`` what is not to be entered."""
     linked = [name for name in folders if (place / name).is_symlink()]
     left_out.links += len(linked)
-    passed_by = {name for name in folders if is_leftover(Path(name))} | set(linked)
+    hidden = {name for name in folders if is_leftover(Path(name))}
+    left_out.hidden += sum(count_all(place / name) for name in hidden)
+    passed_by = hidden | set(linked)
     marked = {name for name in folders if name.lower() in MARKINGS}
     if len(marked) < len(folders) or any(is_image(Path(name)) for name in names):
-        left_out.masks += sum(_count(place / name) for name in marked)
+        left_out.masks += sum(count_all(place / name) for name in marked)
         passed_by |= marked
     folders[:] = sorted(set(folders) - passed_by)
-
-
-def _count(folder: Path) -> int:
-    return sum(is_image(Path(name)) for _, _, names in os.walk(folder) for name in names)
 
 
 def _marked(stem: str) -> str | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from isoshare.space.errors import PlanError
 from isoshare.space.layers import class_of
+from isoshare.space.methods import FLOAT_BYTES
 
 TEMPORARY = {"_read", "_made"}
 """What a layer keeps only until it computes the next time."""
@@ -82,6 +83,12 @@ class ComputedWeight(OfAnyLayer):
     def own_bias(self) -> Tensor | None:
         """The bias that the layer was made with."""
         return self._parameters["bias"]
+
+    def is_rounded_twice(self, kernel: Tensor) -> bool:
+        """Whether it computes in evaluation, in the half precision of this kernel of its own, where
+        a second layer would round once more than the ordinary one does.
+        """
+        return not self.training and kernel.element_size() < FLOAT_BYTES
 
     def check_unwritten(self) -> None:
         """Raise PlanError if somebody has written into the weight that was read last."""
