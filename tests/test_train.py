@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,10 +15,16 @@ import torch
 from safetensors import safe_open
 
 from isoshare import Bank, PlanError, SharingPlan, apply_plan, count_parameters, find_sites
+from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.training import checkpoints
 from isoshare.evaluators.training.trainer import train
 from isoshare.evaluators.training.vmap_ensemble import STACKABLE_WORK
-from isoshare.search.workflows.train import UnwrittenError, prepare_training, run_training
+from isoshare.search.workflows.train import (
+    FullTraining,
+    UnwrittenError,
+    prepare_training,
+    run_training,
+)
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import PlanFile
@@ -129,6 +136,52 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
     one, two = (load_network(output).state_dict() for output in outputs)
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
     assert not asked[1].checkpoint.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from isoshare.evaluators.training import checkpoints
+from isoshare.evaluators.training.batches import use_threads
+from isoshare.evaluators.training.distillation import DistilledTraining
+from tests.test_train import distilled, run_training
+
+use_threads(1)  # as here: sums over two threads round differently
+checkpoints.SECONDS_BETWEEN = 0
+steps, step = 0, DistilledTraining.loss_of
+
+def dying(self, images, labels):
+    global steps
+    steps += 1
+    if steps == 2 * self.batches + 5:  # within the third epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, images, labels)
+
+DistilledTraining.loss_of = dying
+run_training(distilled(Path(sys.argv[1]), Path(sys.argv[2])), lambda *_: None)
+"""
+
+
+def distilled(plan: Path, output: Path) -> FullTraining:
+    """Three epochs unshared, then four shared, taught by what came of them."""
+    return prepare_training(plan, output, "fresh", {"epochs": 7, "distill": True}, 0.43)
+
+
+def test_a_distilled_training_that_is_killed_goes_on_where_it_was(plan: Path) -> None:
+    killed, whole = plan.parent / "killed.safetensors", plan.parent / "whole.safetensors"
+    words = [sys.executable, "-c", KILLED, str(plan), str(killed)]
+    assert subprocess.run(words, check=False, cwd=ROOT).returncode == -signal.SIGKILL
+    heard: list[tuple[int, int]] = []
+    found = run_training(distilled(plan, killed), lambda epoch, of, _: heard.append((epoch, of)))
+    assert heard == [(3, 4), (4, 4)], "neither the teacher nor two epochs are trained again"
+    kept = checkpoint_folder("unshared")
+    assert kept is not None
+    kept.rename(plan.parent / "teacher")
+    expected = run_training(distilled(plan, whole), lambda *_: None)
+    assert {**found, "weights": None} == {**expected, "weights": None}
+    one, two = (load_network(output).state_dict() for output in (killed, whole))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    assert not distilled(plan, killed).checkpoint.exists()
 
 
 def test_requests_that_cannot_be_carried_out_are_refused(plan: Path, tmp_path: Path) -> None:
