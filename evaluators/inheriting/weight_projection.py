@@ -16,6 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from isoshare.evaluators.training.batches import Batches
+from isoshare.evaluators.training.vmap_ensemble import worth_stacking
 from isoshare.space.apply import apply_plan, fit, plain_kernels
 from isoshare.space.inheritance import project_weights
 from isoshare.space.layers import LAYERS
@@ -23,7 +24,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import find_sites
 
-BATCH, FISHER_BATCH = 256, 16
+BATCH, FISHER_BATCH = 128, 16
 """Images of a batch for the statistics, and for gradients of single images."""
 
 
@@ -91,7 +92,10 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     for start in range(0, min(images, len(data.labels)), BATCH):
-        network(data.normalised(data.images[start : start + BATCH]))
+        some = data.normalised(data.images[start : start + BATCH])
+        if some.dim() == 4 and not worth_stacking(network, some, BATCH):
+            some = some.contiguous(memory_format=torch.channels_last)  # as trained: a third quicker
+        network(some)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for norm, hook in zip(inner, passed_by, strict=True):
