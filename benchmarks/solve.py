@@ -6,8 +6,9 @@ On each table of ShareBench the unshared network is trained as the table's was (
 for 20 epochs), scored once, and every plan's score is compared with the mean over the table's
 seeds: Spearman's correlation, the partial one with the logarithm of the parameters held fixed, with
 bootstrap intervals over the plans, and the true hypervolume of the predicted front as a share of
-the true front's. Scores by how far outputs move, by the loss that is expected, and by the accuracy
-without fine-tuning of every plan (--inherit, minutes).
+the true front's. Scores by how far outputs move, alone and with the loss that tied pairs add, and
+the accuracy without fine-tuning of every plan (--inherit, minutes). The second kind is kept in
+benchmarks/results/table_scores.json, for benchmarks/search_efficiency.py.
 
 Seconds of the processor, one thread, to score ResNet-20 (with --weights, or random ones) and
 torchvision's ResNet-50 on random images of 224x224 pixels, and to solve for one and two budgets.
@@ -36,7 +37,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ranking import interval
-from benchmarks.search_efficiency import score, true_front, truth_of
+from benchmarks.search_efficiency import SCORES, score, true_front, truth_of
 from benchmarks.sharebench import evaluator
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
@@ -48,6 +49,7 @@ from isoshare.evaluators.training.scoring import accuracy_and_loss
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import PlanSolver
+from isoshare.search.workflows.preparation.scores import LOSS_IMAGES, scores_on
 from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
@@ -60,6 +62,7 @@ from isoshare.space.weights.trained_weights import GivenWeights
 
 TABLES = ("sharebench-digits", "sharebench-cifar10")
 IMAGES, BATCH = 512, 128
+WITH_LOSS = "outputs and loss"
 Found = dict[str, Any]
 
 
@@ -74,7 +77,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def batches_of(data: Batches, images: int = IMAGES) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+def batches_of(data: Batches, images: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
     """Normalised images with their labels."""
     for start in range(0, min(images, len(data.labels)), BATCH):
         some = slice(start, min(start + BATCH, images))
@@ -98,13 +101,16 @@ def of_table(name: str, options: argparse.Namespace) -> Found:
     space = table_space(table)
     assert isinstance(space, SearchSpace), "the tables that are solved have one backbone"
     found: Found = {}
-    for kind, loss in (("outputs", None), ("loss", functional.cross_entropy)):
+    for kind, loss in (("outputs", None), (WITH_LOSS, functional.cross_entropy)):
         began = time.process_time()
-        scores = score_sharing(network, space, batches_of(heir.train_batches), loss=loss)
+        images = batches_of(heir.train_batches, LOSS_IMAGES if loss else IMAGES)
+        scores = score_sharing(network, space, images, loss=loss)
         seconds = time.process_time() - began
         order = np.array([-scores.plan(plan) for plan in table.plans])
         found[kind] = {**compared(table, order), "seconds": round(seconds, 1)}
         found[kind]["front"] = hypervolume_share(name, PlanSolver(space, scores))
+    kept = json.loads(SCORES.read_text()) if SCORES.exists() else {}
+    SCORES.write_text(json.dumps({**kept, name: scores.document()}) + "\n")
     if options.inherit:
         rows = [accuracy(heir, plan) for plan in track(table.plans, console=Console(stderr=True))]
         found["0 epochs of inheritance"] = compared(table, np.array(rows))
@@ -142,25 +148,29 @@ def resnet20(options: argparse.Namespace) -> Found:
         given = GivenWeights(options.weights)
         network.load_state_dict(given.read(network, "resnet_cifar", arguments).state)
     part = load_dataset(options.dataset, 0.1).train
-    return times(network, lambda: batches_of(normalised(part, part)), (3, 32, 32))
+    data = normalised(part, part)
+    return times(network, lambda space: scores_on(data, network, space), (3, 32, 32))
 
 
 def resnet50(_: argparse.Namespace) -> Found:
     """Times of ResNet-50 on noise: what the images show does not change them."""
     images = torch.randn(64, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     parts = [(one, torch.zeros(len(one)).long()) for one in torch.split(images, 16)]
-    return times(build_backbone("resnet50", {}), lambda: parts, (3, 224, 224))
+    network = build_backbone("resnet50", {})
+    return times(network, lambda space: score_sharing(network, space, parts), (3, 224, 224))
 
 
 def times(
-    network: torch.nn.Module, batches: Callable[[], Any], image: tuple[int, int, int]
+    network: torch.nn.Module,
+    measure: Callable[[SearchSpace], PlanScores],
+    image: tuple[int, int, int],
 ) -> Found:
     """Seconds for scores of all methods, and for plans."""
     sites = find_sites(network)
     costs = network_costs(network.eval(), sites, torch.zeros(1, *image))
     space = SearchSpace(sites, count_parameters(network), tuple(METHODS), costs=costs)
     found: Found = {"plans": float(f"{space.count():.3g}")}
-    scores, found["scoring"] = timed(lambda: score_sharing(network, space, batches()))
+    scores, found["scoring"] = timed(lambda: measure(space))
     kept = PlanScores.of(json.loads(json.dumps(scores.document())))
     solver, found["options"] = timed(lambda: PlanSolver(space, kept))
     parameters = exact_limits({"max_parameters": space.unshared // 2})

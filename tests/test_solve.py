@@ -220,17 +220,53 @@ def test_nothing_is_lost_where_kernels_are_equal_and_more_options_lose_less() ->
     assert 0 < anchored < kernel
 
 
-def test_ones_own_loss_gives_the_loss_that_is_expected_to_be_added() -> None:
+def test_pairs_count_more_whose_tying_adds_more_loss() -> None:
     network = trained()
-    plain = score_sharing(network, space_of(network), batches())
-    own = score_sharing(network, space_of(network), batches(), loss=functional.cross_entropy)
+    space = space_of(network)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    known = [(x, network(x).argmax(1)) for x, _ in batches()]
+    whole = [(torch.cat([x for x, _ in known]), torch.cat([y for _, y in known]))]
+    plain = score_sharing(network, space, known)
+    own = score_sharing(network, space, known, loss=functional.cross_entropy)
     double = score_sharing(
-        network, space_of(network), batches(), loss=lambda x, y: 2 * functional.cross_entropy(x, y)
+        network, space, known, loss=lambda x, y: 2 * functional.cross_entropy(x, y)
     )
-    plan = space_of(network).fully_shared_plan()
-    assert own.plan(plan) != pytest.approx(plain.plan(plan))
-    assert double.plan(plan) == pytest.approx(4 * own.plan(plan), rel=1e-4)
-    assert all(tensor.grad is None for tensor in network.parameters())
+    assert own.groups != plain.groups
+    assert double.document() == own.document(), "what counts is which pairs add more"
+    other = score_sharing(network, space, whole, loss=functional.cross_entropy)
+    plan = space.fully_shared_plan()
+    assert other.plan(plan) == pytest.approx(own.plan(plan), rel=1e-3)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert not any(part._forward_hooks for part in network.modules())
+
+
+def test_a_pair_that_the_network_does_not_mind_to_have_tied_counts_less() -> None:
+    """Of two pairs that move their outputs alike one is multiplied with nothing afterwards."""
+    torch.manual_seed(0)
+
+    class TwoArms(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+            self.unheard = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.head(self.heard(x) + 0 * self.unheard(x))
+            return found
+
+    network = TwoArms()
+    network.unheard.load_state_dict(network.heard.state_dict())
+    x = torch.randn(64, 6)
+    y = network(x).argmax(1)
+    space = SearchSpace(find_sites(network), count_parameters(network))
+    (group,) = score_sharing(network, space, [(x, y)], loss=functional.cross_entropy).groups
+    names = group.sites
+    heard, unheard = (
+        group.pairs[names.index(f"{arm}.0"), names.index(f"{arm}.2")]
+        for arm in ("heard", "unheard")
+    )
+    assert unheard < heard / 2
 
 
 @pytest.mark.parametrize("place", ["stem", "body.0", "body.3", "body.6", "body.9"])
@@ -256,8 +292,8 @@ def test_the_error_is_that_of_outputs_after_mean_and_scale_are_taken_away() -> N
     known = site_statistics(network, find_sites(network), batches())["body.0"]
     conv: Any = network.body[0]
     wanted, other = conv.weight.detach(), torch.randn_like(conv.weight)
-    assert known.error(wanted, 3 * wanted) == pytest.approx(0, abs=1e-9)
-    assert known.error(wanted, -wanted) == pytest.approx(4, abs=1e-9)
+    assert known.error(wanted, 3 * wanted) == pytest.approx(0, abs=1e-6)
+    assert known.error(wanted, -wanted) == pytest.approx(2, abs=1e-9)
     assert 0 < known.error(wanted, wanted + 0.1 * other) < known.error(wanted, other)
 
 
@@ -317,20 +353,6 @@ def test_windows_in_the_batch_and_several_calls_change_no_sensitivity() -> None:
     for other in found[1:]:
         for one, expected in zip(other, found[0], strict=True):
             assert one == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_gradient_is_that_of_the_output_before_it_is_overwritten() -> None:
-    network = Windows("")
-    x, y = torch.randn(4, 8, 6), torch.arange(4) % 3
-    known = site_statistics(network, find_sites(network), [(x, y)], functional.cross_entropy)
-    first, second = network.layers
-    output = first(x).detach().requires_grad_()
-    logits = network.head(second(output.relu()).relu().mean(1))
-    (gradient,) = torch.autograd.grad(4 * functional.cross_entropy(logits, y), output)
-    expected = gradient.double().square().sum((0, 1)) / 4
-    steepness = known["layers.0"].steepness
-    assert steepness is not None
-    assert torch.allclose(steepness, expected, rtol=1e-4)
 
 
 class Read(Windows):

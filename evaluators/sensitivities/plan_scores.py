@@ -8,9 +8,9 @@ less than the others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,15 @@ from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import Bank, SharingPlan
 
 Numbers = NDArray[np.float64]
+Weights = Mapping[tuple[str, str], float]
+"""What the pairs of some sites count, by their names in module order."""
+Key = TypeVar("Key")
 Config = tuple[str, tuple[tuple[str, Any], ...]]
 """A method with its complete options, sorted."""
 NOTHING = 1e-6
 """Pairs that cost less are tied without loss: then nothing follows from how they differ."""
+DIGITS = 6
+"""Significant ones of a score: what is beyond depends on the order of the sums."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,17 @@ class GroupScores:
             return np.where(sizes == 2, pairs, level)
         mean = pairs / np.maximum(sizes * (sizes - 1) / 2, 1)
         return np.where(sizes > 1, level * (mean / self.levels[2]), 0.0)
+
+    def weighed(self, weights: Weights) -> GroupScores:
+        """The same where pairs count; larger banks cost more by what an average pair does."""
+        pairs = {
+            (one, other): score * weights.get((self.sites[one], self.sites[other]), 1.0)
+            for (one, other), score in self.pairs.items()
+        }
+        before, mean = self.levels[2], sum(pairs.values()) / len(pairs)
+        share = mean / before if before > NOTHING else 1.0
+        levels = {size: level * share for size, level in self.levels.items()}
+        return replace(self, pairs=pairs, levels=levels)
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,28 @@ class PlanScores:
     def _of(self, bank: Bank) -> float:
         return self.bank(bank.method, bank.options, bank.sites)
 
+    def weighed(self, weights: Weights) -> PlanScores:
+        """The same where pairs count, and a site of a network-wide bank as its pairs on average."""
+        of_site = {
+            name: [weight for pair, weight in weights.items() if name in pair]
+            for sites in self.wide.values()
+            for name in sites
+        }
+        wide = {
+            config: {name: score * _mean(of_site[name]) for name, score in sites.items()}
+            for config, sites in self.wide.items()
+        }
+        return replace(self, groups=tuple(one.weighed(weights) for one in self.groups), wide=wide)
+
+    def rounded(self) -> PlanScores:
+        """To as many digits as do not depend on the order of the sums."""
+        groups = (
+            replace(one, pairs=_rounded(one.pairs), levels=_rounded(one.levels))
+            for one in self.groups
+        )
+        wide = {config: _rounded(sites) for config, sites in self.wide.items()}
+        return replace(self, groups=tuple(groups), wide=wide)
+
     def document(self) -> dict[str, Any]:
         """The scores as JSON values."""
         return {
@@ -151,3 +189,11 @@ class PlanScores:
 def config_of(method: str, options: Mapping[str, Any]) -> Config:
     """The key of a method with its options."""
     return method, tuple(sorted(options.items()))
+
+
+def _mean(weights: Sequence[float]) -> float:
+    return sum(weights) / len(weights) if weights else 1.0
+
+
+def _rounded(scores: Mapping[Key, float]) -> dict[Key, float]:
+    return {key: float(f"{score:.{DIGITS}g}") for key, score in scores.items()}

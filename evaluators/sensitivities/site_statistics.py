@@ -7,7 +7,7 @@ behind the site takes mean and scale of each channel away, so what counts is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,21 +21,18 @@ from isoshare.space.sites import Site
 
 POSITIONS = 16
 """Of an output, that are looked at in each image: neighbours see almost the same."""
-
-Loss = Callable[[Any, Any], Tensor]
-"""What the network returns and the targets of a batch to a mean over its images."""
+LARGEST_SCALE = 1e3
+"""By which a kernel is multiplied to give outputs the variance that they had."""
 
 
 @dataclass(frozen=True)
 class SiteStatistics:
-    """covariance: of what one output position is computed from, (groups, fan-in, fan-in), double.
-    steepness: for each out-channel the mean over images of the squared gradients of the loss,
-    summed over positions, (out,); None where no loss was given. was_called: whether there was any
-    input at all.
+    """covariance: of what one output position is computed from, (groups, fan-in, fan-in), double;
+    mean: of the same, (groups, fan-in). was_called: whether there was any input at all.
     """
 
     covariance: Tensor
-    steepness: Tensor | None = None
+    mean: Tensor
     was_called: bool = True
 
     def variance(self, kernel: Tensor) -> Tensor:
@@ -57,87 +54,73 @@ class SiteStatistics:
     def error(self, wanted: Tensor, found: Tensor) -> float:
         """How far the output moves if kernel ``wanted`` becomes ``found``, without mean and scale.
 
-        In units of the output's own variance, the mean over channels: from 0 to 4. With a
-        steepness it is the loss that this costs by its second-order expansion, summed.
+        In units of the output's own standard deviation, the mean over channels: from 0 to 2.
         """
-        moved = 2 - 2 * self.correlation(wanted, found)
-        if self.steepness is None:
-            return float(moved.mean())
-        return float((self.steepness * self.variance(wanted) * moved).sum() / 2)
+        return float((2 - 2 * self.correlation(wanted, found)).sqrt().mean())
+
+    def as_before(self, wanted: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+        """``found`` with the scale of each channel's output that it has under ``wanted``, and what
+        is to be added to each so that it has the mean, (out,).
+        """
+        least = torch.finfo(torch.double).tiny
+        scale = (self.variance(wanted) / self.variance(found).clamp_min(least)).sqrt()
+        scale = scale.clamp_max(LARGEST_SCALE).to(found).view(-1, *[1] * (found.dim() - 1))
+        scaled = found * scale
+        return scaled, (self._level(wanted) - self._level(scaled)).to(found)
+
+    def _level(self, kernel: Tensor) -> Tensor:
+        """The mean of each channel's output, without its bias, (out,)."""
+        return (self._rows(kernel) @ self.mean[:, :, None]).flatten()
 
     def _product(self, one: Tensor, other: Tensor) -> Tensor:
+        return ((self._rows(one) @ self.covariance) * self._rows(other)).sum(-1).flatten()
+
+    def _rows(self, kernel: Tensor) -> Tensor:
         groups = len(self.covariance)
-        rows, columns = (k.double().reshape(groups, len(k) // groups, -1) for k in (one, other))
-        return ((rows @ self.covariance) * columns).sum(-1).flatten()
+        return kernel.double().reshape(groups, len(kernel) // groups, -1)
 
 
+@torch.no_grad()
 def site_statistics(
-    network: nn.Module,
-    sites: Sequence[Site],
-    batches: Iterable[tuple[Any, Any]],
-    loss: Loss | None = None,
+    network: nn.Module, sites: Sequence[Site], batches: Iterable[tuple[Any, Any]]
 ) -> dict[str, SiteStatistics]:
     """Of each site, over all ``batches`` of inputs and targets, in evaluation mode.
 
-    loss: whose gradients give the steepness; without it none is computed. The order of the batches
-    does not matter, beyond rounding.
+    The order of the batches does not matter, beyond rounding.
     """
     network.eval()
-    sums = {site.name: _Sums(network.get_submodule(site.name), loss is not None) for site in sites}
-    images = 0
+    sums = {site.name: _Sums(network.get_submodule(site.name)) for site in sites}
     try:
-        for inputs, targets in batches:
-            with torch.set_grad_enabled(loss is not None):
-                outputs = network(inputs)
-            if loss is not None:
-                images += len(targets)
-                (loss(outputs, targets) * len(targets)).backward()  # type: ignore[no-untyped-call]
-            network.zero_grad(set_to_none=True)
+        for inputs, _ in batches:
+            network(inputs)
     finally:
         for one in sums.values():
             one.hook.remove()
-    return {name: one.statistics(images) for name, one in sums.items()}
+    return {name: one.statistics() for name, one in sums.items()}
 
 
 class _Sums:
-    """What is summed up of the inputs of one site while batches run.
+    """What is summed up of the inputs of one site while batches run."""
 
-    How many images there are, its inputs do not tell: networks fold windows and tokens into the
-    batch, and call a layer several times an image.
-    """
-
-    def __init__(self, site: Any, with_gradients: bool) -> None:
-        self.site, self.with_gradients = site, with_gradients
+    def __init__(self, site: Any) -> None:
         self.rows, groups = 0, groups_of(site)
         fan_in = site.weight[0].numel()
         new = partial(torch.zeros, dtype=torch.double, device=site.weight.device)
         self.total, self.squares = new(groups, fan_in), new(groups, fan_in, fan_in)
-        self.steepness = new(len(site.weight))
         self.hook = site.register_forward_hook(self._see)
 
-    def _see(self, site: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Any:
-        rows = patches(site, inputs[0].detach()).double()  # (rows, groups, fan-in)
-        self.total += rows.sum(0)
-        self.squares += torch.einsum("rgi,rgj->gij", rows, rows)
-        self.rows += len(rows)
-        if not (self.with_gradients and output.requires_grad):
-            return output
-        output.register_hook(self._add_gradient)  # type: ignore[no-untyped-call]
-        return output.clone()  # so that no activation overwrites it in place
+    def _see(self, site: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+        rows = patches(site, inputs[0].detach()).transpose(0, 1)  # (groups, rows, fan-in)
+        # Single precision within a batch takes half the time; sums over batches are double.
+        self.total += rows.sum(1, dtype=torch.double)
+        self.squares += rows.mT @ rows
+        self.rows += rows.shape[1]
 
-    def _add_gradient(self, gradient: Tensor) -> None:
-        squares = gradient.double().square()
-        if isinstance(self.site, nn.Linear) and squares.dim() > 2:
-            squares = squares.movedim(-1, 1)
-        channels = squares if squares.dim() < 3 else squares.flatten(2).sum(2)
-        self.steepness += channels.sum(0)
-
-    def statistics(self, images: int) -> SiteStatistics:
-        """The covariance, and the mean steepness over so many images."""
+    def statistics(self) -> SiteStatistics:
+        """Covariance and mean over all rows."""
         mean, covariance = self.total / max(1, self.rows), self.squares / max(1, self.rows)
         covariance = covariance - mean[..., :, None] * mean[..., None, :]
-        steepness = self.steepness / max(1, images) if self.with_gradients else None
-        return SiteStatistics(covariance, steepness, self.rows > 0)
+        return SiteStatistics(covariance, mean, self.rows > 0)
 
 
 def patches(conv: Any, images: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ class OptionMaker:
         if not self._space.has_costs:
             return site.signature, site.bias
         costs = self._space.costs
-        return site.signature, site.bias, costs.positions[site.name], costs.uses[site.name]
+        return site.signature, site.bias, costs.positions[site.name], costs.uses.get(site.name)
 
 
 def _ways(names: Sequence[str], offer: MethodConfig, scores: GroupScores) -> Iterator[Blocks]:

@@ -33,6 +33,15 @@ ADDITIVE = ("parameters", "bytes", "macs", "device_bytes", "device_bytes_int8")
 """Objectives of which each bank adds or saves its own part, whatever the others are."""
 
 
+def countable(space: SearchSpace) -> list[str]:
+    """Those of ADDITIVE that this space can tell; one that an earlier version has recorded does not
+    know what a device holds.
+    """
+    if not space.has_costs:
+        return ["parameters"]
+    return [name for name in ADDITIVE if space.costs.rest or not name.startswith("device")]
+
+
 @dataclass(frozen=True)
 class Solved:
     """A plan, its score, and the value of the objective that it was chosen by."""
@@ -56,8 +65,7 @@ class PlanSolver:
 
     def __init__(self, space: SearchSpace, scores: PlanScores) -> None:
         self.space = space
-        objectives = [name for name in ADDITIVE if name == "parameters" or space.has_costs]
-        self._make = OptionMaker(space, scores, objectives)
+        self._make = OptionMaker(space, scores, countable(space))
         self._own = [self._make.of_group(group) for group in space.group_spaces]
         self._families = {
             offer: [self._make.family(offer, places) for places in space.wide.families]

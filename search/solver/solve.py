@@ -18,7 +18,7 @@ from isoshare.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from torch import nn
 
-    from isoshare.evaluators.sensitivities.site_statistics import Loss
+    from isoshare.evaluators.sensitivities.pair_losses import Loss
 
 
 class Solver:
@@ -26,8 +26,8 @@ class Solver:
 
     model: trained; it stays as it is. batches: pairs of inputs and targets, some hundred inputs in
     all, in any order. methods: those that plans may use, all by default. loss: of the model's
-    outputs and the targets, a mean; with it scores are the loss that is expected to be added,
-    without it how far the outputs of layers move.
+    outputs and the targets, a mean; with it pairs of layers count more whose tying adds more of it,
+    which takes a pass over the batches for each pair.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ import torch
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
-from isoshare.evaluators.sensitivities.sensitivity import IMAGES, score_sharing
 from isoshare.evaluators.training.batches import normalised
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import exact_limits
@@ -29,16 +28,15 @@ from isoshare.search.workflows.preparation.network import (
     fitting_arguments,
     network_space,
 )
+from isoshare.search.workflows.preparation.scores import IMAGES, LOSS_IMAGES, Heard, scores_on
 from isoshare.search.workflows.preparation.weights import given_weights, trained_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 from isoshare.space.search_space import SearchSpace
 
-BATCH = 128
-SCORES = 1
+SCORES = 2
 """Counts up when the same network and images give other scores than before."""
-Heard = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -97,13 +95,7 @@ def scores_for(solving: Solving, heard: Heard | None = None) -> PlanScores:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return PlanScores.of(json.loads(path.read_text()))
     data = normalised(solving.dataset.train, solving.dataset.train)
-    count = min(IMAGES, len(data.labels))
-    batches = (
-        (data.normalised(data.images[start : start + BATCH]), data.labels[start : start + BATCH])
-        for start in range(0, count, BATCH)
-    )
-    network = solving.network.to(data.images.device)
-    scores = score_sharing(network, solving.space, batches, heard=heard)
+    scores = scores_on(data, solving.network, solving.space, heard)
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +165,7 @@ def _cached(solving: Solving) -> Path | None:
     """Where the scores of this network, on these images, are kept."""
     config = solving.config
     asked = [
-        *(SCORES, IMAGES, config.backbone, config.backbone_arg, list(config.methods)),
+        *(SCORES, IMAGES, LOSS_IMAGES, config.backbone, config.backbone_arg, list(config.methods)),
         *(solving.digest, solving.dataset.fingerprint, versions()["torch"]),
     ]
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]

@@ -1,0 +1,55 @@
+"""What sharing is expected to cost a trained network, measured on images of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from isoshare.evaluators.sensitivities.plan_scores import PlanScores
+from isoshare.evaluators.sensitivities.sensitivity import score_sharing, tied_pairs
+from isoshare.evaluators.training.batches import Batches
+from isoshare.evaluators.training.vmap_ensemble import outputs_of
+from isoshare.space.passes.forward_pass import network_costs
+from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import SearchSpace
+
+IMAGES, LOSS_IMAGES = 512, 1024
+"""Of the training images, without and with the loss of pairs: fewer would say too little of it."""
+BATCH = 128
+LOSS_WORK = 2.5e12
+"""Multiply-accumulates up to which that loss is measured, some two minutes of one core: enough for
+a ResNet-20. A rule, not a timing, so that it repeats."""
+Heard = Callable[[int, int], None]
+
+
+def scores_on(
+    data: Batches, network: nn.Module, space: SearchSpace, heard: Heard | None = None
+) -> PlanScores:
+    """On the first training images. heard: is told how many of how many steps are done.
+
+    Raises IsoshareError for layers that cannot be scored.
+    """
+    with_loss = _loss_work(data, network, space) <= LOSS_WORK
+    count = min(LOSS_IMAGES if with_loss else IMAGES, len(data.labels))
+    batches = (
+        (data.normalised(data.images[start : start + BATCH]), data.labels[start : start + BATCH])
+        for start in range(0, count, BATCH)
+    )
+    network = network.to(data.images.device)
+    return score_sharing(network, space, batches, loss=_loss if with_loss else None, heard=heard)
+
+
+def _loss(outputs: Any, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs_of(outputs)[0], labels)
+
+
+def _loss_work(data: Batches, network: nn.Module, space: SearchSpace) -> float:
+    """Multiply-accumulates that the loss of all pairs takes."""
+    image = torch.zeros(1, *data.images.shape[1:])
+    costs = space.costs if space.has_costs else network_costs(network, space.sites, image)
+    counted = SearchSpace(space.sites, space.unshared, space.methods, costs=costs)
+    return len(tied_pairs(space)) * LOSS_IMAGES * counted.macs(SharingPlan())
