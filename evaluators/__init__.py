@@ -107,7 +107,7 @@ CODE = ("evaluator", "dataset", "loss", "metric")
 """Options that may name code of the user's own, package.module:function, beside the backbone."""
 NOT_FOR_OWN_DATA = (
     *("resolution", "channels", "data_folder", "augment", "compile"),
-    *("distill", "distill_temperature", "distill_weight"),
+    *("distill", "distill_temperature", "distill_weight", "solve_first"),
 )
 """Options that mean nothing for a data set of the user's own."""
 

@@ -91,7 +91,7 @@ def idle(name: str, given: Mapping[str, Any], evaluator: str, dataset: str) -> s
             f"evaluator {evaluator!r} does not use {flag}, got {given.get(name)!r}: leave it out, "
             f"or take --evaluator {' or '.join(users(name))}"
         )
-    if why := _teaches_nobody(name, given):
+    if why := _teaches_nobody(name, given) or _foresees_nothing(name, given, evaluator):
         return why
     if name in NOT_FOR_OWN_DATA and is_own_dataset(dataset):
         return f"a data set of your own does not use {flag}, got {given.get(name)!r}: leave it out"
@@ -110,6 +110,16 @@ def _teaches_nobody(name: str, given: Mapping[str, Any]) -> str:
     if name not in HOW_TO_DISTIL or given.get("distill"):
         return ""
     return f"--{name.replace('_', '-')} says how to distil: add --distill"
+
+
+def _foresees_nothing(name: str, given: Mapping[str, Any], evaluator: str) -> str:
+    """What is wrong with scoring a trained network where there is none."""
+    if name != "solve_first" or (evaluator == "inherit" and not given.get("table")):
+        return ""
+    return (
+        "--solve-first scores the trained network that plans inherit from: add --evaluator inherit "
+        "or --weights FILE, and train; or leave it out"
+    )
 
 
 def check_used(given: Mapping[str, Any], evaluator: str, dataset: str) -> None:

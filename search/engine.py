@@ -19,6 +19,7 @@ from typing import Any
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
 from isoshare.search.jobs import Job, Progress, job_for, measurement_records
+from isoshare.search.proposals.foresight import Foresight
 from isoshare.search.proposals.references import with_references
 from isoshare.search.proposals.sampler import MakeSampler
 from isoshare.search.proposals.sampling import Sampling
@@ -37,9 +38,9 @@ class Engine:
     """Ask, tell and fail for one study.
 
     make_sampler: called with the history of the search; conditions: stored with each measurement
-    (versions, device, data fingerprint); search_state: the trials as they are now, and on_change,
-    called after each change, on_end, called with each trial that has ended, are for whoever
-    watches. trials: so many are wanted. stopping: what ends the search earlier.
+    (versions, device, data fingerprint); foresight: what a trained network says of plans;
+    search_state: the trials as they are now; on_change, called after each change, and on_end, with
+    each trial that has ended, are for whoever watches. stopping: what ends the search earlier.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  one for each thing it brings together
@@ -50,12 +51,14 @@ class Engine:
         space: Space,
         make_sampler: MakeSampler,
         conditions: dict[str, Any] | None = None,
+        foresight: Foresight | None = None,
     ) -> None:
         self._store = store
         self._study = study
         self._config = config
         self._space = space
         self._conditions = conditions or {}
+        self._foresight = foresight
         self.on_change: Callable[[], None] = lambda: None
         self.on_end: Callable[[TrialRecord], None] = lambda _: None
         self._make_sampler = make_sampler
@@ -97,8 +100,7 @@ class Engine:
 
     def ask(self) -> Job | None:
         """The next job, or None if there is nothing to do now: all is done, or others run."""
-        job = self._next_job()
-        if job is not None:
+        if (job := self._next_job()) is not None:
             self._running[job.number] = job
         self.on_change()
         return job
@@ -181,8 +183,7 @@ class Engine:
             number = self._waiting.popleft()
             self._count_attempt(number)
             return job_for(self._config, self.search_state.trials[number])
-        recalled = self.search_state.recalled()
-        if recalled is not None:
+        if (recalled := self.search_state.recalled()) is not None:
             return self._recall(recalled)
         if self._spent < self.budget:
             job = self.search_state.repeat(self._spent, self._running) or self._propose()
@@ -208,8 +209,7 @@ class Engine:
 
     def _propose(self) -> Job | None:
         """A plan that the study does not have, stored as running; None if there is none left."""
-        trial = self._sampling.next_trial(len(self.search_state))
-        if trial is None:
+        if (trial := self._sampling.next_trial(len(self.search_state))) is None:
             return None
         self._store.add_trial(self._study.name, trial)
         self.search_state.put(trial)
@@ -219,7 +219,7 @@ class Engine:
         """The trials of the store, and a sampler that knows them."""
         self.search_state = SearchState(self._study, self._config)
         self.search_state.fill(self._store.trials(self._study.name))
-        history = self.search_state.history(self._space)
+        history = self.search_state.history(self._space, self._foresight)
         self._sampling = Sampling(history, self._make_sampler, self._config.objectives)
         self._look_ahead()
 

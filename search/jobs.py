@@ -9,10 +9,11 @@ from typing import Any
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.config import SearchConfig
 from isoshare.search.pareto import Front
+from isoshare.search.proposals.foresight import SOLVED
 from isoshare.space.plan import SharingPlan, Split
 from isoshare.storage.records import MeasurementRecord, TrialRecord
 
-SEARCHED = ("sampler", "random", "walk")
+SEARCHED = ("sampler", "random", "walk", SOLVED)
 """Origins of trials that may be stopped early; the others are warm starts."""
 
 

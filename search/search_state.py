@@ -16,6 +16,7 @@ from isoshare.search.pareto import (
     value_at,
     with_all_values,
 )
+from isoshare.search.proposals.foresight import Foresight
 from isoshare.search.proposals.sampler import History
 from isoshare.search.trials.replication import Replication
 from isoshare.search.trials.successive_halving import SuccessiveHalving
@@ -74,9 +75,10 @@ class SearchState:
             excluded = (self.trials[one.number] for one in self.front.excluded)
             self.front = self._front_of([*self.front.members, *excluded, trial])
 
-    def history(self, space: Space) -> History:
+    def history(self, space: Space, foresight: Foresight | None = None) -> History:
         """What a sampler sees of the search; it stays up to date."""
-        return History(space, self.axes, self._limits, self.trials, self.is_new, self._seed)
+        known = (self._limits, self.trials, self.is_new, self._seed, foresight)
+        return History(space, self.axes, *known)
 
     def is_new(self, plan: SharingPlan) -> bool:
         """Whether no trial has this plan."""

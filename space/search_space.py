@@ -29,6 +29,8 @@ from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Variant
 from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes
 
+START = "start: "
+"""Begins the name of a warm start that stands for one method."""
 PRIVATE = "private"
 """What a group chooses that does not share, where there are methods to choose from."""
 
@@ -124,7 +126,7 @@ class SearchSpace(CountedSpace):
         """
         starts = {"unshared": self.unshared_plan(), "fully shared": self.fully_shared_plan()}
         starts |= self.references
-        starts |= {f"start: {name}": self._everywhere(name) for name in self.methods[1:]}
+        starts |= {f"{START}{name}": self._everywhere(name) for name in self.methods[1:]}
         return starts
 
     def suggest(self, trial: Suggester) -> SharingPlan:

@@ -126,7 +126,8 @@ class StudyContext:
     sites: in module order. unshared: parameters of the unshared network. plans: how many the space
     has. costs: what one image costs the unshared network, if that was asked for. variants: where
     the search varies the backbone's arguments, its variants; the others are of the one that sizes
-    are compared with. more: what a later version has recorded besides.
+    are compared with. scores: what sharing is expected to cost the trained network, where that was
+    measured before the search. more: what a later version has recorded besides.
     """
 
     backbone: BackboneRecord
@@ -138,6 +139,7 @@ class StudyContext:
     versions: Mapping[str, str]
     costs: Mapping[str, Any] | None = None
     variants: tuple[NetworkRecord, ...] = ()
+    scores: Mapping[str, Any] | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, plan: SharingPlan) -> NetworkRecord:
@@ -178,6 +180,7 @@ class StudyContext:
             versions=rest.pop("versions"),
             costs=rest.pop("costs", None),
             variants=tuple(map(NetworkRecord.read, rest.pop("variants", ()))),
+            scores=rest.pop("scores", None),
             more=rest,
         )
 
@@ -193,6 +196,7 @@ class StudyContext:
             "versions": dict(self.versions),
             **({} if self.costs is None else {"costs": dict(self.costs)}),
             **({"variants": [one.document() for one in self.variants]} if self.variants else {}),
+            **({} if self.scores is None else {"scores": dict(self.scores)}),
             **self.more,
         }
 

@@ -53,6 +53,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
         engine = None if prepared.is_new else _begin(prepared, store, stack)
         try:
             run = None if engine is not None and engine.done else _driver(prepared, stack)
+            prepared = prepared if engine is not None else _foreseeing(prepared)
             check_heard()
         except KeyboardInterrupt:  # what the unshared network has learnt so far is kept
             if engine is None:
@@ -156,6 +157,21 @@ def _warm_up(prepared: Prepared) -> None:
         open_console().print(pretraining_in_words(ahead), highlight=False)
     prepare = partial(prepared.evaluator.prepare, variants=variants)
     with_epochs(prepare, "the unshared network cannot be trained: {}")
+
+
+def _foreseeing(prepared: Prepared) -> Prepared:
+    """With what the trained network says of its plans, where that is asked for and can be said."""
+    from isoshare.search.workflows.preparation.foresight import with_scores
+    from isoshare.space.errors import IsoshareError
+
+    if not prepared.config.solve_first:
+        return prepared
+    try:
+        with spinner("measuring what sharing costs"):
+            return with_scores(prepared)
+    except IsoshareError as error:
+        warn(str(error))
+        return prepared
 
 
 def train_on_terminal(  # noqa: PLR0913  what is trained, and one that may be left out

@@ -31,6 +31,11 @@ class PolicyConfig(BaseModel):
         "(steps from the front), random, or Optuna's nsga2, tpe or gp.",
         metavar="S",
     )
+    solve_first: bool = option(
+        False,
+        "inherit: score the trained network first; the plans it foresees on the front are measured "
+        "first, and its scores guide the sampler while few plans are measured.",
+    )
     repeats: float = option(
         0.0,
         "The share of the trials that measure plans of the front again, with new seeds.",

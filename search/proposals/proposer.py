@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from isoshare.search.constraints import nearest_plan
+from isoshare.search.proposals.foresight import SOLVED
 from isoshare.search.proposals.sampler import History, Sampler
 from isoshare.space.plan import SharingPlan
+from isoshare.space.search_space import START
 
 CHANCE = 8
 """The attempt whose seed random plans are drawn with; samplers take those before it."""
@@ -48,8 +50,7 @@ class Proposer:
 
     def _candidates(self, number: int) -> Iterator[Proposal]:
         """Plans from the best source to the last resort."""
-        for origin, plan in self._warm_starts.items():
-            yield Proposal(plan, origin)
+        yield from self._warm_starts
         chosen = self._sampler.propose(number)
         if chosen is not None:
             yield Proposal(chosen, "sampler")
@@ -60,8 +61,14 @@ class Proposer:
             yield Proposal(plan, "walk")
 
     @cached_property
-    def _warm_starts(self) -> dict[str, SharingPlan]:
-        return self._space.warm_starts()
+    def _warm_starts(self) -> list[Proposal]:
+        """Those of the space; one for each method only where no trained network foresees better."""
+        known = [Proposal(plan, name) for name, plan in self._space.warm_starts().items()]
+        foresight = self._history.foresight
+        if foresight is None:
+            return known
+        others = [one for one in known if not one.origin.startswith(START)]
+        return others + [Proposal(plan, SOLVED) for plan in foresight.starts]
 
     def _walk(self) -> Iterator[SharingPlan]:
         """All plans of a small space; of a larger one those around the smallest plan, or around one

@@ -15,6 +15,7 @@ import numpy as np
 
 from isoshare.search.constraints import Constraint, fits, violations
 from isoshare.search.pareto import Axis, minimised, nondominated, values_of
+from isoshare.search.proposals.foresight import Foresight
 from isoshare.space.plan import SharingPlan
 from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import TrialRecord
@@ -25,7 +26,8 @@ class History:
     """The trials of a study as they stand now; whoever holds it looks and changes nothing.
 
     axes: the objectives; limits: the constraints on exact and on measured ones; trials: by number;
-    is_new: whether a plan is not in the study yet; seed: of the study.
+    is_new: whether a plan is not in the study yet; seed: of the study; foresight: what trained
+    weights say of plans, where they were asked.
     """
 
     space: Space
@@ -34,6 +36,7 @@ class History:
     trials: Mapping[int, TrialRecord]
     is_new: Callable[[SharingPlan], bool]
     seed: int = 0
+    foresight: Foresight | None = None
 
     @cached_property
     def exact_limits(self) -> tuple[Constraint, ...]:

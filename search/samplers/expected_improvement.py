@@ -27,6 +27,8 @@ from isoshare.space.plan import SharingPlan
 START = 12
 """Measured plans before the surrogate is asked; until then it goes by steps from the front, which
 is as good and needs no belief (benchmarks/search_efficiency.py)."""
+FORESEEN_START = 6
+"""The same where a trained network foresees what plans are worth."""
 DRAWS = 128
 """Sets of accuracies that may be true, for the bound."""
 COVERAGE = 0.95
@@ -47,7 +49,8 @@ class ImprovementSampler(Sampler):
         super().__init__(history)
         self._candidates = Candidates(history)
         self._steps = LocalSampler(history)
-        self._beliefs = Posterior(history, measured[0], exact, START)
+        least = START if history.foresight is None else FORESEEN_START
+        self._beliefs = Posterior(history, measured[0], exact, least)
         self._costs = [math.log(axis.reference) for axis in exact]
         self._floor = -measured[0].sign * measured[0].reference
 

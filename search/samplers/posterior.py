@@ -16,6 +16,7 @@ from isoshare.evaluators.objectives import OBJECTIVES, Cost
 from isoshare.search.pareto import Axis, pooled_variance, values_by_epoch
 from isoshare.search.proposals.sampler import History
 from isoshare.search.samplers.plan_features import PlanFeatures
+from isoshare.search.samplers.score_prior import ScorePrior
 from isoshare.search.samplers.surrogate import Prediction, Surrogate
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import TrialRecord
@@ -26,6 +27,8 @@ FITTED_EXACTLY = 200
 """Up to so many measured plans each new one makes a new fit; beyond, each new percent."""
 MOST_FITTED = 2_000
 """Of more plans a random choice is fitted: the rest would not change what is believed."""
+UNSAID = 1e-9
+"""The weight of the prior mean among the features, which shall not explain it a second time."""
 PAIRS = 5
 """Plans measured at a rung and at the end that are needed to tell one from the other."""
 
@@ -75,6 +78,10 @@ class Posterior:
         self._axis = measured
         self._exact = [_exact(axis) for axis in exact]
         self._features = PlanFeatures(history.space)
+        self._prior = ScorePrior(history.foresight.scores) if history.foresight else None
+        self._weights = self._features.weights
+        if self._prior:
+            self._weights = np.append(self._weights, UNSAID)
         self._fitted: tuple[object, Surrogate] | None = None
         self._known: dict[int, tuple[TrialRecord, _Sample]] = {}
 
@@ -96,7 +103,7 @@ class Posterior:
         self, evidence: Observations, plans: Sequence[SharingPlan]
     ) -> tuple[Numbers, Prediction]:
         """Costs of plans that have not been measured, and what is believed of them."""
-        return self._costs(plans), evidence.surrogate.predict(self._features(plans))
+        return self._costs(plans), evidence.surrogate.predict(self._columns(plans))
 
     def sample(
         self, evidence: Observations, plans: Sequence[SharingPlan], count: int, rng: random.Random
@@ -109,7 +116,7 @@ class Posterior:
         if not plans:
             return costs, known
         more = self._costs(plans)
-        new = evidence.surrogate.sample(self._features(plans), count, numbers)
+        new = evidence.surrogate.sample(self._columns(plans), count, numbers)
         return np.concatenate([costs, more]), np.hstack([known, new])
 
     def _conditioned(self, surrogate: Surrogate, samples: Sequence[_Sample]) -> Prediction:
@@ -118,7 +125,7 @@ class Posterior:
         if new:
             means = np.array([sample.mean for sample in new])
             seeds = np.array([sample.seeds for sample in new])
-            belief = surrogate.condition(self._features([one.plan for one in new]), means, seeds)
+            belief = surrogate.condition(self._columns([one.plan for one in new]), means, seeds)
             for sample, mean, std in zip(new, belief.mean, belief.std, strict=True):
                 sample.by, sample.believed = surrogate, (mean, std)
         believed = np.array([sample.believed for sample in samples])
@@ -146,13 +153,22 @@ class Posterior:
             chosen = list(range(first))
             if first > MOST_FITTED:
                 chosen = random.Random(first).sample(chosen, MOST_FITTED)
-            features = self._features([samples[place].plan for place in chosen])
+            features = self._columns([samples[place].plan for place in chosen])
             known = pooled_variance(sample.values for sample in samples[:first])
-            fitted = Surrogate(
-                features, self._features.weights, means[chosen], counts[chosen], known
-            )
+            told = (means[chosen], counts[chosen], known)
+            fitted = Surrogate(features, self._weights, *told, self._slope(features, means[chosen]))
             self._fitted = (key, fitted)
         return self._fitted[1]
+
+    def _columns(self, plans: Sequence[SharingPlan]) -> Numbers:
+        """The features of plans; the last one is what a trained network foresees, if one does."""
+        features = self._features(plans)
+        if self._prior is None:
+            return features
+        return np.column_stack([features, self._prior(plans)])
+
+    def _slope(self, features: Numbers, means: Numbers) -> float:
+        return self._prior.slope(features[:, -1], means) if self._prior else 0.0
 
     def _samples(self, trials: Collection[TrialRecord]) -> list[_Sample]:
         found = [self._sample(trial) for trial in trials if trial.state == "finished"]

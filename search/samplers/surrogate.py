@@ -37,21 +37,25 @@ class Surrogate:
 
     features: (plans, features); weights: how much each feature is expected to say, (features,);
     means: of each plan over its seeds; counts: how many seeds; seed_variance: the variance between
-    seeds of one plan, and how many differences it is known from.
+    seeds of one plan, and how many differences it is known from. slope: what the last feature, if
+    it is a prior mean of the accuracy, is multiplied with for that; the rest is fitted beside it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  all that is known
         self,
         features: Numbers,
         weights: Numbers,
         means: Numbers,
         counts: Numbers,
         seed_variance: tuple[float, float],
+        slope: float = 0.0,
     ) -> None:
         from sklearn.linear_model import (
             BayesianRidge,  # two seconds that other samplers do not need
         )
 
+        self._slope = slope
+        means = means - self._prior(features)
         self._center = features.mean(axis=0)
         spread = features.std(axis=0)
         self._scale = (
@@ -102,13 +106,17 @@ class Surrogate:
         weights = self._weights + rng.standard_normal((count, len(self._weights))) @ root.T
         common = self._level + self._unit * weights @ self._scaled(features).T
         own: Numbers = rng.standard_normal(common.shape) * np.sqrt(self.of_plan)
-        return common + own
+        return common + own + self._prior(features)
 
     def _regression(self, features: Numbers) -> tuple[Numbers, Numbers]:
         scaled = self._scaled(features)
-        mean = self._level + self._unit * scaled @ self._weights
+        mean = self._level + self._unit * scaled @ self._weights + self._prior(features)
         variance = self._unit**2 * np.einsum("ij,ij->i", scaled @ self._covariance, scaled)
         return mean, variance
+
+    def _prior(self, features: Numbers) -> Numbers:
+        """What is expected of plans beforehand."""
+        return self._slope * features[:, -1] if self._slope else np.zeros(len(features))
 
     def _scaled(self, features: Numbers) -> Numbers:
         scaled: Numbers = (features - self._center) / self._scale

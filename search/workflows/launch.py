@@ -28,6 +28,7 @@ from isoshare.search.workflows.preparation.evaluator import (
     one_by_one,
     probed,
 )
+from isoshare.search.workflows.preparation.foresight import foresight_of
 from isoshare.search.workflows.preparation.network import (
     check_output,
     fitting_arguments,
@@ -129,7 +130,8 @@ def start(prepared: Prepared, store: Store) -> Engine:
     if not prepared.is_new:
         store.set_budget(study.name, config.trials)
     sampler = sampler_row(config.sampler).make
-    return Engine(store, study, config, prepared.space, sampler, prepared.conditions)
+    foresight = foresight_of(study, prepared.space)
+    return Engine(store, study, config, prepared.space, sampler, prepared.conditions, foresight)
 
 
 def _space(

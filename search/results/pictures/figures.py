@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+from isoshare.search.jobs import SEARCHED
 from isoshare.search.pareto import Axis, with_unit
 from isoshare.search.results.describe import plan_in_brief, with_error
 from isoshare.search.results.scaling_alone import Sized, scaling_curve
@@ -16,7 +17,7 @@ from isoshare.storage.study_values import StudyContext
 
 SCALING = "scaling alone"
 """What unshared networks of several sizes are called."""
-FROM_THE_SEARCH = ("sampler", "random", "walk", "start: ", "unshared, ", "fully shared, ")
+FROM_THE_SEARCH = (*SEARCHED, "start: ", "unshared, ", "fully shared, ")
 """Origins, or how they begin, of trials that are not drawn as labelled reference points."""
 
 

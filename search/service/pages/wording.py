@@ -63,6 +63,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "objectives": ("What is traded", "Two or more. The front holds what no plan beats in all."),
     "trials": ("Plans to measure", "More plans, a better front."),
     "sampler": ("What proposes plans", ""),
+    "solve_first": (
+        "Ask the trained network first",
+        "Plans that are expected to be best are measured first.",
+    ),
     "repeats": (
         "Measured again",
         "The share of the trials that measure plans of the front once more, with new seeds.",
