@@ -66,11 +66,17 @@ def signs_of_training(network: nn.Module) -> str:
 
 
 def refuse_disagreement(
-    network: nn.Module, state: Mapping[str, Any], prefix: str, *_: object
+    network: nn.Module, state: Mapping[str, Any], prefix: str, metadata: Mapping[str, Any], *_: Any
 ) -> None:
     """A hook before ``load_state_dict``: WeightsError if tensors of ``state`` that are one tensor
-    in ``network`` differ from one another, as they do in a state of the unshared network.
+    in ``network`` differ from one another, as they do in a state of the unshared network, and for
+    ``assign=True``, after which each name would have a tensor of its own.
     """
+    if metadata.get("assign_to_params_buffers"):
+        raise WeightsError(
+            "load_state_dict(..., assign=True) puts a new tensor in each place, so that what is "
+            "shared here would be trained apart: load without it"
+        )
     first: dict[int, str] = {}
     for name, tensor in network.named_parameters(remove_duplicate=False):
         key = prefix + name

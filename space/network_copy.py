@@ -12,6 +12,7 @@ import copy
 import copyreg
 import functools
 import threading
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from types import CellType, FunctionType
@@ -44,15 +45,16 @@ def copy_network(network: Network) -> Network:
         if isinstance(value, Tensor) and not value.is_leaf:
             memo[id(value)] = value.detach().clone().requires_grad_(value.requires_grad)
         memo.update({id(value): make() for kind, make in LOCKS if type(value) is kind})
+    simple = dict(memo)
     try:
         _clone_tensors([value for value in held if type(value) is Tensor], memo)
         for part in reversed(list(network.modules())):  # what is inside comes first
             _copy_part(part, memo)
         copied = copy.deepcopy(network, memo)
-        if any(isinstance(value, FunctionType) for value in held):
+        if any(isinstance(value, FunctionType | weakref.ref) for value in held):
             _remake_functions(network, copied, memo)
     except Exception as error:  # whatever an attribute raises that was never meant to be copied
-        raise BackboneError(_uncopied(network, memo, error)) from error
+        raise BackboneError(_uncopied(network, simple, error)) from error
     return copied
 
 
@@ -171,10 +173,12 @@ def _remembered(function: FunctionType) -> list[Any]:
 
 
 def _remake_functions(network: nn.Module, copied: nn.Module, memo: dict[int, Any]) -> None:
-    """Give the copy functions of its own where those of the original remember its modules."""
+    """Give the copy functions and weak references that lead to modules of its own."""
     ours = {id(part) for part in network.modules()} | {id(t) for t in network.parameters()}
 
     def remade(held: Any) -> Any:
+        if isinstance(held, weakref.ref):
+            return weakref.ref(memo[id(held())]) if id(held()) in ours else held
         if not (isinstance(held, FunctionType) and _remembers(held, ours)):
             return held
         return memo.setdefault(id(held), _remade(held, memo))
@@ -183,7 +187,7 @@ def _remake_functions(network: nn.Module, copied: nn.Module, memo: dict[int, Any
         for name, value in vars(part).items():
             if _holds_nothing(value):
                 continue
-            if isinstance(value, FunctionType):
+            if isinstance(value, FunctionType | weakref.ref):
                 vars(part)[name] = remade(value)
             elif isinstance(value, dict) and name not in {"_parameters", "_modules"}:
                 value.update({key: remade(held) for key, held in value.items()})
@@ -224,7 +228,7 @@ def _is_empty(cell: CellType) -> bool:
 
 
 def _uncopied(network: nn.Module, memo: dict[int, Any], error: Exception) -> str:
-    """The sentence that names what does not let itself be copied."""
+    """The sentence that names what does not let itself be copied; memo: what has been."""
     reason = in_one_line(error, 200)
     for path, part in network.named_modules():
         for name, value in vars(part).items():

@@ -59,6 +59,14 @@ def test_scripted_parts_are_looked_at_as_others_are() -> None:
     assert "has seen 1 batches" in signs_of_training(network)
 
 
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_state_that_would_be_assigned_is_refused(method: str) -> None:
+    """Each place would get a tensor of its own, and what is shared would be trained apart."""
+    shared = apply_plan(Net(), plan_by(method))
+    with pytest.raises(WeightsError, match=r"assign=True.*load without it"):
+        shared.load_state_dict(shared.state_dict(), assign=True)
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_the_state_of_an_unshared_network_is_refused(wrapped: bool) -> None:
     unshared, shared = Net(), apply_plan(Net(), plan_by("kernel"))

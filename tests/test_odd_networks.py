@@ -10,6 +10,7 @@ import copy
 import pickle
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from isoshare.space.apply import apply_plan, bake, count_parameters, plan_parame
 from isoshare.space.backbones import torchvision_operators
 from isoshare.space.errors import BackboneError, IsoshareError, PlanError, WeightsError
 from isoshare.space.methods import METHODS
+from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites, left_private
@@ -352,8 +354,9 @@ def test_a_shared_network_can_be_copied_and_pickled_after_its_kernels_were_read(
         assert count_parameters(again) == count_parameters(shared)
 
 
-def test_a_parametrisation_after_sharing_is_refused_when_it_computes() -> None:
-    shared = apply_plan(Net(), plan_by("anchored"))
+@pytest.mark.parametrize("method", ["anchored", "low_rank"])
+def test_a_parametrisation_after_sharing_is_refused_when_it_computes(method: str) -> None:
+    shared = apply_plan(Net(), plan_by(method))
     with pytest.raises((PlanError, ValueError)):  # noqa: PT012
         parametrizations.weight_norm(shared.get_submodule("body.0"))
         shared(images())
@@ -370,6 +373,27 @@ def test_a_copy_has_functions_of_its_own() -> None:
     shared = apply_plan(network, SharingPlan())
     shared(images()).sum().backward()
     assert all(tensor.grad is None for tensor in network.parameters())
+
+
+def test_what_holds_a_lock_deep_inside_is_named_too() -> None:
+    network = Keeps(lambda _: threading.Thread(target=print))
+    with pytest.raises(BackboneError, match=r"module '' \(Keeps\) holds Thread 'held'.*None"):
+        apply_plan(network, SharingPlan())
+
+
+def test_weak_references_lead_into_the_copy() -> None:
+    network: Any = Keeps(lambda kept: weakref.ref(kept.body[0]))
+    shared: Any = apply_plan(network, plan_by("kernel"))
+    assert network.held() is network.body[0]
+    assert shared.held() is shared.body[0]
+    other = nn.ReLU()
+    assert copy_network(Keeps(lambda _: weakref.ref(other))).held() is other
+
+
+@pytest.mark.parametrize("method", ["kernel", "anchored", "filter_basis", "slice_generator"])
+def test_a_shared_network_is_traced_symbolically(method: str) -> None:
+    shared = apply_plan(Net(), plan_by(method)).eval()
+    assert torch.equal(torch.fx.symbolic_trace(shared)(images()), shared(images()))
 
 
 def test_lazy_modules_are_refused_before_anything_is_counted() -> None:

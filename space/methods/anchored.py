@@ -41,7 +41,7 @@ class Anchored(ComputedWeight):
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_channels, height, width)."""
         self.check_unwritten()
-        if self.is_rounded_twice(self.anchor):
+        if self.is_rounded_twice():
             return run(self, x, *self.dense())
         y: Tensor = self.regulator(run(self, x, self.anchor, self.own_bias))
         return y
@@ -49,13 +49,7 @@ class Anchored(ComputedWeight):
     @property
     def anchor(self) -> Tensor:
         """The shared kernel (out, in/groups, k, k). Raises PlanError if it has been replaced."""
-        kernel = self._parameters.get("weight")
-        if kernel is None:
-            raise PlanError(
-                f"the kernel of {self.site!r} has been pruned or parametrised after it was shared: "
-                "do that to the network before, then the site stays private"
-            )
-        return kernel
+        return self.held_weight()
 
     def dense(self) -> tuple[Tensor, Tensor | None]:
         """The regulator times the anchor."""

@@ -72,15 +72,13 @@ class LowRank(CachedWeight):
     @property
     def shared(self) -> Tensor:
         """W, as the layer stores a weight."""
-        weight = self._parameters["weight"]
-        assert weight is not None, "made by share"
-        return weight
+        return self.held_weight()
 
     def residual(self) -> Tensor:
         """A B as a kernel (out, in/groups, k, k)."""
         groups, right = groups_of(self), self.right
-        rows = self.left.view(groups, len(self.left) // groups, -1)
-        product = rows @ right.reshape(groups, len(right) // groups, -1)
+        rows = self.left.view(groups, self.left.shape[0] // groups, -1)
+        product = rows @ right.reshape(groups, right.shape[0] // groups, -1)
         return product.reshape(-1, *right.shape[1:])
 
     def dense(self) -> tuple[Tensor, Tensor | None]:

@@ -84,11 +84,22 @@ class ComputedWeight(OfAnyLayer):
         """The bias that the layer was made with."""
         return self._parameters["bias"]
 
-    def is_rounded_twice(self, kernel: Tensor) -> bool:
-        """Whether it computes in evaluation, in the half precision of this kernel of its own, where
-        a second layer would round once more than the ordinary one does.
+    def is_rounded_twice(self) -> bool:
+        """Whether it computes in evaluation and in half precision, where a second layer would round
+        once more than the ordinary one does.
         """
-        return not self.training and kernel.element_size() < FLOAT_BYTES
+        tensors = [tensor for tensor in self._parameters.values() if tensor is not None]
+        return not self.training and tensors[0].element_size() < FLOAT_BYTES
+
+    def held_weight(self) -> nn.Parameter:
+        """The tensor that is registered as its weight. Raises PlanError if it is there no more."""
+        weight = self._parameters.get("weight")
+        if weight is None:
+            raise PlanError(
+                f"the kernel of {self.site!r} has been pruned or parametrised after it was shared: "
+                "do that to the network before, then the site stays private"
+            )
+        return weight
 
     def check_unwritten(self) -> None:
         """Raise PlanError if somebody has written into the weight that was read last."""

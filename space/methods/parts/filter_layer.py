@@ -29,7 +29,7 @@ class FilterBasis(ComputedWeight):
     def forward(self, x: Tensor) -> Tensor:
         """x: as the layer takes it."""
         self.check_unwritten()
-        if self.is_rounded_twice(self.basis) and not self.norm.training:
+        if self.is_rounded_twice() and not self.norm.training:
             return run(self, x, *self.dense())
         y = self.norm(run(self, x, self.filters, None))
         z: Tensor = self.coefficients(y)
