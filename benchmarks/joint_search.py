@@ -29,8 +29,8 @@ from scipy.stats import wilcoxon
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.kept import Row, keep, kept
-from benchmarks.search_efficiency import Point, score, truth_of
 from benchmarks.sharebench import RECIPES, space
+from benchmarks.truth import Point, score, truth_of
 from isoshare.evaluators.sharebench import Table
 from isoshare.evaluators.training.batches import use_threads
 from isoshare.search.config import make_config

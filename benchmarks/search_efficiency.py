@@ -6,47 +6,41 @@
 A search sees one seed a trial, drawn from the table for each plan and search. After each trial its
 front, chosen by what it has measured, is scored by what is true: the mean over the table's seeds.
 The score is the hypervolume in log-parameters and validation accuracy up to the reference point in
-the table. Every finished search is kept in --out, and a second call goes on from there. Prints
-medians, quartiles and paired Wilcoxon tests as JSON, and draws them with --png.
+the table. Beside it stands the ceiling: what a search would reach that knew the true ranking and
+saw one seed a plan (benchmarks/truth.py). Every finished search is kept in --out, and a second call
+goes on from there. Prints medians, quartiles and paired Wilcoxon tests as JSON; --png draws them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from scipy.stats import wilcoxon
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from isoshare.evaluators.sharebench import Table
+from benchmarks.truth import Numbers, Point, ceiling, score, true_front, truth_of
 from isoshare.evaluators.training.batches import use_threads
 from isoshare.search.config import make_config
 from isoshare.search.drivers.simulated import run_simulated
 from isoshare.search.engine import Engine
-from isoshare.search.pareto import hypervolume
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.search.workflows.preparation.prepared import Prepared
-from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
 
-Numbers = NDArray[np.float64]
-Point = tuple[float, float]
 BUDGETS = (10, 20, 40, 60, 80, 100, 150, 200)
 VARIANTS: dict[str, dict[str, Any]] = {
     "ehvi": {"sampler": "ehvi"},
@@ -91,7 +85,8 @@ def main() -> None:
             pass
     curves = {name: load([job for job in jobs if job[1] == name]) for name in names}
     truth, whole = true_front(options.table)
-    print(json.dumps(summary(curves, truth, whole), indent=2))
+    told = {"ceiling": limits(options.table, options.trials), **summary(curves, truth, whole)}
+    print(json.dumps(told, indent=2))
     if options.png:
         draw(curves, truth, options.png)
 
@@ -169,43 +164,14 @@ class Watch:
         self.seen["epochs"] = epochs
 
 
-@cache
-def truth_of(name: str) -> tuple[dict[str, Point], Point]:
-    """For each fingerprint the mean accuracy and the parameters; and the reference point."""
-    table = Table.load(name)
-    space = table_space(table)
-    means = table.accuracy("validation")[:, :, -1].mean(axis=1)
-    found = {
-        plan.fingerprint: (float(mean), float(space.trainable_parameters(plan)))
-        for plan, mean in zip(table.plans, means, strict=True)
-    }
-    reference = table.conditions["reference"]
-    return found, (reference["accuracy"], reference["parameters"])
-
-
-def true_front(name: str) -> tuple[float, float]:
-    """The score of the true front up to the reference point, and down to no accuracy at all."""
-    truth, reference = truth_of(name)
-    points = list(truth.values())
-    return score(points, reference), score(points, (0.0, reference[1]))
-
-
-def score(points: list[Point], reference: Point) -> float:
-    """The hypervolume of (accuracy, parameters) points in log-parameters."""
-    if not points:
-        return 0.0
-    minimised = np.array([(-accuracy, math.log(cost)) for accuracy, cost in points])
-    return hypervolume(minimised, [-reference[0], math.log(reference[1])])
-
-
 def load(jobs: list[Job]) -> list[dict[str, Any]]:
     """The searches of one sampler, by seed."""
     return [json.loads(file_of(job).read_text()) for job in jobs]
 
 
-def at(curve: list[dict[str, Any]], trials: int) -> Numbers:
+def at(curve: list[dict[str, Any]], trials: int, kind: str = "found") -> Numbers:
     """The scores after so many trials, one a seed."""
-    return np.array([one["found"][min(trials, len(one["found"])) - 1] for one in curve])
+    return np.array([one[kind][min(trials, len(one[kind])) - 1] for one in curve])
 
 
 def summary(curves: dict[str, list[dict[str, Any]]], truth: float, whole: float) -> dict[str, Any]:
@@ -218,6 +184,12 @@ def summary(curves: dict[str, list[dict[str, Any]]], truth: float, whole: float)
             str(budget): np.quantile(at(curve, budget) / truth, QUARTILES).round(4).tolist()
             for budget in budgets
         }
+        found[name]["shown"] = {
+            str(budget): np.quantile(at(curve, budget, "shown") / truth, QUARTILES)
+            .round(4)
+            .tolist()
+            for budget in budgets
+        }
         if name != OURS and OURS in curves:
             found[name]["ours better"] = {str(b): paired(curves[OURS], curve, b) for b in budgets}
     return {
@@ -226,6 +198,15 @@ def summary(curves: dict[str, list[dict[str, Any]]], truth: float, whole: float)
         "samplers": found,
         "reached": reached(curves),
         "bound covers": coverage(curves[OURS], whole),
+    }
+
+
+def limits(table: str, trials: int) -> dict[str, Any]:
+    """What the true ranking is worth by budget, quartiles: found, and shown after one seed each."""
+    reached = ceiling(table, [budget for budget in BUDGETS if budget <= trials])
+    return {
+        kind: {str(b): np.quantile(all_, QUARTILES).round(4).tolist() for b, all_ in by.items()}
+        for kind, by in reached.items()
     }
 
 

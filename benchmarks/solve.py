@@ -37,8 +37,9 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ranking import interval
-from benchmarks.search_efficiency import SCORES, score, true_front, truth_of
+from benchmarks.search_efficiency import SCORES
 from benchmarks.sharebench import evaluator
+from benchmarks.truth import score, true_front, truth_of
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
