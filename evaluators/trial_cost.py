@@ -13,6 +13,7 @@ from torch import nn
 
 from isoshare.evaluators.training.pace import FORWARD, seconds_per_example
 from isoshare.evaluators.training.trainer import epochs
+from isoshare.evaluators.training.vmap_ensemble import fitting_threads
 from isoshare.space.plan import SharingPlan, Variant
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ def seconds_of_pretraining(
     """
     some = Random(0).sample(variants, min(TRIED_OUT, len(variants)))
     with suppress(Exception):  # the training itself will say what is wrong
-        each = fmean(
-            _seconds_per_example(evaluator, [fresh(variant)], settings) for variant in some
-        )
+        each = fmean(_alone(evaluator, fresh(variant), settings) for variant in some)
         return each * len(evaluator.train_batches.labels) * settings.epochs * len(variants)
     return None
+
+
+def _alone(evaluator: TrainingEvaluator, network: nn.Module, settings: TrainingSettings) -> float:
+    with fitting_threads(network, evaluator.train_batches.images, settings.batch_size):
+        return _seconds_per_example(evaluator, [network], settings)
 
 
 def seconds_of_a_plan(evaluator: TrainingEvaluator, seeds: int) -> float | None:

@@ -114,7 +114,13 @@ def _teaches_nobody(name: str, given: Mapping[str, Any]) -> str:
 
 def _foresees_nothing(name: str, given: Mapping[str, Any], evaluator: str) -> str:
     """What is wrong with scoring a trained network where there is none."""
-    if name != "solve_first" or (evaluator == "inherit" and not given.get("table")):
+    if name != "solve_first":
+        return ""
+    if given.get("vary"):
+        return (
+            "--solve-first scores one network, and --vary searches several: leave one of them out"
+        )
+    if evaluator == "inherit" and not given.get("table"):
         return ""
     return (
         "--solve-first scores the trained network that plans inherit from: add --evaluator inherit "

@@ -144,3 +144,8 @@ def test_there_must_be_a_trained_network_to_foresee_anything(options: dict[str, 
     with pytest.raises(ConfigError, match="--solve-first scores the trained network"):
         load_config(None, {**options, "solve_first": True})
     assert issubclass(ConfigError, IsoshareError)
+
+
+def test_several_networks_foresee_nothing() -> None:
+    with pytest.raises(ConfigError, match="--solve-first scores one network, and --vary"):
+        load_config(None, {"evaluator": "inherit", "solve_first": True, "vary": {"width": (4, 8)}})

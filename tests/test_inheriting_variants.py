@@ -115,7 +115,7 @@ def test_each_variant_is_trained_once_and_found_again(store: Store) -> None:
     assert ahead.seconds is not None
     assert 0 < ahead.seconds < 60
     (said,) = (note for note in outlook(prepared)["notes"] if "unshared" in note)
-    assert said.startswith("2 unshared networks are trained before the first trial, for 2 epochs")
+    assert said.startswith("2 unshared networks are trained first, for 2 epochs")
     heard: list[tuple[int, int]] = []
     evaluator.prepare(lambda epoch, epochs, _: heard.append((epoch, epochs)), variants)
     assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -233,7 +233,7 @@ def test_the_command_line_says_what_is_wrong(command: Command, tmp_path: Path) -
     assert (code, "none of 2 variants has such weights" in said) == (2, True)
     code, said, _ = command(*launched, weights_of(tmp_path, 6), "--dry-run", "--pretrain-epochs", 3)
     assert code == 0
-    assert "1 unshared network is trained before the first trial, for 3 epochs: about" in said
+    assert "1 unshared network is trained first, for 3 epochs: about" in said
 
 
 def test_a_function_in_python_makes_each_variant_trained() -> None:

@@ -22,6 +22,7 @@ from isoshare.evaluators.training.checkpoints import Checkpoint, training_file
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.trainer import Report, train
+from isoshare.evaluators.training.vmap_ensemble import fitting_threads
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.evaluators.trial_cost import seconds_of_pretraining
 from isoshare.space.backbones import Argument
@@ -179,7 +180,8 @@ class PretrainedEvaluator(TrainingEvaluator):
         settings, seeds = self._pretraining(variant, given), [PRETRAINING_SEED]
         asked = ([network], self.train_batches, settings, seeds)
         try:
-            train(*asked, report=report, checkpoint=under_way)
+            with fitting_threads(network, self.train_batches.images, settings.batch_size):
+                train(*asked, report=report, checkpoint=under_way)
         except EvaluationError as error:
             which = f"{label(variant)}: " if variant else ""
             raise EvaluationError(f"{which}{error}") from error

@@ -9,12 +9,14 @@ computes: it gains from bfloat16 and from channels that lie beside each other in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from isoshare.evaluators.training.batches import threads_for_now
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.space.apply import extra_loss
 from isoshare.space.errors import typed_in_one_line
@@ -36,6 +38,15 @@ def worth_stacking(network: nn.Module, images: Tensor, batch_size: int) -> bool:
     parameters = sum(tensor.numel() for tensor in network.parameters())
     pixels = images.shape[-1] * images.shape[-2]
     return parameters * pixels * batch_size <= STACKABLE_WORK
+
+
+def fitting_threads(
+    network: nn.Module, images: Tensor, batch_size: int
+) -> AbstractContextManager[None]:
+    """As many threads as a training of one network can use: in a small one they would wait for each
+    other, and add in another order.
+    """
+    return threads_for_now(1) if worth_stacking(network, images, batch_size) else nullcontext()
 
 
 def computes_bfloat16(device: torch.device) -> bool:

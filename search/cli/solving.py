@@ -13,6 +13,7 @@ from isoshare.search.cli.terminal import (
     program,
     spinner,
     warn,
+    with_epochs,
     writing,
 )
 
@@ -28,14 +29,16 @@ def solve_on_terminal(
         raise IsoshareError("nothing would be written: give -o plan.json, --sweep F.csv, or both")
     options = read_words(given)
 
-    with spinner("measuring what sharing costs"):
-        from isoshare.search.solver.plan_solver import PlanSolver
-        from isoshare.search.workflows.solve import prepare_solving, scores_for, solve_plan
+    with spinner("preparing"):
+        from isoshare.search.workflows.solve import prepare_solving, solve_plan, solver_for
 
         solving = prepare_solving(backbone, options, needs_budget=output is not None)
-        solver = PlanSolver(solving.space, scores_for(solving))
     for warning in solving.warnings:
         warn(warning)
+    if solving.variants is not None:
+        _train(solving.variants)
+    with spinner("measuring what sharing costs"):
+        solver = solver_for(solving)
     done: dict[str, Any] = {}
     if output is not None:
         done = writing(output, partial(solve_plan, solving, solver))
@@ -48,15 +51,48 @@ def solve_on_terminal(
     return DONE
 
 
+def _train(variants: Any) -> None:
+    """Say what is trained, and show a bar over the epochs."""
+    from isoshare.search.results.describe import pretraining_in_words
+
+    with spinner("training some steps"):
+        ahead = variants.ahead()
+    if ahead is not None:
+        said = pretraining_in_words(ahead, "network")
+        open_console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    with_epochs(variants.train, "a variant cannot be trained: {}")
+
+
 def _sweep(solving: Any, solver: Any, path: Path) -> int:
     from isoshare.search.results.pictures.drawing import write_scores_png
-    from isoshare.search.workflows.solve import write_sweep
+    from isoshare.search.solver.sweep import write_sweep
 
     front = solver.front()
     writing(path, partial(write_sweep, front, solving.space))
-    points = [(one.cost, one.score) for one in front]
-    writing(path.with_suffix(".png"), partial(write_scores_png, points, solving.config.backbone))
+    expected = [(one.cost, one.accuracy) for one in front if one.accuracy is not None]
+    points = expected or [(one.cost, one.score) for one in front]
+    what = "expected accuracy" if expected else "expected cost of sharing"
+    draw = partial(write_scores_png, points, solving.config.backbone, what)
+    writing(path.with_suffix(".png"), draw)
     return len(front)
+
+
+def _of_variant(done: dict[str, Any]) -> list[str]:
+    from isoshare.space.variants.arguments import label
+
+    if "arguments" not in done:
+        return []
+    chosen = label(tuple(done["arguments"].items()))
+    return [f"variant {chosen}, expected accuracy {done['expected_accuracy']:.3f} on validation"]
+
+
+def _next(done: dict[str, Any], given: dict[str, Any]) -> str:
+    """What to type next: weights of the user may be those of another variant."""
+    train = f"{program()} train {done['plan']}"
+    if "arguments" in done:
+        return f"train it: {train} -o model.safetensors"
+    weights = given.get("weights", "FILE")
+    return f"fine-tune it: {train} --weights {weights} --epochs 10 -o model.safetensors"
 
 
 def _sentences(done: dict[str, Any], given: dict[str, Any]) -> str:
@@ -70,8 +106,8 @@ def _sentences(done: dict[str, Any], given: dict[str, Any]) -> str:
             f"wrote {done['plan']}: {done['sites']} sites in {counted(done['banks'], 'bank')}, "
             f"{counts['shared']:,} parameters ({share:.0%} of {counts['unshared']:,}), "
             f"{done['bytes']:,} bytes, expected cost {done['score']:.3g}",
-            f"fine-tune it: {program()} train {done['plan']} --weights "
-            f"{given.get('weights', 'FILE')} --epochs 10 -o model.safetensors",
+            *_of_variant(done),
+            _next(done, given),
         ]
     if "sweep" in done:
         lines.append(f"wrote the predicted front, {done['plans']} plans, to {done['sweep']}")

@@ -17,5 +17,11 @@ WEIGHTS = ("weights", "weight_map", "new_head", "pretrained")
 DISTILLATION = ("distill", "distill_temperature", "distill_weight")
 """Options that say how it is learned from."""
 
+OF_VARIANTS = (
+    *("pretrain_epochs", "batch_size", "optimizer", "learning_rate", "label_smoothing", "augment"),
+    *("precision", "compile"),
+)
+"""Options that say how the variants of a backbone are trained before a plan is solved over them."""
+
 OWN = ("epochs", "subset", "precision", "compile", "seed", *WEIGHTS, *DISTILLATION)
 """Options that a full training decides for itself."""

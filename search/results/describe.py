@@ -119,13 +119,13 @@ def unknown_pace(seconds: float | None) -> str:
     return f"{what} is known when the first has ended"
 
 
-def pretraining_in_words(ahead: Pretraining) -> str:
-    """What is trained before the first trial, and about how long that takes."""
+def pretraining_in_words(ahead: Pretraining, kind: str = "unshared network") -> str:
+    """What is trained before anything else, and about how long that takes."""
     several = ahead.networks > 1
-    what = f"{counted(ahead.networks, 'unshared network')} {'are' if several else 'is'} trained"
+    what = f"{counted(ahead.networks, kind)} {'are' if several else 'is'} trained"
     each = f"for {counted(ahead.epochs, 'epoch')}{' each' if several else ''}"
     long = "" if ahead.seconds is None else f": about {span(ahead.seconds)}"
-    return f"{what} before the first trial, {each}{long}"
+    return f"{what} first, {each}{long}"
 
 
 def duration_in_words(found: Mapping[str, Any]) -> str:

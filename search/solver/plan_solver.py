@@ -44,11 +44,14 @@ def countable(space: SearchSpace) -> list[str]:
 
 @dataclass(frozen=True)
 class Solved:
-    """A plan, its score, and the value of the objective that it was chosen by."""
+    """A plan, its score, and the value of the objective that it was chosen by. accuracy: what is
+    expected of it, where plans of several networks are compared.
+    """
 
     plan: SharingPlan
     score: float
     cost: float
+    accuracy: float | None = None
 
 
 class _Row(NamedTuple):
@@ -72,6 +75,11 @@ class PlanSolver:
             for offer in (None, *space.wide.offers)
         }
         self._rows: dict[str, list[_Row]] = {}
+
+    @property
+    def fully_shared(self) -> float:
+        """The score of the plan that shares all by the first of the methods."""
+        return self._make.scores.plan(self.space.fully_shared_plan())
 
     def solve(self, limits: Sequence[Constraint]) -> Solved:
         """The plan of the lowest score that keeps all limits, upper ones of ADDITIVE objectives.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,24 +15,35 @@ import torch
 
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import Dataset
+from isoshare.evaluators.inheriting.pretrained_evaluator import PretrainedEvaluator
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.training.batches import normalised
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import exact_limits
 from isoshare.search.drivers.versions import versions
+from isoshare.search.options.full_training import OF_VARIANTS
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver, Solved
-from isoshare.search.workflows.preparation.evaluator import load_data
+from isoshare.search.solver.variant_solver import VariantSolver
+from isoshare.search.workflows.preparation.evaluator import evaluator_of, load_data
 from isoshare.search.workflows.preparation.network import (
     check_output,
     fitting_arguments,
     network_space,
 )
-from isoshare.search.workflows.preparation.scores import IMAGES, LOSS_IMAGES, Heard, scores_on
-from isoshare.search.workflows.preparation.weights import given_weights, trained_backbone
+from isoshare.search.workflows.preparation.scores import IMAGES, LOSS_IMAGES, scores_on
+from isoshare.search.workflows.preparation.varying import whole_space, with_reference
+from isoshare.search.workflows.preparation.weights import (
+    given_weights,
+    trained_backbone,
+    whose_weights,
+)
+from isoshare.search.workflows.solve_variants import TrainedVariants
+from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
 from isoshare.space.files import atomic_write
-from isoshare.space.plan import PlanFile
-from isoshare.space.search_space import SearchSpace
+from isoshare.space.plan import PlanFile, Variant
+from isoshare.space.variants.variant_space import Space
+from isoshare.space.weights.trained_weights import TrainedWeights
 
 SCORES = 2
 """Counts up when the same network and images give other scores than before."""
@@ -41,18 +51,18 @@ SCORES = 2
 
 @dataclass(frozen=True)
 class Solving:
-    """A checked request: nothing has been measured yet."""
+    """A checked request: nothing has been measured yet.
+
+    network: the trained network of a variant of the backbone, () where it is not varied. variants:
+    where it is, what has to be trained first. warnings: sentences for the user.
+    """
 
     config: SearchConfig
     dataset: Dataset
-    space: SearchSpace
-    network: torch.nn.Module
-    digest: str
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences for the user about the data."""
-        return self.dataset.warnings
+    space: Space
+    network: Callable[[Variant], torch.nn.Module]
+    variants: TrainedVariants | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_solving(backbone: str, options: Mapping[str, Any], needs_budget: bool) -> Solving:
@@ -61,41 +71,75 @@ def prepare_solving(backbone: str, options: Mapping[str, Any], needs_budget: boo
     options: those of a search that say what may be shared, on which images, and within which
     budgets. needs_budget: whether one plan is wanted, and not the whole front alone.
     """
-    config = make_config({"backbone": backbone, **options})
+    config = make_config({"backbone": backbone, "evaluator": "inherit", **options})
     if needs_budget and not exact_limits(config.document()):
         raise IsoshareError(
             "a plan is solved for a budget: give --max-parameters, --max-bytes, --max-macs or "
             "--max-device-bytes"
         )
-    if not given_weights(config.evaluation):
+    if not given_weights(config.evaluation) and not config.vary:
         raise IsoshareError(
             "a plan is solved from a trained network: give its weights with --weights FILE, or "
-            "--pretrained"
+            "--pretrained; only variants of a backbone, with --vary, are trained here"
         )
     if config.new_head:
         raise IsoshareError(
             "--new-head is not trained yet, so nothing can be measured with it: train the network "
             "on your images first, and give those weights"
         )
+    idle = [name for name in OF_VARIANTS if name in options]
+    if idle and not config.vary:
+        raise IsoshareError(
+            f"--{idle[0].replace('_', '-')} says how variants of a backbone are trained: add "
+            "--vary, or leave it out"
+        )
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
-    network, found = trained_backbone(config.space, config.evaluation)
+    if config.vary:
+        return _of_variants(config, dataset)
+    network, _ = trained_backbone(config.space, config.evaluation)
     check_output(network, dataset, config.backbone)
     space = network_space(network, config.space, dataset.image_shape, ADDITIVE)
-    return Solving(config, dataset, space, network, found.fingerprint)
+    return Solving(config, dataset, space, lambda _: network, warnings=dataset.warnings)
 
 
-def scores_for(solving: Solving, heard: Heard | None = None) -> PlanScores:
-    """The scores of the network, from the cache if they have been measured before.
+def _of_variants(config: SearchConfig, dataset: Dataset) -> Solving:
+    def build(variant: Variant) -> torch.nn.Module:
+        backbone = build_backbone(config.backbone, config.backbone_arg, **dict(variant))
+        check_output(backbone, dataset, config.backbone)
+        return backbone
 
-    heard: is told how many of how many offers are measured.
-    """
-    path = _cached(solving)
+    space, left_out = whole_space(config.space, build, dataset.image_shape, ADDITIVE)
+    config = with_reference(config, space)
+    whose = whose_weights(config.space, config.evaluation, space.members)
+    evaluator = evaluator_of(config.space, config.training, config.evaluation, dataset)
+    assert isinstance(evaluator, PretrainedEvaluator), "weights are inherited"
+    variants = TrainedVariants(evaluator, space)
+    said = (*dataset.warnings, *left_out, *whose)
+    return Solving(config, dataset, space, variants.network, variants, said)
+
+
+def solver_for(solving: Solving) -> PlanSolver | VariantSolver:
+    """What solves for any budget, once all scores are there."""
+    members = solving.space.members
+    solvers = {
+        variant: PlanSolver(space, _scores(solving, variant)) for variant, space in members.items()
+    }
+    known = solving.variants
+    if known is None:
+        return solvers[()]
+    return VariantSolver(solvers, {variant: known.ends(variant) for variant in solvers})
+
+
+def _scores(solving: Solving, variant: Variant) -> PlanScores:
+    """The scores of a network, from the cache if they have been measured before."""
+    network = solving.network(variant)
+    path = _cached(solving, variant, network)
     if path is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return PlanScores.of(json.loads(path.read_text()))
     data = normalised(solving.dataset.train, solving.dataset.train)
-    scores = scores_on(data, solving.network, solving.space, heard)
+    scores = scores_on(data, network, solving.space.members[variant])
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +148,15 @@ def scores_for(solving: Solving, heard: Heard | None = None) -> PlanScores:
     return scores
 
 
-def solve_plan(solving: Solving, solver: PlanSolver, output: Path) -> dict[str, Any]:
+def solve_plan(
+    solving: Solving, solver: PlanSolver | VariantSolver, output: Path
+) -> dict[str, Any]:
     """Write the plan of the lowest score within the given budgets; returns what ``--json`` prints.
 
     Raises IsoshareError if no plan keeps them.
     """
-    config, space = solving.config, solving.space
-    solved = solver.solve(exact_limits(config.document()))
+    solved = solver.solve(exact_limits(solving.config.document()))
+    space = solving.space.members[solved.plan.variant]
     parameters = {
         "unshared": space.unshared,
         "shared": space.trainable_parameters(solved.plan),
@@ -120,6 +166,7 @@ def solve_plan(solving: Solving, solver: PlanSolver, output: Path) -> dict[str, 
         "plan": str(output),
         "fingerprint": solved.plan.fingerprint,
         "score": solved.score,
+        **_expected(solved),
         "parameters": parameters,
         "macs": space.macs(solved.plan),
         "bytes": space.stored_bytes(solved.plan),
@@ -128,26 +175,27 @@ def solve_plan(solving: Solving, solver: PlanSolver, output: Path) -> dict[str, 
     }
 
 
-def write_sweep(front: Sequence[Solved], space: SearchSpace, path: Path) -> None:
-    """The predicted front as CSV: a row a plan, with its banks as JSON."""
-    with atomic_write(path) as half, half.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["parameters", "bytes", "macs", "score", "fingerprint", "banks"])
-        for one in front:
-            plan = one.plan
-            costs = space.trainable_parameters(plan), space.stored_bytes(plan), space.macs(plan)
-            rows.writerow([*costs, one.score, plan.fingerprint, json.dumps(plan.documents())])
+def _expected(solved: Solved) -> dict[str, Any]:
+    """Which variant was chosen, by which accuracy; nothing of a backbone that is not varied."""
+    if solved.accuracy is None:
+        return {}
+    return {"arguments": dict(solved.plan.variant), "expected_accuracy": solved.accuracy}
 
 
 def _file_of(solving: Solving, solved: Solved, parameters: dict[str, int]) -> PlanFile:
     config, dataset = solving.config, solving.dataset
+    arguments = {**config.backbone_arg, **dict(solved.plan.variant)}
     return PlanFile.of(
         solved.plan,
-        order=[site.name for site in solving.space.sites],
-        backbone={"name": config.backbone, "arguments": config.backbone_arg},
+        order=[site.name for site in solving.space.members[solved.plan.variant].sites],
+        backbone={"name": config.backbone, "arguments": arguments},
         parameters=parameters,
         provenance={
-            "solved": {"score": solved.score, "weights": solving.digest},
+            "solved": {
+                "score": solved.score,
+                "weights": _digest(solving.network(solved.plan.variant)),
+                **_expected(solved),
+            },
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "dataset": {
@@ -161,12 +209,17 @@ def _file_of(solving: Solving, solved: Solved, parameters: dict[str, int]) -> Pl
     )
 
 
-def _cached(solving: Solving) -> Path | None:
+def _digest(network: torch.nn.Module) -> str:
+    return TrainedWeights(network.state_dict()).fingerprint
+
+
+def _cached(solving: Solving, variant: Variant, network: torch.nn.Module) -> Path | None:
     """Where the scores of this network, on these images, are kept."""
     config = solving.config
     asked = [
-        *(SCORES, IMAGES, LOSS_IMAGES, config.backbone, config.backbone_arg, list(config.methods)),
-        *(solving.digest, solving.dataset.fingerprint, versions()["torch"]),
+        *(SCORES, IMAGES, LOSS_IMAGES, config.backbone, {**config.backbone_arg, **dict(variant)}),
+        *(list(config.methods), _digest(network), solving.dataset.fingerprint),
+        versions()["torch"],
     ]
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]
     try:

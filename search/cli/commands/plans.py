@@ -23,7 +23,7 @@ from isoshare.search.cli.terminal import (
     with_epochs,
 )
 from isoshare.search.options import OPTIONS, RESUME_OPTIONS
-from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, OWN, WEIGHTS
+from isoshare.search.options.full_training import EPOCHS, OF_THE_SEARCH, OF_VARIANTS, OWN, WEIGHTS
 
 if TYPE_CHECKING:
     pass
@@ -35,9 +35,9 @@ TRAIN_OPTIONS = {
 SOLVE_OPTIONS = {
     name: OPTIONS[name]
     for name in (
-        *("backbone_arg", *WEIGHTS, "methods", "dataset", "subset", "resolution", "channels"),
-        *("data_folder", "max_parameters", "max_bytes", "max_macs"),
-        *("max_device_bytes", "max_device_bytes_int8"),
+        *("backbone_arg", "vary", *WEIGHTS, "methods", "dataset", "subset", "resolution"),
+        *("channels", "data_folder", "max_parameters", "max_bytes", "max_macs"),
+        *("max_device_bytes", "max_device_bytes_int8", *OF_VARIANTS),
     )
 }
 WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
@@ -97,6 +97,7 @@ def solve(
     """Find the plan for a budget from a trained network, without a search.
 
     What sharing costs is measured once, in minutes, and kept: another budget is another second.
+    With --vary the best variant is found too; each is trained first, as it is and fully shared.
 
     Example: isoshare solve resnet18 --weights my.pt --dataset folder:images
     --max-bytes 20000000 -o plan.json

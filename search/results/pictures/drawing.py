@@ -87,14 +87,19 @@ def draw_interactive(figure: FrontFigure) -> Any:
     return drawing
 
 
-def write_scores_png(points: Sequence[tuple[float, float]], title: str, path: Path) -> None:
-    """Draw what plans are expected to cost against their parameters, (parameters, score)."""
+def write_scores_png(
+    points: Sequence[tuple[float, float]], title: str, what: str, path: Path
+) -> None:
+    """Draw what is expected of plans against their parameters, (parameters, value).
+
+    what: the value in words.
+    """
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(8, 5), dpi=150, layout="constrained")
     axes = drawing.add_subplot()
     axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, color=BLUE)
-    axes.set(title=title, xlabel="parameters", ylabel="expected cost of sharing", xscale="log")
+    axes.set(title=title, xlabel="parameters", ylabel=what, xscale="log")
     with atomic_write(path) as half:
         drawing.savefig(half, format="png")
 
