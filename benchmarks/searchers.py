@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import tempfile
 import warnings
@@ -30,6 +31,7 @@ from isoshare.search.proposals.proposer import Proposer
 from isoshare.search.proposals.sampler import History
 from isoshare.search.samplers import SAMPLERS
 from isoshare.search.samplers.ehvi import ParetoFront2D
+from isoshare.search.samplers.expected_improvement import START
 from isoshare.search.solver.plan_solver import PlanSolver
 from isoshare.search.workflows.preparation.foresight import spread
 from isoshare.space.plan import SharingPlan
@@ -42,8 +44,10 @@ GP_START = 10
 """Plans before the first fit of a Gaussian process: the first plans of all, then random ones."""
 
 
-def ours(sampler: str, task: Task, foresight: Foresight | None = None) -> None:
-    """A row of SAMPLERS, which proposes what ``launch`` would."""
+def ours(
+    sampler: str, task: Task, foresight: Foresight | None = None, most: float = math.inf
+) -> None:
+    """A row of SAMPLERS, which proposes what ``launch`` would, for so many trials at most."""
     rows = {name: OBJECTIVES[name] for name in ("accuracy", "parameters")}
     axes = [Axis(name, row.direction, row.worst(task.space) or 0.0) for name, row in rows.items()]
     trials: dict[int, TrialRecord] = {}
@@ -59,7 +63,7 @@ def ours(sampler: str, task: Task, foresight: Foresight | None = None) -> None:
     )
     made = SAMPLERS[sampler].make(history)
     proposer = Proposer(history, made)
-    while (proposal := proposer.propose(number := len(trials))) is not None:
+    while len(trials) < most and (proposal := proposer.propose(number := len(trials))) is not None:
         plan = proposal.plan
         seen.add(plan.fingerprint)
         made.memory(plan)
@@ -102,35 +106,43 @@ def optuna_integers(task: Task) -> None:
     study.optimize(measured)
 
 
-def botorch(task: Task) -> None:
+def botorch(task: Task, begin: Callable[[Task], None]) -> None:
     """BoTorch's Gaussian process over categories and one number, the size, on the accuracy alone;
     the expected hypervolume improvement is exact, as the size is known, and looks at all plans.
     """
     import torch
 
+    begin(task)
     plans = list(task.table.plans)
     places = {plan.fingerprint: place for place, plan in enumerate(plans)}
     sizes = np.array([task.size(plan) for plan in plans])
     coded = torch.tensor(np.column_stack([sizes / -sizes.min(), _codes(task, plans)]))
-    known: list[int] = []
-    right: list[float] = []
+    known, right = [places[one] for one in task.accuracy], list(task.accuracy.values())
     model = None
     while True:
-        if len(known) < GP_START:
-            plan = task.starts[len(known)] if len(known) < len(task.starts) else task.new_plan()
-        else:
-            model = _gaussian_process(coded[known], right, model)
-            with torch.no_grad():
-                belief = model.posterior(coded)
-            mean = belief.mean.squeeze(-1).numpy()
-            deviation = belief.variance.sqrt().squeeze(-1).numpy()
-            stairs = ParetoFront2D.of(sizes[known], mean[known], (0.0, 0.0))
-            gains = stairs.expected_improvement(sizes, mean, deviation)
-            gains[known] = -1
-            plan = plans[int(gains.argmax())]
-        wrong, _ = task.measure(plan)
-        known.append(places[plan.fingerprint])
-        right.append(1 - wrong)
+        model = _gaussian_process(coded[known], right, model)
+        with torch.no_grad():
+            belief = model.posterior(coded)
+        mean = belief.mean.squeeze(-1).numpy()
+        deviation = belief.variance.sqrt().squeeze(-1).numpy()
+        stairs = ParetoFront2D.of(sizes[known], mean[known], (0.0, 0.0))
+        gains = stairs.expected_improvement(sizes, mean, deviation)
+        gains[known] = -1
+        known.append(int(gains.argmax()))
+        right.append(1 - task.measure(plans[known[-1]])[0])
+
+
+def at_random(task: Task) -> None:
+    """The first plans of all, then random ones."""
+    for plan in task.starts:
+        task.measure(plan)
+    while len(task.accuracy) < GP_START:
+        task.measure(task.new_plan())
+
+
+def as_ours(task: Task) -> None:
+    """The plans that ours begins with, until its surrogate is asked."""
+    ours("local", task, most=START)
 
 
 def _gaussian_process(coded: Any, right: list[float], last: Any) -> Any:
@@ -303,13 +315,14 @@ def neps(algorithm: str, task: Task) -> None:
 
 SEARCHERS: dict[str, Callable[[Task], None]] = {
     "ehvi": partial(ours, "ehvi"),
-    "ehvi, solved first": solved_first,
+    "ehvi --solve-first": solved_first,
     "local": partial(ours, "local"),
     "random": partial(ours, "random"),
     "Optuna NSGA-II": partial(ours, "nsga2"),
     "Optuna TPE": partial(ours, "tpe"),
     "Optuna TPE on integers": optuna_integers,
-    "BoTorch": botorch,
+    "BoTorch": partial(botorch, begin=at_random),
+    "BoTorch from our start": partial(botorch, begin=as_ours),
     "SMAC3": smac,
     "Syne Tune EHVI": syne_tune_ehvi,
     "Syne Tune MO-ASHA": syne_tune_moasha,

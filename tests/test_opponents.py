@@ -10,10 +10,11 @@ import pytest
 from benchmarks.kept import Row
 from benchmarks.opponents import by_seed, compared, searched, table
 from benchmarks.search_task import PATIENCE, SpentError, Task
-from benchmarks.searchers import SEARCHERS
+from benchmarks.searchers import GP_START, SEARCHERS, as_ours, at_random
 from benchmarks.truth import best_order, ceiling
 from isoshare.search.config import make_config
 from isoshare.search.drivers.simulated import run_simulated
+from isoshare.search.samplers.expected_improvement import START
 from isoshare.search.workflows.launch import prepare, start
 from isoshare.storage.store import Store
 
@@ -42,6 +43,20 @@ def test_ours_measures_what_a_search_would(tmp_path: Path) -> None:
 def test_all_begin_with_the_same_plans(searcher: str) -> None:
     starts = [plan.fingerprint for plan in Task(TABLE, 0, 1).starts]
     assert spend(searcher, 0, 12)[: len(starts)] == starts
+
+
+def test_a_start_like_ours_is_ours() -> None:
+    task = Task(TABLE, 2, START)
+    as_ours(task)
+    assert list(task.accuracy) == spend("ehvi", 2, START)
+
+
+def test_a_random_start_begins_with_the_same_plans() -> None:
+    task = Task(TABLE, 2, GP_START)
+    at_random(task)
+    starts = [plan.fingerprint for plan in task.starts]
+    assert list(task.accuracy)[: len(starts)] == starts
+    assert len(task.accuracy) == GP_START
 
 
 def test_answers_make_their_plan() -> None:
