@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isoshare.evaluators import EVALUATORS, evaluator_row, is_own_evaluator
+from isoshare.evaluators import EVALUATORS, evaluator_row, is_own_dataset, is_own_evaluator
 from isoshare.evaluators.objectives import OBJECTIVES, is_exact, objective_name
 from isoshare.evaluators.sharebench import Table
 from isoshare.search.options.definition import ConfigError
@@ -39,7 +39,8 @@ def fitting_defaults(given: dict[str, Any]) -> dict[str, Any]:
     if (name := str(evaluator_of(given))) != "train":
         given = {"evaluator": name, **given}
         known = name in EVALUATORS or is_own_evaluator(name)
-        return {**(evaluator_row(name).defaults if known else {}), **given}
+        asked = {"solve_first": True} if name == "inherit" and foresees(given) else {}
+        return {**(evaluator_row(name).defaults if known else {}), **asked, **given}
     if not is_first_search(given):
         return given
     arguments, varied = given.get("backbone_arg", {}), given.get("vary") or {}
@@ -53,6 +54,13 @@ def evaluator_of(given: Mapping[str, Any]) -> Any:
     """The evaluator that is given, or the default: trained weights are there to be inherited."""
     has_weights = given.get("weights") is not None or given.get("pretrained")
     return given.get("evaluator", "inherit" if has_weights else "train")
+
+
+def foresees(given: Mapping[str, Any]) -> bool:
+    """Whether one trained network is there that can be asked about plans before a search."""
+    has_weights = given.get("weights") is not None or given.get("pretrained")
+    own = is_own_dataset(str(given.get("dataset", "")))
+    return bool(has_weights) and not (given.get("new_head") or given.get("vary") or own)
 
 
 def is_first_search(given: Mapping[str, Any]) -> bool:

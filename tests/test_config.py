@@ -46,11 +46,15 @@ def test_every_option_of_a_search_has_one_definition() -> None:
         assert parameters_of("launch")[name].default is None
 
 
+IN_WORDS = ("backbone", "methods", "rungs", "solve_first", "storage", "workers")
+"""Options whose default the help tells in words."""
+
+
 def test_the_help_tells_the_true_default() -> None:
     defaults = make_config({"backbone": "resnet_cifar"})
     for name, option in OPTIONS.items():
         value = getattr(defaults, name)
-        if name not in ("backbone", "methods", "rungs", "storage", "workers"):  # in words
+        if name not in IN_WORDS:
             shown = as_typed(value) or option.default
             assert option.default == shown, name
         assert parameters_of("launch")[name].show_default == (option.default or False)

@@ -40,8 +40,9 @@ def option_info(option: Option, default: str | None = None, group: str | None = 
 
     default: what its help says in place of its own default. group: the heading it stands under.
     """
+    may_be_on = option.kind == "flag" and option.default != "false"
     return typer.Option(
-        option.flag,
+        f"{option.flag}/--no-{option.flag[2:]}" if may_be_on else option.flag,
         metavar=option.metavar,
         show_default=(option.default if default is None else default) or False,
         help=option.help,

@@ -35,6 +35,7 @@ class PolicyConfig(BaseModel):
         False,
         "inherit: score the trained network first; the plans it foresees on the front are measured "
         "first, and its scores guide the sampler while few plans are measured.",
+        shown="with trained weights",
     )
     repeats: float = option(
         0.0,
