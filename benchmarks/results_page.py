@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import joint_search
+from benchmarks import at_scale, joint_search
 from benchmarks import scaling_and_sharing as scaling
 from benchmarks.kept import Row, kept
 from isoshare.search.results.pictures.drawing import BLUE, GREY
@@ -37,6 +37,8 @@ LONGER = {"pairs": PAIRS, "tied": "everything tied"}
 """For plans of projection.jsonl whose names there are too short."""
 DEVICES = ("ResNet-20", "ResNet-56", "ConvMixer")
 HALF_A_POINT = 0.005
+AIM = 0.007
+"""What half of the parameters may cost."""
 SHARED = {"unshared": "unshared", "kernel": "everything tied"}
 
 
@@ -54,7 +56,10 @@ def main() -> None:
 
 def page() -> str:
     """The whole page, as Markdown."""
-    sections = (scaling_values(), joint_values(), device_values(), projection_values())
+    sections = (
+        *(scaling_values(), joint_values(), device_values()),
+        *(at_scale_values(), projection_values()),
+    )
     return WORDS.read_text().format(**ChainMap(*sections))
 
 
@@ -149,6 +154,37 @@ def device_values() -> dict[str, object]:
         "counted_files": len(ratios),
         "device_table": "\n".join(lines),
     }
+
+
+def at_scale_values() -> dict[str, object]:
+    """Of the section on a network of real size."""
+    rows = [row for row in rows_of("at_scale") if not row["distill"]]
+    seeds = [len(same) for same in at_scale.by_plan(rows)]
+    return {
+        "scale_epochs": rows[0]["epochs"],
+        "scale_seeds": str(min(seeds)) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}",
+        "scale_table": at_scale.table(rows),
+        "scale_headline": half_headline(rows),
+    }
+
+
+def half_headline(rows: Sequence[Row]) -> str:
+    """What half of the parameters cost, at best."""
+    whole = {row["seed"]: row["test"] for row in rows if row["plan"] == at_scale.UNSHARED}
+    lost = [
+        (fmean(whole[row["seed"]] - row["test"] for row in same if row["seed"] in whole), same[0])
+        for same in at_scale.by_plan(rows)
+        if 2 * same[0]["parameters"] <= at_scale.UNSHARED_PARAMETERS
+    ]
+    if not lost:
+        return "No plan of at most half of the parameters has been trained yet."
+    least, row = min(lost, key=lambda pair: pair[0])
+    share = f"{row['parameters'] / at_scale.UNSHARED_PARAMETERS:.0%}"
+    met = "met" if least <= AIM else "missed"
+    return (
+        f"**With {share} of the parameters the best plan ({row['plan']}) loses {100 * least:.1f} "
+        f"points** (aim: at most {100 * AIM:.1f}, {met})."
+    )
 
 
 def projection_values() -> dict[str, object]:
