@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from isoshare.search.engine import Engine
 from isoshare.search.samplers import sampler_row
 from isoshare.search.workflows.preparation.prepared import study_record
 from isoshare.space.apply import count_parameters
+from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import Bank, SharingPlan, Split
 from isoshare.space.search_space import SearchSpace
@@ -28,6 +30,17 @@ from isoshare.storage.study_values import DatasetRecord
 MakeEngine = Callable[..., Engine]
 Command = Callable[..., tuple[int, str, str]]
 """Runs a command with these arguments: its exit code, and what it said on stdout and stderr."""
+
+
+def first_options() -> dict[str, dict[str, Any]]:
+    """For each method options that are worth trying on sites of 8→8 3x3: the first of each."""
+    sites = [Site(name, (3, 3), 8, 8) for name in ("a", "b")]
+    return {
+        method: {
+            option: values[0] for option, values in row.implementation.option_values(sites).items()
+        }
+        for method, row in METHODS.items()
+    }
 
 
 class ThreeSites(nn.Module):

@@ -25,8 +25,10 @@ from isoshare.space.apply import plan_macs
 from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.sites import left_private
+from tests.fakes import first_options
 
 BANKS: dict[str, dict[str, Any]] = {
+    **first_options(),
     "kernel": {},
     "anchored": {},
     "filter_basis": {"shared_rank": 3, "unique_rank": 1},

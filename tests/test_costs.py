@@ -37,7 +37,7 @@ from isoshare.space.passes.forward_pass import (
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
-from tests.fakes import ThreeSites, space_of
+from tests.fakes import ThreeSites, first_options, space_of
 from tests.test_methods import METHOD_NAMES, VARIANTS, Net, body_sites, images, plan_of
 
 BACKBONES: tuple[tuple[str, dict[str, int]], ...] = (
@@ -109,6 +109,7 @@ def test_mixed_plans_are_counted_twice(data: st.DataObject) -> None:
         ranks = {"shared_rank": data.draw(small), "unique_rank": data.draw(st.integers(0, 5))}
         sizes = {"slice_size": data.draw(small), "code_size": data.draw(small)}
         options: dict[str, dict[str, Any]] = {
+            **first_options(),
             "kernel": {},
             "anchored": {"every": data.draw(st.integers(1, 3)), "regulator_after": place},
             "filter_basis": ranks,

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from isoshare import Bank, SharingPlan, apply_plan, find_sites
 from isoshare.space.apply import bake, deployed
+from tests.fakes import first_options
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    **first_options(),
     "kernel": {},
     "anchored": {},
     "filter_basis": {"shared_rank": 4, "unique_rank": 2},

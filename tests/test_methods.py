@@ -30,8 +30,10 @@ from isoshare.space.methods.anchored import Anchored
 from isoshare.space.methods.parts.regulated_norm import RegulatedNorm
 from isoshare.space.methods.slice_generator import SliceGenerated, reuse_generators
 from isoshare.space.passes.forward_pass import network_costs
+from tests.fakes import first_options
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    **first_options(),
     "kernel": {},
     "anchored": {},
     "filter_basis": {"shared_rank": 3, "unique_rank": 2},
@@ -150,6 +152,7 @@ def test_the_closed_form_of_mixed_plans_is_what_is_counted(data: st.DataObject) 
     banks = []
     for part in (names[: cut[0]], names[cut[0] : cut[1]], names[cut[1] :]):
         options: dict[str, dict[str, Any]] = {
+            **first_options(),
             "kernel": {},
             "anchored": {"every": data.draw(st.integers(1, 4))},
             "low_rank": {"rank": data.draw(rank)},

@@ -28,12 +28,14 @@ from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites, left_private
+from tests.fakes import first_options
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.(jit.script|nn.utils.weight_norm).*deprecated"),
     pytest.mark.filterwarnings("ignore:Complex modules are a new feature"),
 ]
 OPTIONS: dict[str, dict[str, Any]] = {
+    **first_options(),
     "kernel": {},
     "anchored": {},
     "filter_basis": {"shared_rank": 4, "unique_rank": 1, "orthogonality": 0.0},

@@ -17,6 +17,7 @@ from isoshare.space.apply import bake, deployed, plan_parameters
 from isoshare.space.layers import CONVOLUTIONS, NORMS, TRANSPOSED
 from isoshare.space.methods import METHODS
 from isoshare.space.sites import Site, isomorphic_groups
+from tests.fakes import first_options
 
 SIDE = 4
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -114,6 +115,7 @@ def options(draw: st.DrawFn, method: str, site: Site) -> dict[str, Any]:
         "generator": draw(st.sampled_from(["trained", "trained", "binary", "reused"])),
     }
     made: dict[str, dict[str, Any]] = {
+        **first_options(),
         "kernel": {},
         "anchored": {"every": draw(st.integers(1, 2))},
         "filter_basis": ranks,

@@ -13,9 +13,11 @@ from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, 
 from isoshare.evaluators.training.batches import Batches
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.kernel import mean_kernel
+from tests.fakes import first_options
 from tests.test_methods import Net, body_sites
 
 PLENTY: dict[str, dict[str, Any]] = {
+    **first_options(),
     "kernel": {},
     "anchored": {},
     "filter_basis": {"shared_rank": 16, "unique_rank": 4},

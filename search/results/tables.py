@@ -19,9 +19,11 @@ from isoshare.search.results.describe import (
 from isoshare.search.results.front_probability import on_front
 from isoshare.search.results.scaling_alone import scaling_json, sharing_in_words
 from isoshare.search.results.study_results import Results, excluded_in_words
+from isoshare.space.methods import METHODS
 from isoshare.space.plan import SCHEMA
 from isoshare.storage.records import StudyRecord, TrialRecord
 
+WIDE = [name for name, row in METHODS.items() if row.network_wide]
 PLACES, LITTLE = 5, 0.01
 """So many places where the parameters are that sharing cannot touch are shown, none of less."""
 
@@ -94,8 +96,8 @@ def backbone_view(found: Mapping[str, Any]) -> Group:
         f"{found['backbone']}: {found['parameters']:,} parameters; one kernel for every group "
         f"leaves {found['fully_shared']:,}",
         f"reach {found['reach']:.0%}: the share of parameters in isomorphic groups, the most that "
-        f"sharing can touch ({found['wide_reach']:.0%} by slice_generator, for which one kernel "
-        "size is enough)",
+        f"sharing can touch ({found['wide_reach']:.0%} by {' or '.join(WIDE)}, for which kernels "
+        "of one size are enough)",
         *_rest_lines(found),
         f"{found['plans']:,} distinct plans of kernel sharing, "
         f"{roughly(found['plans_of_all_methods'])} of all methods",
