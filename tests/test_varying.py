@@ -56,6 +56,12 @@ def chain(width: int, depth: int = 2) -> nn.Module:
     return Chain(width, depth)
 
 
+def classified(width: int, depth: int = 2) -> nn.Module:
+    """The same with a head for digits."""
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+    return nn.Sequential(chain(width, depth), *head)
+
+
 def size_and_seed(network: nn.Module, trial: isoshare.Trial) -> float:
     """More parameters are better, a little."""
     return float(torch.log(torch.tensor(float(count_parameters(network))))) / 10
@@ -83,6 +89,15 @@ def test_variants_that_the_backbone_refuses_are_told_once_and_left_out(launched:
     assert len(said) == 1
     assert "depth=9 width=2, depth=9 width=4 (2 of the variants)" in said[0]
     assert "6n + 2" in said[0]
+
+
+def test_variants_that_fail_for_one_reason_are_told_in_one_sentence() -> None:
+    mine = {"backbone": f"{__name__}:classified", "dataset": "digits", "methods": ("kernel",)}
+    varied = {"vary": {"width": (2, 5), "depth": (2, 3)}}
+    prepared = prepare(make_config({**mine, **varied}), Store("sqlite://"))
+    (said,) = (sentence for sentence in prepared.warnings if "left out" in sentence)
+    assert "left out depth=2 width=5, depth=3 width=5 (2 of the variants): backbone" in said
+    assert "failed: ValueError: width must not be 5 (" in said
 
 
 def test_sizes_are_compared_with_the_largest_variant_or_the_one_given(launched: Prepared) -> None:

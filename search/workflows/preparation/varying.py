@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from isoshare.space.variants.arguments import combinations, label
 from isoshare.space.variants.variant_space import Space, VariantSpace
 from isoshare.storage.study_values import StudyContext
 
+ARGUMENTS = re.compile(r"(?<= failed) with \{.*?\}")
+"""What a sentence says of the arguments of a function, in which variants differ."""
 Build = Callable[[Variant], nn.Module]
 """Makes the unshared network of a variant, () of the arguments alone; raises BackboneError where it
 cannot be, or does not fit the data."""
@@ -106,7 +109,8 @@ def _said(refused: Mapping[Variant, BackboneError]) -> tuple[str, ...]:
     """Variants that are refused for the same reason in one sentence."""
     by_reason: dict[str, list[str]] = {}
     for variant, error in refused.items():
-        by_reason.setdefault(in_one_line(error), []).append(label(variant))
+        reason = ARGUMENTS.sub("", in_one_line(error), count=1)
+        by_reason.setdefault(reason, []).append(label(variant))
     return tuple(
         f"left out {', '.join(labels[:4])}{' and more' if len(labels) > 4 else ''} "
         f"({len(labels)} of the variants): {reason}"
