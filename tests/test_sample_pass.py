@@ -155,3 +155,19 @@ def test_a_study_of_a_trained_model_says_what_it_would_lose() -> None:
         create_study(network)
     create_study(network, weights="fresh")
     create_study(Net())
+
+
+@pytest.mark.parametrize("method", BANKS)
+def test_a_layer_that_a_global_name_leads_to_is_noticed(method: str) -> None:
+    """Every copy would go on computing with the network that it is a copy of."""
+    beyond: dict[str, nn.Module] = {}
+
+    class Beyond(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + beyond["layer"](self.stem(x)).mean()
+
+    network = Beyond()
+    beyond["layer"] = network.body[0]
+    bank = Bank(method, BANKS[method], tuple(SITES))
+    with pytest.raises(PlanError, match=r"computes with 'body\.0' of the network that was copied"):
+        apply_plan(network, SharingPlan((bank,)), weights="fresh", sample=images())

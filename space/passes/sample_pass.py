@@ -9,7 +9,8 @@ then the network computes something else once its sites are made ordinary layers
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -72,8 +73,30 @@ def check_acting(network: nn.Module, banks: Banks, sample: Any, known: Collectio
     with torch.random.fork_rng():
         for bank, sites in banks:
             METHODS[bank.method].implementation.share(trial, sites, bank.options)
-    _check_gradients(trial, methods, before, sample)
+    with _untouched(network, methods):
+        _check_gradients(trial, methods, before, sample)
     _check_kernels(trial, methods, sample)
+
+
+@contextmanager
+def _untouched(network: nn.Module, sites: Iterable[str]) -> Iterator[None]:
+    """Raise PlanError if what is done with a copy of ``network`` gives these sites gradients."""
+    weights: dict[str, Any] = {site: network.get_submodule(site).weight for site in sites}
+    kept = {site: weight.grad for site, weight in weights.items()}
+    for weight in weights.values():
+        weight.grad = None
+    try:
+        yield
+        for site, weight in weights.items():
+            if weight.grad is not None:
+                raise PlanError(
+                    f"a copy of the network computes with {site!r} of the network that was copied: "
+                    "something outside of both, such as a global name, leads there; reach the "
+                    "layer through its owner, or leave the site out of the plan"
+                )
+    finally:
+        for site, weight in weights.items():
+            weight.grad = kept[site]
 
 
 def _check_gradients(
