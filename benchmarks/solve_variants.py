@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ranking import interval
-from benchmarks.search_efficiency import score, true_front, truth_of
 from benchmarks.sharebench import evaluator
 from benchmarks.solve import Found, accuracy
+from benchmarks.truth import score, true_front, truth_of
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sharebench import Table

@@ -164,7 +164,8 @@ def test_a_layer_that_a_global_name_leads_to_is_noticed(method: str) -> None:
 
     class Beyond(Net):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) + beyond["layer"](self.stem(x)).mean()
+            more: Tensor = beyond["layer"](self.stem(x)).mean()
+            return super().forward(x) + more
 
     network = Beyond()
     beyond["layer"] = network.body[0]
