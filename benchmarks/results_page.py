@@ -39,6 +39,8 @@ DEVICES = ("ResNet-20", "ResNet-56", "ConvMixer")
 HALF_A_POINT = 0.005
 AIM = 0.007
 """What half of the parameters may cost."""
+MANY = 6
+"""Bars of a picture whose names must be small to stand beside each other."""
 SHARED = {"unshared": "unshared", "kernel": "everything tied"}
 
 
@@ -262,7 +264,7 @@ def projection_picture() -> Figure:
         "kernels projected": [one[1] for one in found.values()],
         "outputs matched": [one[2] for one in found.values()],
     }
-    names = [textwrap.fill(words, 16) for words in found]
+    names = [textwrap.fill(words, 10) for words in found]
     return bars("test accuracy before any training", names, columns)
 
 
@@ -274,7 +276,7 @@ def bars(title: str, names: Sequence[str], columns: dict[str, list[float]]) -> F
         places = [place + shift for place in range(len(names))]
         made = axes.bar(places, heights, 0.38, color=color, label=label)
         axes.bar_label(made, fmt="%.2f" if max(heights) < 1 else "%.0f", fontsize=8)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), names, fontsize="xx-small" if len(names) > MANY else None)
     axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
