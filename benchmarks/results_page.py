@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import at_scale, joint_search
+from benchmarks import at_scale, joint_search, opponents
 from benchmarks import scaling_and_sharing as scaling
 from benchmarks.kept import Row, kept
+from benchmarks.searchers import SEARCHERS
 from isoshare.search.results.pictures.drawing import BLUE, GREY
 from isoshare.search.results.scaling_alone import Difference, above
 
@@ -59,7 +60,7 @@ def main() -> None:
 def page() -> str:
     """The whole page, as Markdown."""
     sections = (
-        *(scaling_values(), joint_values(), device_values()),
+        *(scaling_values(), joint_values(), opponents_values(), device_values()),
         *(at_scale_values(), projection_values()),
     )
     return WORDS.read_text().format(**ChainMap(*sections))
@@ -131,6 +132,24 @@ def joint_values() -> dict[str, object]:
     """Of the section on joint searches."""
     rows = rows_of("joint_search")
     return {"joint_seeds": len(rows), "joint_table": joint_search.table(rows)}
+
+
+def opponents_values() -> dict[str, object]:
+    """Of the section on other searchers."""
+    rows = rows_of("opponents")
+    digits, cifar = opponents.TABLES
+    missing = [one for one in SEARCHERS if not any(row["searcher"] == one for row in rows)]
+    found, shown = zip(
+        *(opponents.of_the_ceiling(rows, name) for name in (digits, cifar)), strict=True
+    )
+    return {
+        "opponents_verdict": opponents.verdict(rows),
+        "opponents_missing": ", ".join(missing) or "none",
+        "opponents_digits": opponents.table(rows, digits),
+        "opponents_cifar": opponents.table(rows, cifar),
+        "opponents_found": " and ".join(f"{one:.0%}" for one in found),
+        "opponents_shown": " and ".join(f"{one:.0%}" for one in shown),
+    }
 
 
 def device_values() -> dict[str, object]:
