@@ -52,7 +52,7 @@ def plan_in_brief(plan: SharingPlan, sites: Sequence[Site], most: int = 90) -> s
 
 def plan_in_short(plan: SharingPlan, sites: Sequence[Site]) -> str:
     """The same for a table, kernels/sites: ``16→16 3x3 1/6 · 32→32 3x3 basis S8U1 2/5``."""
-    parts = [f"{brief(bank)} {len(bank.sites)} sites" for bank in _network_wide(plan)]
+    parts = [f"{brief(bank)} {counted(len(bank.sites), 'site')}" for bank in _network_wide(plan)]
     parts += [
         f"{_shape(group[0])} {'' if kind == 'kernel' else f'{kind} '}{kernels}/{len(group)}"
         for group, kind, kernels, _ in _shared_groups(plan, sites)
