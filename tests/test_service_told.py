@@ -139,9 +139,11 @@ def test_ctrl_c_in_pretraining_leaves_a_study_that_can_go_on(
     line = [*small, "--evaluator", "inherit", "--epochs", 0, "--trials", 2, "--study", "early"]
     monkeypatch.setattr(InheritingEvaluator, "prepare", interrupted)
     code, _, said = command("launch", *line, "--storage", storage)
-    assert (code, said.count("\n")) == (130, 1)
-    assert "interrupted before the first trial; go on with: " in said
-    assert "resume early" in said
+    assert code == 130
+    last = said.splitlines()[-1]  # behind the warning that so small a network shares little
+    assert "interrupted before the first trial; go on with: " in last
+    assert "resume early" in last
+    assert said.count("\n") == 2
     code, _, said = command("resume", "early", "--storage", storage)  # it is found, and trained
     assert (code, "before the first trial" in said) == (130, True)
     with Store(storage) as store:

@@ -30,15 +30,21 @@ Batches = Sequence[tuple[Any, Any]]
 
 
 def pair_weights(
-    projection: BankProjection, pairs: Sequence[tuple[Site, Site]], batches: Batches, loss: Loss
+    projection: BankProjection,
+    pairs: Sequence[tuple[Site, Site]],
+    batches: Batches,
+    loss: Loss,
+    told: Callable[[int], None],
 ) -> dict[tuple[str, str], float]:
     """What each pair counts, 1 on average: by how much more loss it adds than its outputs move.
 
-    Empty where tying does no harm on average, so that nothing can be told.
+    told: hears how many pairs are done. Empty where tying does no harm on average, so that nothing
+    can be told.
     """
     moved, added = [], []
     before = _loss_of(projection, (), (), batches, loss)
-    for pair in pairs:
+    for done, pair in enumerate(pairs):
+        told(done)
         kernels = projection.kernels(pair, "kernel", {})
         moved.append(sum(projection.moved(pair, "kernel", {}).values()))
         added.append(_loss_of(projection, pair, kernels, batches, loss) - before)

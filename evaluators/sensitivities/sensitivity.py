@@ -56,7 +56,9 @@ def score_sharing(
     ]
     wide = space.wide.offers
     told = heard or (lambda _done, _of: None)
-    total, groups, network_wide = len(offers) + len(wide) + (loss is not None), [], {}
+    pairs = [] if loss is None else tied_pairs(space)
+    offered, groups, network_wide = len(offers) + len(wide), [], {}
+    total = offered + len(pairs)
     for place, (sites, method, options) in enumerate(offers):
         groups.append(measure.group(sites, method, options))
         told(place + 1, total)
@@ -66,8 +68,11 @@ def score_sharing(
         told(place + 1, total)
     scores = PlanScores(tuple(groups), network_wide)
     if loss is not None:
-        scores = scores.weighed(pair_weights(projection, tied_pairs(space), list(kept), loss))
-        told(total, total)
+        found = pair_weights(
+            projection, pairs, list(kept), loss, lambda done: told(offered + done, total)
+        )
+        scores = scores.weighed(found)
+    told(total, total)
     return scores.rounded()
 
 

@@ -18,6 +18,8 @@ from isoshare.search.jobs import Progress
 from isoshare.search.results.describe import counted, pace_in_words
 from isoshare.storage.records import StudyRecord
 
+MEASURING = "measuring what sharing costs"
+
 
 def headline(study: StudyRecord, trials: int) -> str:
     """One line that says what is searched, in Rich markup."""
@@ -76,6 +78,19 @@ def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, f
             bar.update(task, visible=True, completed=epoch, total=epochs, value=_first(values))
 
         yield report
+
+
+@contextmanager
+def open_steps(console: Console, text: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many steps of how many are done: a bar on a terminal, elsewhere what is done."""
+    if not console.is_terminal:
+        console.print(text, highlight=False)
+        yield lambda _done, _of: None
+        return
+    columns = (SpinnerColumn(), TextColumn(text), BarColumn(bar_width=24), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _first(values: Mapping[str, float]) -> str:

@@ -161,14 +161,15 @@ def _warm_up(prepared: Prepared) -> None:
 
 def _foreseeing(prepared: Prepared) -> Prepared:
     """With what the trained network says of its plans, where that is asked for and can be said."""
+    from isoshare.search.cli.progress import MEASURING, open_steps
     from isoshare.search.workflows.preparation.foresight import with_scores
     from isoshare.space.errors import IsoshareError
 
     if not prepared.config.solve_first:
         return prepared
     try:
-        with spinner("measuring what sharing costs"):
-            return with_scores(prepared)
+        with open_steps(open_console(), MEASURING) as heard:
+            return with_scores(prepared, heard)
     except IsoshareError as error:
         warn(str(error))
         return prepared

@@ -29,6 +29,8 @@ def solve_on_terminal(
         raise IsoshareError("nothing would be written: give -o plan.json, --sweep F.csv, or both")
     options = read_words(given)
 
+    from isoshare.search.cli.progress import MEASURING, open_steps
+
     with spinner("preparing"):
         from isoshare.search.workflows.solve import prepare_solving, solve_plan, solver_for
 
@@ -37,8 +39,8 @@ def solve_on_terminal(
         warn(warning)
     if solving.variants is not None:
         _train(solving.variants)
-    with spinner("measuring what sharing costs"):
-        solver = solver_for(solving)
+    with open_steps(open_console(stderr=True), MEASURING) as heard:
+        solver = solver_for(solving, heard)
     done: dict[str, Any] = {}
     if output is not None:
         done = writing(output, partial(solve_plan, solving, solver))

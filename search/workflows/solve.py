@@ -17,6 +17,7 @@ from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.inheriting.pretrained_evaluator import PretrainedEvaluator
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
+from isoshare.evaluators.sensitivities.sensitivity import Heard
 from isoshare.evaluators.training.batches import normalised
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.constraints import exact_limits
@@ -119,11 +120,15 @@ def _of_variants(config: SearchConfig, dataset: Dataset) -> Solving:
     return Solving(config, dataset, space, variants.network, variants, said)
 
 
-def solver_for(solving: Solving) -> PlanSolver | VariantSolver:
-    """What solves for any budget, once all scores are there."""
+def solver_for(solving: Solving, heard: Heard | None = None) -> PlanSolver | VariantSolver:
+    """What solves for any budget, once all scores are there.
+
+    heard: is told how many of how many steps are done, for each variant anew.
+    """
     members = solving.space.members
     solvers = {
-        variant: PlanSolver(space, _scores(solving, variant)) for variant, space in members.items()
+        variant: PlanSolver(space, _scores(solving, variant, heard))
+        for variant, space in members.items()
     }
     known = solving.variants
     if known is None:
@@ -131,7 +136,7 @@ def solver_for(solving: Solving) -> PlanSolver | VariantSolver:
     return VariantSolver(solvers, {variant: known.ends(variant) for variant in solvers})
 
 
-def _scores(solving: Solving, variant: Variant) -> PlanScores:
+def _scores(solving: Solving, variant: Variant, heard: Heard | None) -> PlanScores:
     """The scores of a network, from the cache if they have been measured before."""
     network = solving.network(variant)
     path = _cached(solving, variant, network)
@@ -139,7 +144,7 @@ def _scores(solving: Solving, variant: Variant) -> PlanScores:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return PlanScores.of(json.loads(path.read_text()))
     data = normalised(solving.dataset.train, solving.dataset.train)
-    scores = scores_on(data, network, solving.space.members[variant])
+    scores = scores_on(data, network, solving.space.members[variant], heard)
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)

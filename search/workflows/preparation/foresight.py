@@ -10,6 +10,7 @@ import numpy as np
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
 from isoshare.evaluators.probes import Probed
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
+from isoshare.evaluators.sensitivities.sensitivity import Heard
 from isoshare.search.constraints import fits, limits_of
 from isoshare.search.proposals.foresight import Foresight
 from isoshare.search.solver.plan_solver import PlanSolver, Solved, countable
@@ -36,17 +37,18 @@ def foresight_of(study: StudyRecord, space: Space) -> Foresight | None:
     return Foresight(scores, tuple(spread(allowed)))
 
 
-def with_scores(prepared: Prepared) -> Prepared:
+def with_scores(prepared: Prepared, heard: Heard | None = None) -> Prepared:
     """The search with the scores of the network that its plans inherit from, to be kept with it.
 
-    Its evaluator must have been prepared. Raises IsoshareError for layers that cannot be scored.
+    Its evaluator must have been prepared. heard: is told how many of how many steps are done.
+    Raises IsoshareError for layers that cannot be scored.
     """
     inner = prepared.evaluator
     evaluator = inner.evaluator if isinstance(inner, Probed) else inner
     space = prepared.space
     if not isinstance(evaluator, InheritingEvaluator) or not isinstance(space, SearchSpace):
         return prepared
-    scores = scores_on(evaluator.train_batches, evaluator.unshared(), space)
+    scores = scores_on(evaluator.train_batches, evaluator.unshared(), space, heard)
     context = replace(prepared.study.context, scores=scores.document())
     return replace(prepared, study=replace(prepared.study, context=context))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
-from isoshare.evaluators.sensitivities.sensitivity import score_sharing, tied_pairs
+from isoshare.evaluators.sensitivities.sensitivity import Heard, score_sharing, tied_pairs
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.vmap_ensemble import outputs_of
 from isoshare.space.passes.forward_pass import network_costs
@@ -23,7 +22,6 @@ BATCH = 128
 LOSS_WORK = 2.5e12
 """Multiply-accumulates up to which that loss is measured, some two minutes of one core: enough for
 a ResNet-20. A rule, not a timing, so that it repeats."""
-Heard = Callable[[int, int], None]
 
 
 def scores_on(
