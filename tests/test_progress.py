@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console
 
-from isoshare.search.cli.progress import Clock, open_view
+from isoshare.search.cli.progress import Clock, open_steps, open_view
 from isoshare.search.drivers.inline import run_inline
 from tests.fakes import FakeEvaluator, MakeEngine
 
@@ -42,6 +42,17 @@ def test_a_terminal_shows_one_bar_and_leaves_nothing_behind(make_engine: MakeEng
     assert "testing the front" in text
     assert "hypervolume" in text
     assert text.rstrip().endswith("\x1b[2K")  # the line is cleared at the end
+
+
+def test_steps_are_a_bar_on_a_terminal_and_one_line_elsewhere() -> None:
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=140)
+        with open_steps(console, "measuring") as heard:
+            for done in range(4):
+                heard(done + 1, 4)
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert text.rstrip().endswith("\x1b[2K") if terminal else text == "measuring\n"
 
 
 def test_the_end_is_estimated_from_what_this_run_has_done(make_engine: MakeEngine) -> None:

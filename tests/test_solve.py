@@ -16,7 +16,7 @@ import isoshare
 from isoshare import IsoshareError, SearchSpace, SharingPlan, apply_plan, count_parameters
 from isoshare.evaluators.objectives import exact_values
 from isoshare.evaluators.sensitivities.plan_scores import GroupScores, PlanScores
-from isoshare.evaluators.sensitivities.sensitivity import score_sharing
+from isoshare.evaluators.sensitivities.sensitivity import score_sharing, tied_pairs
 from isoshare.evaluators.sensitivities.site_statistics import patches, site_statistics
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.group_options import nested_clusterings
@@ -238,6 +238,24 @@ def test_pairs_count_more_whose_tying_adds_more_loss() -> None:
     assert other.plan(plan) == pytest.approx(own.plan(plan), rel=1e-3)
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
     assert not any(part._forward_hooks for part in network.modules())
+
+
+def test_whoever_waits_for_scores_sees_every_pair_pass() -> None:
+    network = trained()
+    space = space_of(network)
+    known = [(x, network(x).argmax(1)) for x, _ in batches()]
+    steps: list[tuple[int, int]] = []
+    score_sharing(
+        network,
+        space,
+        known,
+        loss=functional.cross_entropy,
+        heard=lambda done, of: steps.append((done, of)),
+    )
+    (total,) = {of for _, of in steps}
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert steps[-1] == (total, total)
+    assert len(steps) > len(tied_pairs(space)) > 1
 
 
 def test_a_pair_that_the_network_does_not_mind_to_have_tied_counts_less() -> None:
