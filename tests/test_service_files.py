@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -17,6 +18,7 @@ from isoshare.search.service import server
 from isoshare.search.service.runs import driver_files
 from isoshare.search.service.runs.one_service import alone_in
 from isoshare.search.service.settings import Settings, make_settings
+from isoshare.search.service.studies import known_studies
 from isoshare.search.workflows.administration.archive import write_archive
 from isoshare.space.errors import IsoshareError
 from isoshare.storage.opening.database import StoreError
@@ -224,3 +226,23 @@ def test_a_search_that_goes_on_has_the_bounds_of_a_new_one(
         answer = client.post(f"{V1}/studies/study/resume", json={name: value})
         assert answer.status_code in (403, 422), answer.text
         assert name in answer.text
+
+
+def test_a_database_that_has_just_come_back_lacks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last look at it was while it was away, and the next one is not due yet."""
+    now = [1000.0]
+    monkeypatch.setattr(known_studies, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    settings = settings_of(tmp_path, max_age=1.0)
+    searched(settings)
+    file, elsewhere = tmp_path / "test.db", tmp_path / "elsewhere.db"
+    with client_of(settings) as client:
+        assert client.get(f"{V1}/studies/study").status_code == 200
+        file.rename(elsewhere)
+        now[0] += 5
+        assert client.get(f"{V1}/studies/study").status_code == 503
+        elsewhere.rename(file)
+        assert client.get(f"{V1}/health").status_code == 200
+        assert client.get(f"{V1}/studies/study").status_code == 200
+        assert client.get(f"{V1}/studies/no-such").status_code == 404

@@ -110,8 +110,12 @@ class Studies:
     def snapshot(self, name: str) -> Snapshot:
         """A study as it is now. Raises Problem if there is none, StoreError."""
         glance = self.stored().get(name)
-        if glance is None and self.lost:
-            raise StoreError(self.lost)
+        if glance is None:
+            if self.lost:
+                raise StoreError(self.lost)
+            with self._looking:  # the last look may have been while the database was away
+                self._look()
+                glance = self._overview.studies.get(name)
         if glance is None:
             raise Problem("not_found", f"there is no study {name!r}: GET /api/v1/studies lists all")
         with self._lock:
