@@ -110,12 +110,8 @@ class Studies:
     def snapshot(self, name: str) -> Snapshot:
         """A study as it is now. Raises Problem if there is none, StoreError."""
         glance = self.stored().get(name)
-        if glance is None:
-            if self.lost:
-                raise StoreError(self.lost)
-            with self._looking:  # the last look may have been while the database was away
-                self._look()
-                glance = self._overview.studies.get(name)
+        if glance is None and self.lost:
+            raise StoreError(self.lost)
         if glance is None:
             raise Problem("not_found", f"there is no study {name!r}: GET /api/v1/studies lists all")
         with self._lock:
@@ -246,4 +242,5 @@ class Studies:
         if (overview, alive) != (self._overview, self._alive):
             self._changes += 1
         self._overview, self._alive = overview, alive
-        self._looked_at = time.monotonic()
+        if not self.lost:  # otherwise it is looked for again each time, until it is back
+            self._looked_at = time.monotonic()
