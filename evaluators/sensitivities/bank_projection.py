@@ -53,10 +53,13 @@ class BankProjection:
         self, sites: Sequence[Site], method: str, options: Mapping[str, Any]
     ) -> dict[str, float]:
         """How far the output of each site of one bank moves."""
-        made = self.kernels(sites, method, options)
+        return self.errors(sites, self.kernels(sites, method, options))
+
+    def errors(self, sites: Sequence[Site], kernels: Sequence[Tensor]) -> dict[str, float]:
+        """How far the output of each site moves if it has one of these kernels."""
         return {
-            site.name: self.statistics[site.name].error(self.kernel(site), found)
-            for site, found in zip(sites, made, strict=True)
+            site.name: self.statistics[site.name].error(self.kernel(site), kernel)
+            for site, kernel in zip(sites, kernels, strict=True)
         }
 
     def _norm(self, site: Site) -> nn.Module:

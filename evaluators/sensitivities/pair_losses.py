@@ -46,7 +46,7 @@ def pair_weights(
     for done, pair in enumerate(pairs):
         told(done)
         kernels = projection.kernels(pair, "kernel", {})
-        moved.append(sum(projection.moved(pair, "kernel", {}).values()))
+        moved.append(sum(projection.errors(pair, kernels).values()))
         added.append(_loss_of(projection, pair, kernels, batches, loss) - before)
     if not pairs or not (mean := sum(added) / len(added)) > 0:
         return {}
