@@ -51,7 +51,8 @@ BACKBONE = "resnet_cifar"
 ARGUMENTS: dict[str, Argument] = {"depth": 20, "shortcut": "pad"}
 PEAK = 0.05
 """Of the learning rate in fine-tuning."""
-KEY = ("plan", "seed", "epochs", "distill")
+TRAINED = ("seed", "epochs", "distill")
+KEY = ("plan", *TRAINED)
 UNSHARED, UNSHARED_PARAMETERS = "unshared", 269_722
 
 
@@ -136,23 +137,21 @@ def by_plan(rows: Sequence[Row]) -> list[list[Row]]:
     return sorted(found.values(), key=lambda same: -same[0]["parameters"])
 
 
+def beside_unshared(same: Sequence[Row], rows: Sequence[Row]) -> list[float]:
+    """How much more accurate a plan is than the unshared network, for each seed that both have."""
+    whole = {tuple(map(row.get, TRAINED)): row for row in rows if row["plan"] == UNSHARED}
+    pairs = [(row, whole.get(tuple(map(row.get, TRAINED)))) for row in same]
+    return [row["test"] - other["test"] for row, other in pairs if other is not None]
+
+
 def table(rows: Sequence[Row]) -> str:
     """As Markdown: differences to the unshared network are those of the same seeds."""
-    whole = {
-        (row["epochs"], row["distill"], row["seed"]): row for row in rows if row["plan"] == UNSHARED
-    }
     lines = [
         "| plan | kernels/sites | parameters | share | test accuracy | beside unshared |",
         "|---|---|--:|--:|--:|--:|",
     ]
     for same in by_plan(rows):
-        first = same[0]
-        pairs = [
-            (row, whole[key])
-            for row in same
-            if (key := (row["epochs"], row["distill"], row["seed"])) in whole
-        ]
-        lost = spread([row["test"] - other["test"] for row, other in pairs], sign="+")
+        first, lost = same[0], spread(beside_unshared(same, rows), sign="+")
         share = f"{first['parameters'] / UNSHARED_PARAMETERS:.0%}"
         name = f"{first['plan']}, distilled" if first["distill"] else first["plan"]
         lines.append(

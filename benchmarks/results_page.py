@@ -191,9 +191,8 @@ def at_scale_values() -> dict[str, object]:
 
 def half_headline(rows: Sequence[Row]) -> str:
     """What half of the parameters cost, at best."""
-    whole = {row["seed"]: row["test"] for row in rows if row["plan"] == at_scale.UNSHARED}
     lost = [
-        (fmean(whole[row["seed"]] - row["test"] for row in same if row["seed"] in whole), same[0])
+        (-fmean(at_scale.beside_unshared(same, rows)), same[0])
         for same in at_scale.by_plan(rows)
         if 2 * same[0]["parameters"] <= at_scale.UNSHARED_PARAMETERS
     ]

@@ -23,17 +23,15 @@ from isoshare.space.apply import (
     shared_copy,
 )
 from isoshare.space.backbones import build_backbone
-from isoshare.space.errors import BackboneError, IsoshareError, listed, one_of
+from isoshare.space.errors import BackboneError, IsoshareError, one_of
 from isoshare.space.inheritance import TrainedWeightsWarning
 from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.sites import Site, find_sites, sites_and_private
-from isoshare.space.variants.arguments import label
+from isoshare.space.variants.arguments import labels
 
 Model = nn.Module | Callable[..., nn.Module] | str
 Weights = Literal["fresh", "inherit"]
-NAMED = 4
-"""Variants that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def warn_of_chance(source: NetworkSource, variants: Iterable[Variant]) -> None:
     """Warn of variants from which plans would inherit weights that have learned nothing."""
     drawn = [variant for variant in variants if source.draws(variant)]
     if drawn:
-        which = f" of {listed([label(one) for one in drawn], NAMED)}" if drawn[0] else ""
+        which = f" of {labels(drawn)}" if drawn[0] else ""
         warnings.warn(
             f"weights='inherit', but {source.name} draws the weights{which} anew at each call, so "
             "there is nothing to inherit: let it return trained networks, or take weights='fresh'",

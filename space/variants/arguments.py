@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 
 from isoshare.space.backbones import Argument
+from isoshare.space.errors import listed
 from isoshare.space.plan import Variant
 
 Values = Mapping[str, Sequence[Argument]]
 """The values that each argument may take, in the order in which they are stepped through."""
+NAMED = 4
+"""Variants that a sentence names."""
 
 
 def combinations(values: Values) -> Iterator[Variant]:
@@ -23,6 +26,11 @@ def combinations(values: Values) -> Iterator[Variant]:
 def label(variant: Variant) -> str:
     """A variant as it is typed: ``depth=14 width=8``."""
     return " ".join(f"{name}={typed(value)}" for name, value in variant)
+
+
+def labels(variants: Sequence[Variant]) -> str:
+    """The first variants in a sentence, and how many more there are."""
+    return listed([label(variant) for variant in variants], NAMED)
 
 
 def typed(value: Argument) -> str:

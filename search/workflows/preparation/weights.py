@@ -9,13 +9,9 @@ from torch import nn
 from isoshare.search.options.evaluation import EvaluationConfig
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.backbones import build_backbone
-from isoshare.space.errors import listed
 from isoshare.space.plan import Variant
-from isoshare.space.variants.arguments import label
+from isoshare.space.variants.arguments import labels
 from isoshare.space.weights.trained_weights import GivenWeights, TrainedWeights
-
-NAMED = 4
-"""Variants that a sentence names."""
 
 
 def given_weights(options: EvaluationConfig) -> GivenWeights:
@@ -42,7 +38,7 @@ def whose_weights(
     if not space.vary or not given:
         return
     what = f"{given.file} fits" if given.file else f"weights of {space.backbone} are on offer for"
-    named = listed([label(variant) for variant in fitting], NAMED)
+    named = labels(list(fitting))
     if len(fitting) == len(variants):
         yield f"{what} all {len(variants)} variants, and each starts from its weights"
         return
