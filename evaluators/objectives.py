@@ -93,7 +93,7 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-ON_DEVICES: dict[Target, str] = {"float32": "device_bytes", "int8": "device_bytes_int8"}
+DEVICE_OBJECTIVES: dict[Target, str] = {"float32": "device_bytes", "int8": "device_bytes_int8"}
 """What devices hold, by how they compute."""
 
 DIRECTIONS: dict[str, Direction] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from isoshare.evaluators.objectives import ON_DEVICES, exact_values
+from isoshare.evaluators.objectives import DEVICE_OBJECTIVES, exact_values
 from isoshare.search.proposals.proposer import Proposer
 from isoshare.search.proposals.sampler import History, MakeSampler
 from isoshare.storage.records import TrialRecord
@@ -24,7 +24,7 @@ class Sampling:
         # Parameters are recorded whatever is searched for: plan files and exports need them; what
         # devices hold, where it costs nothing to know, for pages that build no network.
         bounded = (limit.objective for limit in history.exact_limits)
-        held = ON_DEVICES.values() if history.space.knows_devices else ()
+        held = DEVICE_OBJECTIVES.values() if history.space.knows_devices else ()
         self._recorded = tuple(dict.fromkeys(("parameters", *objectives, *bounded, *held)))
         self._sampler = make_sampler(history)
         self._proposer = Proposer(history, self._sampler)

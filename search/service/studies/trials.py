@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from isoshare.evaluators.objectives import ON_DEVICES
+from isoshare.evaluators.objectives import DEVICE_OBJECTIVES
 from isoshare.search.results.choose import Best, choose, plan_file, trial_by_number
 from isoshare.search.results.pictures.figures import method_of
 from isoshare.search.service.errors import Problem
@@ -82,7 +82,9 @@ def detail(snapshot: Snapshot, trial: TrialRecord) -> TrialDetail:
         **_row(snapshot, trial, on_front(snapshot)),
         banks=trial.plan.documents(order),
         device_bytes={
-            target: trial.exact[name] for target, name in ON_DEVICES.items() if name in trial.exact
+            target: trial.exact[name]
+            for target, name in DEVICE_OBJECTIVES.items()
+            if name in trial.exact
         },
         measurements=[
             Measurement(
