@@ -68,6 +68,7 @@ def shared_copy(module: nn.Module, banks: Sequence[tuple[Bank, list[Site]]]) -> 
     banks: as ``fit`` returns them for the sites of ``module``, which is not looked at again.
     """
     from isoshare.space.inheritance import refuse_disagreement
+    from isoshare.space.meta_device import keep_ties
     from isoshare.space.network_copy import copy_network
 
     shared = copy_network(module)
@@ -75,6 +76,7 @@ def shared_copy(module: nn.Module, banks: Sequence[tuple[Bank, list[Site]]]) -> 
         METHODS[bank.method].implementation.share(shared, sites, bank.options)
     if banks:
         shared.register_load_state_dict_pre_hook(refuse_disagreement)  # type: ignore[no-untyped-call]
+        keep_ties(shared)
     return shared
 
 

@@ -60,19 +60,21 @@ def signs_of_training(network: nn.Module) -> str:
         if isinstance(counted, Tensor) and not counted.is_meta and counted > 0:
             return f"{name!r} has seen {int(counted)} batches"
         scales = part._parameters.get("weight") if _is_norm(part) else None
-        if scales is not None and not bool((scales == scales.flatten()[0]).all()):
+        if scales is None or scales.is_meta:
+            continue
+        if not bool((scales == scales.flatten()[0]).all()):
             return f"the scales of {name!r} have been trained"
     return ""
 
 
 def refuse_disagreement(
-    network: nn.Module, state: Mapping[str, Any], prefix: str, metadata: Mapping[str, Any], *_: Any
+    network: nn.Module, state: Mapping[str, Any], prefix: str, metadata: dict[str, Any], *_: Any
 ) -> None:
     """A hook before ``load_state_dict``: WeightsError if tensors of ``state`` that are one tensor
     in ``network`` differ from one another, as they do in a state of the unshared network, and for
     ``assign=True``, after which each name would have a tensor of its own.
     """
-    if metadata.get("assign_to_params_buffers"):
+    if metadata.pop("assign_to_params_buffers", False):  # torch leaves it in the state for good
         raise WeightsError(
             "load_state_dict(..., assign=True) puts a new tensor in each place, so that what is "
             "shared here would be trained apart: load without it"
@@ -99,6 +101,12 @@ def _is_norm(part: nn.Module) -> bool:
 def _kernel(network: nn.Module, site: Site) -> Tensor:
     conv: Any = network.get_submodule(site.name)
     weight: Tensor = conv.weight.detach()
+    if weight.is_meta:
+        raise WeightsError(
+            f"there is nothing to take over: the weights of {site.name!r} are on the meta device, "
+            "without numbers; load them before the network is shared, or start afresh "
+            "(weights='fresh')"
+        )
     if weight.is_complex():
         raise WeightsError(
             f"trained weights are taken over where they are real, those of {site.name!r} are "

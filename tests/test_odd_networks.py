@@ -263,7 +263,7 @@ def test_what_cannot_be_served_stays_private_with_a_reason(
 def test_writing_into_a_computed_kernel_is_refused(method: str, way: str) -> None:
     shared = apply_plan(max_norm() if way == "hook" else Net(), plan_by(method))
     part: Any = shared.get_submodule("body.0")
-    with pytest.raises(PlanError, match=r"'body\.0'.* (method kernel|is computed)"):  # noqa: PT012
+    with pytest.raises(PlanError, match=r"'body\.0'.* (method kernel|(is|are) computed)"):  # noqa: PT012
         if way == "initialisation":
             nn.init.zeros_(part.weight.data)
         elif way == "reset":
@@ -356,12 +356,56 @@ def test_a_shared_network_can_be_copied_and_pickled_after_its_kernels_were_read(
         assert count_parameters(again) == count_parameters(shared)
 
 
-@pytest.mark.parametrize("method", ["anchored", "low_rank"])
-def test_a_parametrisation_after_sharing_is_refused_when_it_computes(method: str) -> None:
-    shared = apply_plan(Net(), plan_by(method))
-    with pytest.raises((PlanError, ValueError)):  # noqa: PT012
-        parametrizations.weight_norm(shared.get_submodule("body.0"))
-        shared(images())
+def halve(part: Any, name: str = "weight") -> None:
+    parametrize.register_parametrization(part, name, Halved())
+
+
+CHANGES_OF_WEIGHTS: dict[str, Callable[[Any], object]] = {
+    "weight norm": parametrizations.weight_norm,
+    "spectral norm": parametrizations.spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "parametrised": halve,
+    "parametrised bias": lambda part: halve(part, "bias"),
+    "old weight norm": nn.utils.weight_norm,
+    "pruned": lambda part: _prune(part, "weight"),
+    "pruned bias": lambda part: _prune(part, "bias"),
+    "pruned in whole filters": lambda part: prune.ln_structured(part, "weight", 0.5, 2, 0),  # type: ignore[no-untyped-call]
+    "pruned at random": lambda part: prune.random_unstructured(part, "weight", 0.5),  # type: ignore[no-untyped-call]
+}
+
+
+@pytest.mark.parametrize("method", sorted(set(OPTIONS) - {"kernel"}))
+@pytest.mark.parametrize("change", CHANGES_OF_WEIGHTS.values(), ids=CHANGES_OF_WEIGHTS)
+def test_a_computed_weight_is_not_replaced_after_sharing(
+    change: Callable[[Any], object], method: str
+) -> None:
+    shared: Any = apply_plan(Net(), plan_by(method)).eval()
+    before = shared(images())
+    with pytest.raises(PlanError, match=r"'body\.0' are computed .* before .* after .*bake"):
+        change(shared.body[0])
+    if method in {"filter_basis", "slice_generator"} or change is not nn.utils.weight_norm:
+        assert torch.equal(shared(images()), before)
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_WEIGHTS.values(), ids=CHANGES_OF_WEIGHTS)
+def test_a_kernel_that_is_shared_as_it_is_can_be_changed(change: Callable[[Any], object]) -> None:
+    shared: Any = apply_plan(Net(), plan_by("kernel"))
+    change(shared.body[0])
+    shared(images()).square().sum().backward()
+    assert all(tensor.grad is not None for tensor in shared.parameters())
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_tensor_of_a_bank_can_be_parametrised_itself(method: str) -> None:
+    own = {"anchored": "regulator", "filter_basis": "coefficients"}.get(method)
+    name = {"slice_generator": "codes", "low_rank": "left"}.get(method, "weight")
+    shared: Any = apply_plan(Net(), plan_by(method)).eval()
+    part = getattr(shared.body[0], own) if own else shared.body[0]
+    before = shared(images())
+    halve(part, name)
+    shared(images()).square().sum().backward()
+    assert part.parametrizations[name].original.grad is not None
+    assert method == "low_rank" or not torch.equal(shared(images()), before)  # it starts at zero
 
 
 def test_what_cannot_be_copied_is_named() -> None:
@@ -392,10 +436,37 @@ def test_weak_references_lead_into_the_copy() -> None:
     assert copy_network(Keeps(lambda _: weakref.ref(other))).held() is other
 
 
-@pytest.mark.parametrize("method", ["kernel", "anchored", "filter_basis", "slice_generator"])
-def test_a_shared_network_is_traced_symbolically(method: str) -> None:
-    shared = apply_plan(Net(), plan_by(method)).eval()
-    assert torch.equal(torch.fx.symbolic_trace(shared)(images()), shared(images()))
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_shared_network_is_traced_and_trained_on(method: str, mode: str) -> None:
+    shared = apply_plan(Net(), plan_by(method)).train(mode == "training")
+    copied = copy.deepcopy(shared)
+    traced = torch.fx.symbolic_trace(shared)
+    assert torch.equal(traced(images()), copied(images()))
+    traced(images()).square().sum().backward()
+    assert all(tensor.grad is not None for tensor in shared.parameters())
+    assert count_parameters(traced) == count_parameters(copied)
+    with torch.no_grad():
+        for tensor in traced.parameters():
+            tensor.add_(0.1)
+    assert torch.equal(traced.eval()(images()), shared.eval()(images()))
+    copy.deepcopy(shared)
+
+
+def test_a_regulator_behind_a_normalisation_is_traced() -> None:
+    options = {"regulator_after": "batch_norm"}
+    plan = SharingPlan((Bank("anchored", options, ("body.0", "body.2", "body.4")),))
+    shared, x = apply_plan(Blocks(), plan), torch.randn(2, 8, 6, 6)
+    assert torch.equal(torch.fx.symbolic_trace(shared)(x), shared(x))
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_shared_network_is_exported_by_torch_and_compiled(method: str) -> None:
+    shared, x = apply_plan(Net(), plan_by(method)).eval(), images()
+    exported: Any = torch.export.export(shared, (x,)).module()
+    compiled = torch.compile(shared, backend="eager", fullgraph=True)
+    for other in (exported, compiled):
+        assert torch.allclose(other(x), shared(x), atol=1e-5)
 
 
 def test_lazy_modules_are_refused_before_anything_is_counted() -> None:

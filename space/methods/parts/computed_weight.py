@@ -18,6 +18,11 @@ from isoshare.space.errors import PlanError
 from isoshare.space.layers import class_of
 from isoshare.space.methods import FLOAT_BYTES
 
+TRACED_AS_ONE = "torch.nn"
+"""torch.fx takes a layer as one step of its graph where its class says so, as convolutions do. It
+would look into others, and what depends on trained tensors alone would be a constant from then on.
+"""
+
 TEMPORARY = {"_read", "_made"}
 """What a layer keeps only until it computes the next time."""
 
@@ -44,7 +49,7 @@ def become(host: Any, method: type[nn.Module], layer: type[nn.Module]) -> None:
 @lru_cache(None)
 def _class(method: type[nn.Module], layer: type[nn.Module]) -> type[nn.Module]:
     name = f"{method.__name__}{layer.__name__}"
-    inside = {"method": method, "layer": layer, "__module__": method.__module__}
+    inside = {"method": method, "layer": layer, "__module__": TRACED_AS_ONE}
     return type(name, (method, layer), inside)
 
 
@@ -134,12 +139,23 @@ class ComputedWeight(OfAnyLayer):
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """As ever, but pruning and weight normalisation have no weight here: PlanError."""
         if name.startswith(("weight_", "bias_")):
-            raise PlanError(
-                f"the weight of {self.site!r} is computed from shared tensors, so it cannot be "
-                f"replaced by {name!r}: prune or normalise after isoshare.space.apply.bake, or "
-                "share that site by method kernel"
-            )
+            self._parameters.setdefault("weight", None)  # old weight_norm has deleted it before
+            raise self._irreplaceable(f"replaced by {name!r}")
         super().register_parameter(name, param)
+
+    def __delattr__(self, name: str) -> None:
+        """As ever, but what stands in the place of weight and bias stays: PlanError."""
+        if name in {"weight", "bias"}:  # as register_parametrization begins, and old spectral_norm
+            raise self._irreplaceable("deleted, parametrised or normalised")
+        super().__delattr__(name)
+
+    def _irreplaceable(self, what: str) -> PlanError:
+        self.__dict__.pop("_read", None)  # whatever was written there has come to nothing
+        return PlanError(
+            f"weight and bias of {self.site!r} are computed from shared tensors and cannot be "
+            f"{what}: prune, parametrise or normalise the layer before the network is shared, then "
+            "it stays private, or after isoshare.space.apply.bake"
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight" and isinstance(value, nn.Parameter):
@@ -198,7 +214,7 @@ def become_computed(
 ) -> None:
     """Make the layer of a site one of ``method``; without ``keeps_weight`` it has none any more."""
     if not keeps_weight:
-        del host.weight
+        host._parameters["weight"] = None  # its name stays, as that of a bias that is not there
     become(host, method, class_of(host))
     host.site = site
 
