@@ -140,14 +140,18 @@ class Bench:
 
     def training(self, network: nn.Module) -> TrainingRun:
         """The fine-tuning."""
-        index = torch.randperm(len(self.train.labels), generator=torch.Generator().manual_seed(0))
-        some = index[: self.options.images]
-        data = replace(self.train, images=self.train.images[some], labels=self.train.labels[some])
+        data = self.some()
         settings = replace(SETTINGS, epochs=self.options.epochs)
         if self.options.distill:
             teacher = Teacher(self.source)
             return DistilledTraining([network], data, settings, [0], teacher=teacher)
         return TrainingRun([network], data, settings, [0])
+
+    def some(self) -> Batches:
+        """As many training images as are asked for."""
+        index = torch.randperm(len(self.train.labels), generator=torch.Generator().manual_seed(0))
+        some = index[: self.options.images]
+        return replace(self.train, images=self.train.images[some], labels=self.train.labels[some])
 
 
 def tested(data: Dataset, count: int) -> Batches:

@@ -4,8 +4,7 @@
     study.optimize(evaluate, n_trials=40)
     study.plot_front()
 
-What is proposed, stored and resumed is decided by the engine, as for the command line. Names follow
-Optuna where Optuna has one.
+The engine decides what is proposed, stored and resumed. Names follow Optuna where it has one.
 """
 
 from __future__ import annotations
@@ -226,6 +225,7 @@ class Study(NotebookView):
         example_input: torch.Tensor | None = None,
         batches: Sequence[torch.Tensor] = (),
         bake: bool = False,
+        int8_epochs: int = 0,
     ) -> str:
         """Write the plan of a trial, by default of the knee, or the network that it has become.
 
@@ -234,12 +234,12 @@ class Study(NotebookView):
                 network; ``optuna``, all trials. None: by the ending of ``path``.
             network: shared by that plan and trained; a study keeps no weights.
             example_input: one input, (1, ...), for ONNX.
-            batches: inputs, (batch, channels, height, width), which 8 bits are fitted to.
+            batches: inputs (batch, ...) that 8 bits are fitted to, and trained on ``int8_epochs``.
             bake: of ``onnx``: give each site its own kernel.
 
         Returns a sentence that says what was written. Raises IsoshareError.
         """
-        taken = Taken(network, example_input, batches, bake)
+        taken = Taken(network, example_input, batches, bake, int8_epochs)
         return export_study(self.results, trial, Path(path), format, taken)
 
     @property

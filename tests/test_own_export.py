@@ -46,6 +46,7 @@ def test_the_formats_are_those_of_the_table() -> None:
         ("net.onnx", None, {"example_input": IMAGES[:1]}),
         ("net8.onnx", "onnx-int8", {"batches": [IMAGES]}),
         ("net.tflite", None, {"batches": [IMAGES]}),
+        ("net8.onnx", "onnx-int8", {"batches": [IMAGES], "int8_epochs": 2}),
     ],
 )
 def test_the_network_goes_home(  # noqa: PLR0917
@@ -92,6 +93,13 @@ def test_all_trials_go_to_optuna(study: Study, tmp_path: Path) -> None:
         ("net.onnx", None, {"network": True}, "ONNX files need one input"),
         ("net.onnx", None, {"network": True, "format": "onnx-int8"}, "8 bits are fitted to inputs"),
         ("net.tflite", None, {"network": True}, "8 bits are fitted to inputs"),
+        (
+            "net.tflite",
+            None,
+            {"network": True, "batches": [IMAGES], "int8_epochs": -1},
+            "int8_epochs is a number of epochs, 0 or more: -1",
+        ),
+        ("plan.json", 0, {"int8_epochs": 1}, "int8_epochs is for onnx-int8 and tflite, not for"),
         ("net.gguf", None, {"format": "gguf"}, "unknown format 'gguf': choose one of json"),
         ("all.db", 0, {}, "format optuna holds a whole study"),
         ("none/plan.json", None, {}, "cannot write"),

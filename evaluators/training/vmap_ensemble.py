@@ -156,7 +156,7 @@ class Stack:
 
     def _one_network(self, images: Tensor) -> tuple[Tensor, ...]:
         x = images[0]
-        if self._channels_last:
+        if self._channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return tuple(output[None] for output in self._module(x))
 

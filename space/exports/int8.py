@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isoshare.space.apply import deployed
+from isoshare.space.exports.fake_quantised import FakeQuantised
 from isoshare.space.exports.quantised import Quantised, quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, SmallGraph
 from isoshare.space.exports.tracing import ConversionError, traced
@@ -20,6 +21,9 @@ from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
     from torch import nn
+
+Tune = Callable[[FakeQuantised, "nn.Module"], object]
+"""Trains the first to answer as the second, the network in floating point, does."""
 
 FEW_IMAGES = 16
 FEW_STEPS = 4
@@ -41,30 +45,40 @@ class Int8Format:
 @dataclass(frozen=True)
 class Exported:
     """difference: of logits between the runtime and the reference, at most, in steps of 8 bits.
-    agreement: the share of ``images`` that get the class that they get in float32.
+    agreement: the share of ``images`` that get the class that they get in float32; untuned: before
+    it was fine-tuned, if it was.
     """
 
     difference: float
     agreement: float
     images: int
+    untuned: float | None = None
 
 
-def export_int8(
+def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
     network: nn.Module,
     path: str | Path,
     plan: PlanFile,
     batches: Sequence[Tensor],
     form: Int8Format,
+    *,
+    tune: Tune | None = None,
 ) -> Exported:
     """Write a network shared by ``plan`` in 8 bits, the whole file or nothing.
 
     batches: images as the network takes them, from which the ranges of activations are taken.
-    Raises ConversionError where a layer cannot be converted or the runtime computes something else
-    than the reference.
+    tune: trains the network in 8 bits before it is written. Raises ConversionError where a layer
+    cannot be converted or the runtime computes something else than the reference.
     """
     graph = traced(deployed(network, plan.plan), batches[0][:1])
     _check_kinds(graph, form)
     made = quantised(graph, batches)
+    trained, untuned = copy_network(network).eval(), None
+    with torch.no_grad():
+        classes = torch.cat([trained(batch).argmax(1) for batch in batches])
+    if tune is not None:
+        untuned = _agreement(classes, torch.cat([made.outputs(batch) for batch in batches]))
+        made = _tuned(made, trained, tune)
     with atomic_write(path) as half:
         form.save(made, half, plan)
         found = torch.cat([form.run(half, batch) for batch in batches])
@@ -76,11 +90,18 @@ def export_int8(
                 f"the {form.name} file computes something else than its reference (logits differ "
                 f"by {difference:.0f} steps of 8 bits), so it is not written"
             )
-    trained = copy_network(network).eval()
+    return Exported(difference, _agreement(classes, found), len(classes), untuned)
+
+
+def _tuned(made: Quantised, trained: nn.Module, tune: Tune) -> Quantised:
+    student = FakeQuantised(made)
+    tune(student, trained)
     with torch.no_grad():
-        classes = torch.cat([trained(batch).argmax(1) for batch in batches])
-    agreement = float((classes == found.argmax(1)).float().mean())
-    return Exported(difference, agreement, len(classes))
+        return student.quantised()
+
+
+def _agreement(classes: Tensor, logits: Tensor) -> float:
+    return float((classes == logits.argmax(1)).float().mean())
 
 
 def _check_kinds(graph: SmallGraph, form: Int8Format) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoshare.space.exports.int8 import Exported, Int8Format, export_int8
+from isoshare.space.exports.int8 import Exported, Int8Format, Tune, export_int8
 from isoshare.space.exports.quantised import Quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer
 from isoshare.space.plan import PlanFile
@@ -29,13 +29,17 @@ OPSET, IR = 20, 9
 
 
 def export_onnx_int8(
-    network: nn.Module, path: str | Path, plan: PlanFile, batches: Sequence[Tensor]
+    network: nn.Module,
+    path: str | Path,
+    plan: PlanFile,
+    batches: Sequence[Tensor],
+    tune: Tune | None = None,
 ) -> Exported:
     """Write a network shared by ``plan`` in 8 bits: see ``export_int8``.
 
     Input ``images`` (batch, channels, height, width) float32; output ``logits``.
     """
-    return export_int8(network, path, plan, batches, ONNX)
+    return export_int8(network, path, plan, batches, ONNX, tune=tune)
 
 
 def run_onnx(path: Path, images: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Steps:
 
     def integers(self, tensor: Tensor) -> Tensor:
         """In the dtype of the tensor."""
-        return (tensor / self.scale).round().add(self.zero).clamp(LEAST, MOST)
+        return whole(tensor / self.scale).add(self.zero).clamp(LEAST, MOST)
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,18 @@ class Quantised:
         """(out,) integers, of scale input times weight."""
         assert layer.shift is not None, "of a convolution"
         step = self.steps[layer.inputs[0]].scale * self.weight_scale(layer)
-        return (layer.shift / step).round()
+        return whole(layer.shift / step)
 
-    def outputs(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """What devices compute, but for ties and the rounding of their multipliers: the reference
         of every file. images: (batch, channels, height, width).
         """
-        made: Tensor = run(
+        return run(
             self._as_integers(),
             images,
             lambda name, tensor: self.steps[name].rounded(tensor),
-            torch.float64,
+            dtype,
         )
-        return made
 
     def _as_integers(self) -> SmallGraph:
         layers = [
@@ -113,11 +112,21 @@ def quantised(graph: SmallGraph, batches: Iterable[Tensor]) -> Quantised:
     """In 8 bits. batches: images as the network takes them, for the ranges of activations."""
     positive = signs(graph)
     ended, ranges = _ended(positive, _ranges(positive, batches))
+    return with_steps(ended, _steps(_together(ended, ranges)))
+
+
+def with_steps(graph: SmallGraph, steps: Mapping[str, Steps]) -> Quantised:
+    """In 8 bits, by given steps; each kernel becomes integers once, whatever uses it has."""
     kernels, scales = {}, {}
-    for name, kernel in ended.kernels.items():
+    for name, kernel in graph.kernels.items():
         scales[name] = kernel.flatten(1).abs().amax(1).clamp_min(1e-12) / MOST
-        kernels[name] = (kernel / scales[name][:, None, None, None]).round().clamp(-MOST, MOST)
-    return Quantised(ended, _steps(_together(ended, ranges)), kernels, scales)
+        kernels[name] = whole(kernel / scales[name][:, None, None, None]).clamp(-MOST, MOST)
+    return Quantised(graph, steps, kernels, scales)
+
+
+def whole(x: Tensor) -> Tensor:
+    """Rounded; gradients pass as if it were not (Bengio et al 2013, arXiv 1308.3432)."""
+    return x + (x.round() - x).detach()
 
 
 def _ranges(graph: SmallGraph, batches: Iterable[Tensor]) -> Ranges:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +15,15 @@ from isoshare.search.cli.session import train_on_terminal
 from isoshare.search.cli.terminal import (
     open_console,
     open_to_read,
+    with_epochs,
     writing,
 )
 from isoshare.search.options import OPTIONS
 from isoshare.search.options.full_training import WEIGHTS
+
+if TYPE_CHECKING:
+    from isoshare.search.workflows.exporting.export import Writer
+    from isoshare.search.workflows.exporting.export_source import ExportOptions, ExportSource
 
 WEIGHT_OPTIONS = {name: OPTIONS[name] for name in WEIGHTS}
 
@@ -59,6 +65,12 @@ def export(
             metavar="D", help="8 bits: the images to fit it to, where the file names none."
         ),
     ] = None,
+    int8_epochs: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="8 bits: epochs of fine-tuning with their rounding in view."
+        ),
+    ] = 0,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -88,7 +100,8 @@ def export(
 
     choice = Selection(best, max_parameters, min_accuracy, trial)
     source = source_of(target, choice, lambda: load_results(open_to_read(storage), target))
-    row, asked = FORMATS[format], ExportOptions(bake, image, backbone, dataset, fast)
+    row = FORMATS[format]
+    asked = ExportOptions(bake, image, backbone, dataset, fast, int8_epochs)
     check_taken(format, asked, "--")
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):
@@ -106,7 +119,19 @@ def export(
         train_on_terminal(source.plan, weights, "fresh", False, given)
         source, kept = ExportSource(weights=weights), f"; the trained weights are in {weights}"
     try:
-        said = writing(output, lambda path: row.write(source, path, asked))
+        said = _written(source, output, row.write, asked)
     except IsoshareError as error:
         raise IsoshareError(f"{error}{kept}") from error
     open_console().print(said, highlight=False, soft_wrap=True)
+
+
+def _written(source: ExportSource, output: Path, write: Writer, asked: ExportOptions) -> str:
+    """Write the file, with a bar over the epochs of its fine-tuning; returns what was written."""
+    if not asked.int8_epochs:
+        return writing(output, lambda path: write(source, path, asked))
+    return with_epochs(
+        lambda report: writing(
+            output, lambda path: write(replace(source, report=report), path, asked)
+        ),
+        "8 bits cannot be fine-tuned: {}",
+    )

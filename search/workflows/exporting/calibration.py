@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.data.splits import DataOptions
+from isoshare.evaluators.training.batches import Batches
 from isoshare.space.errors import IsoshareError
 
 if TYPE_CHECKING:
@@ -23,7 +25,14 @@ VALIDATION = 0.2
 
 
 def calibration_batches(plan: PlanFile, dataset: str | None) -> list[Tensor]:
-    """Training images, float32 (batch, channels, height, width), drawn with a fixed seed.
+    """Some training images, float32 (batch, channels, height, width), drawn with a fixed seed."""
+    data = training_images(plan, dataset)
+    chosen = np.random.default_rng(0).permutation(len(data.images))[:IMAGES]
+    return list(torch.split(data.normalised(data.images[np.sort(chosen)]), BATCH))
+
+
+def training_images(plan: PlanFile, dataset: str | None) -> Batches:
+    """All training images, to be normalised as the network takes them.
 
     plan: of a trained file, which says how bytes are normalised and, if a search found it, on what
     data. dataset: their name otherwise. Raises IsoshareError.
@@ -41,16 +50,22 @@ def calibration_batches(plan: PlanFile, dataset: str | None) -> list[Tensor]:
             "the file does not say what it was trained on: name its images, like --dataset digits"
         )
     asked = DataOptions(*(known.get(key) for key in ("subset", *OF_IMAGES)))
-    images = load_dataset(name, known.get("validation", VALIDATION), asked).train.images
-    if list(images.shape[1:]) != list(taken["image"]):
+    found = load_dataset(name, known.get("validation", VALIDATION), asked)
+    if list(found.image_shape) != list(taken["image"]):
         raise IsoshareError(
-            f"images of {name} are {_sides(images.shape[1:])}, the network was trained on "
+            f"images of {name} are {_sides(found.image_shape)}, the network was trained on "
             f"{_sides(taken['image'])}: name the data set it was trained on, with --dataset"
         )
-    chosen = np.random.default_rng(0).permutation(len(images))[:IMAGES]
     mean, deviation = (torch.tensor(taken[key]).view(-1, 1, 1) for key in ("mean", "deviation"))
-    scaled = (torch.from_numpy(images[np.sort(chosen)]).float() - mean) / deviation
-    return list(torch.split(scaled, BATCH))
+    images, labels = map(torch.from_numpy, (found.train.images, found.train.labels))
+    augmentation = found.augmentation_by(known.get("augment") or "auto")
+    return Batches(images, labels, mean, deviation, augmentation)
+
+
+def as_images(batches: Sequence[Tensor]) -> Batches:
+    """Inputs as a network takes them, to be trained on without labels."""
+    together = torch.cat(list(batches))
+    return Batches(together, torch.zeros(len(together), dtype=torch.int64))
 
 
 OF_IMAGES = ("resolution", "channels", "data_folder")

@@ -21,7 +21,7 @@ from isoshare.space.plan import PlanFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from isoshare.space.exports.int8 import Exported
+    from isoshare.space.exports.int8 import Exported, Tune
 
 Writer = Callable[[ExportSource, Path, ExportOptions], str]
 
@@ -51,7 +51,8 @@ def check_taken(format: str, options: ExportOptions, mark: str = "") -> None:
     for name in sorted(taken.difference(FORMATS[format].takes)):
         if getattr(options, name) != getattr(usual, name):
             able = " and ".join(one for one, row in FORMATS.items() if name in row.takes)
-            raise IsoshareError(f"{mark}{name} is for {able}, not for {format}: leave it out")
+            said = name.replace("_", "-") if mark else name
+            raise IsoshareError(f"{mark}{said} is for {able}, not for {format}: leave it out")
 
 
 def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
@@ -93,8 +94,8 @@ def write_onnx_int8(source: ExportSource, path: Path, options: ExportOptions) ->
     """The network of a file of weights in 8 bits, fitted to images it was trained on."""
     from isoshare.space.exports.onnx_int8 import export_onnx_int8
 
-    network, batches = _to_quantise(source, options)
-    done = export_onnx_int8(network, path, source.plan, batches)
+    network, batches, tune = _to_quantise(source, options)
+    done = export_onnx_int8(network, path, source.plan, batches, tune)
     sides = ", ".join(map(str, batches[0].shape[1:]))
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, {sides}), "
@@ -106,8 +107,8 @@ def write_tflite(source: ExportSource, path: Path, options: ExportOptions) -> st
     """The same for LiteRT and TFLite Micro."""
     from isoshare.space.exports.tflite.export import export_tflite
 
-    network, batches = _to_quantise(source, options)
-    done = export_tflite(network, path, source.plan, batches, options.fast)
+    network, batches, tune = _to_quantise(source, options)
+    done = export_tflite(network, path, source.plan, batches, tune, fast=options.fast)
     channels, *sides = batches[0].shape[1:]
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (1, "
@@ -116,16 +117,20 @@ def write_tflite(source: ExportSource, path: Path, options: ExportOptions) -> st
     )
 
 
-def _to_quantise(source: ExportSource, options: ExportOptions) -> tuple[nn.Module, list[Tensor]]:
-    """The trained network, and images it was trained on."""
-    return source.trained(options.backbone), source.calibration(options.dataset)
+def _to_quantise(
+    source: ExportSource, options: ExportOptions
+) -> tuple[nn.Module, list[Tensor], Tune | None]:
+    """The trained network, images it was trained on, and how it is fine-tuned on them."""
+    batches, tune = source.calibration(options.dataset), source.tune(options)
+    return source.trained(options.backbone), batches, tune
 
 
 def _kept(done: Exported) -> str:
     """How many images keep their class."""
+    before = "" if done.untuned is None else f" ({done.untuned:.1%} before the fine-tuning)"
     return (
         f"of the {done.images} images that it was fitted to, {done.agreement:.1%} get the class "
-        "that they get in float32"
+        f"that they get in float32{before}"
     )
 
 
@@ -206,14 +211,14 @@ FORMATS: dict[str, FormatRow] = {
         write_onnx_int8,
         "the same in 8 bits, shared kernels once",
         True,
-        ("dataset",),
+        ("dataset", "int8_epochs"),
         _check_onnx_int8,
     ),
     "tflite": FormatRow(
         write_tflite,
         "the same for LiteRT and TFLite Micro",
         True,
-        ("dataset", "fast"),
+        ("dataset", "fast", "int8_epochs"),
         _check_tflite,
     ),
     "optuna": FormatRow(write_optuna, "all trials for optuna-dashboard"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from isoshare.space.plan import PlanFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from isoshare.evaluators.training.trainer import Report
     from isoshare.search.results.study_results import Results
+    from isoshare.space.exports.int8 import Tune
     from isoshare.storage.records import TrialRecord
 
 WEIGHTS = ".safetensors"
@@ -25,7 +27,8 @@ WEIGHTS = ".safetensors"
 class ExportOptions:
     """bake: sites as ordinary convolutions. image: "CxHxW" of an input, or its shape, if no file
     says it. backbone: one of the user's own that is trusted. dataset: whose images 8 bits are
-    fitted to, if no file says it. fast: quicker, for more memory.
+    fitted to, if no file says it. fast: quicker, for more memory. int8_epochs: how long 8 bits are
+    fine-tuned.
     """
 
     bake: bool = False
@@ -33,6 +36,7 @@ class ExportOptions:
     backbone: str | None = None
     dataset: str | None = None
     fast: bool = False
+    int8_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class ExportSource:
     """What is exported: a study with the choice of a trial, or a file of trained weights.
 
     network: one that was trained by the plan of the trial, in place of a file; batches: inputs as
-    it takes them, float32 (batch, channels, height, width), which 8 bits are fitted to.
+    it takes them, float32 (batch, channels, height, width), which 8 bits are fitted to. report:
+    hears of the epochs of their fine-tuning.
     """
 
     results: Results | None = None
@@ -48,6 +53,7 @@ class ExportSource:
     weights: Path | None = None
     network: nn.Module | None = None
     batches: Sequence[Tensor] = ()
+    report: Report | None = None
 
     @cached_property
     def trial(self) -> TrialRecord:
@@ -81,6 +87,17 @@ class ExportSource:
         from isoshare.search.workflows.exporting.calibration import calibration_batches
 
         return calibration_batches(self.plan, dataset)
+
+    def tune(self, options: ExportOptions) -> Tune | None:
+        """How 8 bits are fine-tuned, if they are to be. Raises IsoshareError."""
+        if not options.int8_epochs:
+            return None
+        from isoshare.evaluators.training.quantisation_aware import answer_alike
+        from isoshare.search.workflows.exporting.calibration import as_images, training_images
+
+        given = self.network is not None
+        data = as_images(self.batches) if given else training_images(self.plan, options.dataset)
+        return partial(answer_alike, data=data, epochs=options.int8_epochs, report=self.report)
 
     @property
     def words(self) -> str:

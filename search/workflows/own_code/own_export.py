@@ -34,6 +34,7 @@ class Taken:
     example: Tensor | None = None
     batches: Sequence[Tensor] = ()
     bake: bool = False
+    int8_epochs: int = 0
 
 
 def export_study(
@@ -43,14 +44,14 @@ def export_study(
     format = format or ENDINGS.get(path.suffix, "json")
     if format not in FORMATS:
         raise IsoshareError(one_of("format", format, FORMATS))
-    check_taken(format, ExportOptions(taken.bake))
+    check_taken(format, ExportOptions(taken.bake, int8_epochs=taken.int8_epochs))
     row, number = FORMATS[format], trial.number if isinstance(trial, TrialRecord) else trial
     choice = Selection(trial=number)
     source = ExportSource(results, choice, network=taken.network, batches=taken.batches)
     if row.needs_weights:
         _check_network(source, format, taken)
     image = None if taken.example is None else tuple(taken.example.shape[1:])
-    options = ExportOptions(taken.bake, image)
+    options = ExportOptions(taken.bake, image, int8_epochs=taken.int8_epochs)
     row.check(source, options)
     try:
         return row.write(source, path, options)
@@ -75,3 +76,5 @@ def _check_network(source: ExportSource, format: str, taken: Taken) -> None:
         raise IsoshareError("ONNX files need one input: export(..., example_input=...)")
     if format in ("onnx-int8", "tflite") and not taken.batches:
         raise IsoshareError("8 bits are fitted to inputs: export(..., batches=[...])")
+    if taken.int8_epochs < 0:
+        raise IsoshareError(f"int8_epochs is a number of epochs, 0 or more: {taken.int8_epochs}")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isoshare.space.exports.int8 import Exported, Int8Format, export_int8
+from isoshare.space.exports.int8 import Exported, Int8Format, Tune, export_int8
 from isoshare.space.exports.quantised import LEAST, MOST, Quantised
 from isoshare.space.exports.tflite.operators import WRITERS
 from isoshare.space.exports.tflite.writer import Writer, stored
@@ -43,11 +43,13 @@ def check_package() -> None:
         )
 
 
-def export_tflite(
+def export_tflite(  # noqa: PLR0913  what is written, and two that may be left out
     network: nn.Module,
     path: str | Path,
     plan: PlanFile,
     batches: Sequence[Tensor],
+    tune: Tune | None = None,
+    *,
     fast: bool = False,
 ) -> Exported:
     """Write a network shared by ``plan`` in 8 bits: see ``export_int8``.
@@ -56,7 +58,7 @@ def export_tflite(
     their scale and zero point in the file. fast: let LiteRT pack kernels for each site.
     """
     check_package()
-    return export_int8(network, path, plan, batches, FAST_TFLITE if fast else TFLITE)
+    return export_int8(network, path, plan, batches, FAST_TFLITE if fast else TFLITE, tune=tune)
 
 
 def run_tflite(path: Path, images: Tensor) -> Tensor:
