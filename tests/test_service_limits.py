@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,11 @@ from isoshare.search.service.errors import Problem
 from isoshare.search.service.events import StreamRoom
 from isoshare.search.service.runs import inspect_process
 from isoshare.search.service.settings import Settings, make_settings
+from isoshare.search.service.studies import study_cache
+from isoshare.search.service.studies.known_studies import Studies
 from isoshare.space.errors import IsoshareError
+from isoshare.storage.change_feed import WatchedStore
+from tests.service_fakes import searched, settings_of
 
 
 def settings(folder: Path, **changes: Any) -> Settings:
@@ -88,6 +94,25 @@ def test_numbers_beyond_all_bounds_are_refused_with_a_sentence(
     assert name in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("inspect", {"backbone": "resnet_cifar", "arguments": {"depth": 2**31}}),
+        ("studies", {"backbone": "resnet_cifar", "backbone_arg": {"depth": 2**31}}),
+        ("studies", {"backbone": "resnet_cifar", "vary": {"depth": [20, 2**31]}}),
+        ("preview", {"backbone": "resnet_cifar", "backbone_arg": {"width": 2**31}}),
+    ],
+)
+def test_a_backbone_that_would_build_for_minutes_is_refused_at_once(
+    client: TestClient, path: str, asked: dict[str, Any]
+) -> None:
+    begun = time.monotonic()
+    answer = client.post(f"/api/v1/{path}", json=asked)
+    assert answer.status_code == 403, answer.text
+    assert "backbone_arg may be at most 25000 on this server, got 2147483648" in answer.text
+    assert time.monotonic() - begun < 10
+
+
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_what_is_no_number_is_refused(client: TestClient, word: str) -> None:
     headers = {"content-type": "application/json"}
@@ -98,11 +123,14 @@ def test_what_is_no_number_is_refused(client: TestClient, word: str) -> None:
 
 def test_the_operator_sets_the_bounds(tmp_path: Path) -> None:
     given = {"host": "127.0.0.1", "port": 0, "state": tmp_path / "state", "searches": 1}
-    made = make_settings({**given, "storage": f"sqlite:///{tmp_path}/i.db", "most": ["trials=7"]})
+    given |= {"storage": f"sqlite:///{tmp_path}/i.db"}
+    made = make_settings({**given, "most": ["trials=7", "backbone_arg=64"]})
+    asked = ({"trials": 8}, {"backbone": "resnet_cifar", "backbone_arg": {"depth": 110}})
     with TestClient(make_app(made), base_url="http://127.0.0.1") as client:
-        answer = client.post("/api/v1/studies", json={"trials": 8})
-    assert answer.status_code == 403
-    assert "trials may be at most 7" in answer.text
+        answers = [client.post("/api/v1/studies", json=one) for one in asked]
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert "trials may be at most 7" in answers[0].text
+    assert "backbone_arg may be at most 64" in answers[1].text
     for wrong, says in (
         ("trails=7", "trials"),
         ("trials", "must look like"),
@@ -132,3 +160,26 @@ def test_a_request_that_does_not_come_to_its_end_is_given_up(tmp_path: Path) -> 
         server.should_exit = True
         thread.join(timeout=30)
         listening.close()
+
+
+@pytest.mark.parametrize("many", [1, study_cache.MANY_TRIALS])
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["by another process", "here"])
+def test_nothing_of_a_deleted_study_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int, elsewhere: bool
+) -> None:
+    monkeypatch.setattr(study_cache, "MANY_TRIALS", many)
+    known = settings_of(tmp_path)
+    searched(known, "kept")
+    searched(known, "gone")
+    studies, store = Studies(known), WatchedStore(known.storage)
+    studies.snapshot("kept")
+    seen = weakref.ref(studies.snapshot("gone"))
+    assert (gc.get_freeze_count() > 0) is (many == 1)
+    (store.delete_study if elsewhere else studies.delete)("gone")
+    studies.stored()
+    gc.collect()
+    assert seen() is None
+    assert gc.get_freeze_count() == 0
+    assert studies.snapshot("kept").results.finished
+    store.close()
+    studies.close()

@@ -23,7 +23,7 @@ from isoshare.search.service.rest.asking import (
     reads,
 )
 from isoshare.search.service.runs import inspect_process as heavy
-from isoshare.search.service.runs.launching import check_allowed
+from isoshare.search.service.runs.launching import check_allowed, check_arguments_bound
 from isoshare.search.service.settings import Settings
 
 metrics_router = APIRouter(include_in_schema=False, dependencies=[Depends(reader)])
@@ -68,6 +68,7 @@ def inspect(asked: bodies.InspectRequest, request: Request) -> models.BackboneVi
     settings: Settings = request.app.state.settings
     if asked.backbone not in settings.backbones:
         check_allowed(settings, asked.backbone, settings.datasets[0])
+    check_arguments_bound(settings, asked.arguments.values())
     return models.BackboneView.model_validate(heavy.inspect(asked.backbone, asked.arguments))
 
 

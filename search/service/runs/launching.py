@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
+from itertools import chain
 from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -98,6 +99,7 @@ def checked(settings: Settings, asked: Mapping[str, Any], taken: Collection[str]
         sampler_row(config.sampler)
     except IsoshareError as error:
         raise about("invalid", str(error)) from error
+    check_arguments_bound(settings, [*config.backbone_arg.values(), *chain(*config.vary.values())])
     try:
         check_name(given.get("study", "unnamed"))
     except IsoshareError as error:
@@ -131,11 +133,20 @@ def as_asked(options: Mapping[str, Any]) -> dict[str, Any]:
 def check_bounds(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise Problem for more of something than the operator of this server lets clients ask for."""
     for name, most in settings.most.items():
-        if isinstance(given.get(name), int | float) and given[name] > most:
-            raise about(
-                "not_allowed",
-                f"{name} may be at most {most} on this server, got {given[name]}: ask for less",
-            )
+        _check_bound(name, given.get(name), most)
+
+
+def check_arguments_bound(settings: Settings, values: Iterable[object]) -> None:
+    """Raise Problem for an argument of a backbone that would build layers for minutes."""
+    for value in values:
+        _check_bound("backbone_arg", value, settings.most["backbone_arg"])
+
+
+def _check_bound(name: str, value: object, most: float) -> None:
+    if isinstance(value, int | float) and value > most:
+        raise about(
+            "not_allowed", f"{name} may be at most {most} on this server, got {value}: ask for less"
+        )
 
 
 def check_allowed(settings: Settings, backbone: str, dataset: str) -> None:

@@ -19,7 +19,7 @@ from isoshare.search.service.runs.previews import Preview, preview_of
 from isoshare.search.service.runs.processes import Drivers, is_alive
 from isoshare.search.service.settings import Settings
 from isoshare.search.service.studies.snapshot import Snapshot
-from isoshare.search.service.studies.study_cache import Mirror
+from isoshare.search.service.studies.study_cache import Mirror, look_at_all_again
 from isoshare.search.service.studies.study_detail import stored_detail, unstored_detail
 from isoshare.search.service.studies.study_state import (
     has_ended,
@@ -234,6 +234,7 @@ class Studies:
         self._looked_at = float("-inf")
         with self._lock:
             self._mirrors.pop(name, None)
+        look_at_all_again()
 
     def _look(self) -> None:
         drivers = self._drivers.all()  # one that has ended is no more in the way of its lease
@@ -243,4 +244,6 @@ class Studies:
             self._changes += 1
         self._overview, self._alive = overview, alive
         if not self.lost:  # otherwise it is looked for again each time, until it is back
+            for name in set(self._mirrors) - overview.studies.keys():
+                self._forget(name)
             self._looked_at = time.monotonic()

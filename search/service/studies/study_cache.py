@@ -26,17 +26,33 @@ from isoshare.storage.records import StudyRecord, TrialRecord
 T = TypeVar("T")
 
 
+MANY_TRIALS = 1_000
+"""Whose objects are kept out of the search for garbage, which would stop all answers for long."""
+
+
 @contextmanager
 def _many_objects() -> Iterator[None]:
-    """While millions of objects are made that will stay: looking for garbage among them, again and
-    again, would take a third of the time.
+    """While many objects are made that will stay: looking for garbage among them, again and again,
+    would take a third of the time.
     """
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
+
+
+def _set_apart() -> None:
+    """Nothing that is there now is looked at again, until ``look_at_all_again``. What is garbage
+    goes first, because it would stay.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def look_at_all_again() -> None:
+    """After studies were forgotten: what was theirs may be garbage now."""
+    gc.unfreeze()
 
 
 class Mirror:
@@ -61,6 +77,8 @@ class Mirror:
             if self._snapshot is None:
                 with _many_objects():
                     self._update()
+                if len(self._trials) >= MANY_TRIALS:
+                    _set_apart()
             elif self._may_differ(glance):
                 self._update()
             self._glance = glance
