@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from isoshare.storage import lease
 from isoshare.storage.notes import notes_of, put_note
-from isoshare.storage.opening.database import StoreError, is_in_memory
+from isoshare.storage.opening.database import StoreError
 from isoshare.storage.opening.messages import taken
+from isoshare.storage.opening.sqlite_files import is_in_memory
 from isoshare.storage.reading import study_id, study_record, summaries
 from isoshare.storage.records import (
     NoteRecord,

@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -23,26 +23,30 @@ from sqlalchemy.orm import Session
 from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential
 
 from isoshare.storage.opening.database import (
-    FileIdentity,
     StoreError,
     WriteError,
-    file_identity,
-    is_missing_file,
     is_passing,
     is_whole,
     let_readers_in,
     make_engine,
     parse_url,
     reading,
-    sqlite_file,
     writing,
 )
 from isoshare.storage.opening.messages import (
     cannot_open,
     cannot_write,
+    cut_off,
     file_changed,
     no_database,
     vanished,
+)
+from isoshare.storage.opening.sqlite_files import (
+    FileIdentity,
+    file_identity,
+    is_cut_off,
+    is_missing_file,
+    sqlite_file,
 )
 from isoshare.storage.schema import check_revision, create_tables, revision_of, upgrade_tables
 
@@ -50,6 +54,8 @@ PATIENCE = 45.0
 """Seconds for which a failed transaction is tried again: a server may be away for 30."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds; each pause is twice the one before."""
+WRITING_SECONDS = 0.5
+"""So long may a file be shorter than its header says before it is not opened."""
 
 T = TypeVar("T")
 
@@ -110,6 +116,7 @@ class Database:
         """
         self._check_file()
         if not self._usable and not is_missing_file(self.url):
+            self._wait_for_a_whole_file()
             revision = self._repeated(lambda: _connected(self.engine, revision_of), 0)
             if revision is not None:
                 check_revision(revision, self.url)
@@ -133,9 +140,16 @@ class Database:
     def create(self) -> None:
         """Make the tables if there are none. Raises StoreError if they are of another version."""
         if not self.exists():
+            self._begin_file()
             self._repeated(lambda: let_readers_in(self.engine), self._patience)
             self._repeated(lambda: _connected(self._writing, create_tables), self._patience)
         self._open()
+
+    def _begin_file(self) -> None:
+        file = sqlite_file(self.url)
+        if file is not None:
+            with suppress(OSError):  # opening it will tell
+                file.touch()
 
     def upgrade(self, report: Callable[[str, str], None]) -> str:
         """Upgrade the schema to the newest revision; returns the one it had. Raises StoreError."""
@@ -147,6 +161,14 @@ class Database:
         if found is None:
             raise StoreError(no_database(self.url))
         return found
+
+    def _wait_for_a_whole_file(self) -> None:
+        """Raise StoreError if it stays cut off: who writes it back from its log needs a moment."""
+        until = time.monotonic() + WRITING_SECONDS
+        while is_cut_off(self.url):
+            if time.monotonic() > until:
+                raise StoreError(cut_off(self.url))
+            time.sleep(FIRST_PAUSE)
 
     def _check_file(self) -> None:
         """Let go of a file that is not the one at its place any more. Raises WriteError."""

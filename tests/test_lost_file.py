@@ -6,16 +6,19 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from isoshare.evaluators.evaluator import Measured
 from isoshare.search.drivers.inline import run_inline
 from isoshare.storage.change_feed import Overview, WatchedStore
-from isoshare.storage.opening.database import StoreError, WriteError
+from isoshare.storage.opening.database import StoreError, WriteError, parse_url
+from isoshare.storage.opening.database import make_engine as make_database_engine
+from isoshare.storage.records import NoteRecord
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine
 
@@ -96,3 +99,51 @@ def test_a_damaged_database_is_not_called_whole(
     with pytest.raises(StoreError, match="restore a copy of the file") as error:
         store.trials("study")
     assert "whole" not in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("folded", [0, 2])
+def test_a_reader_does_no_harm_to_files_that_are_being_copied_back(
+    make_engine: MakeEngine, store: Store, file: Path, share: float, folded: int
+) -> None:
+    run_inline(make_engine(sampler="random"), FakeEvaluator())
+    count = len(store.trials("study"))
+    for _ in range(folded):  # the log into the file, and more into the log
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint")
+        store.write_note("study", NoteRecord(None, "a note", (), ""))
+    log = Path(f"{file}-wal")
+    kept, whole = log.read_bytes(), file.read_bytes()
+    assert kept
+    store.close()
+    for part in file.parent.glob(f"{file.name}*"):
+        part.unlink()
+    watched = WatchedStore(f"sqlite:///{file}")
+    log.write_bytes(kept)
+    with file.open("wb") as copy:
+        copy.write(whole[: int(share * len(whole))])
+        copy.flush()
+        with suppress(StoreError):
+            assert watched.overview(Overview()) == Overview()
+        copy.write(whole[int(share * len(whole)) :])
+    assert len(watched.trials("study")) == count
+    assert [note.text for note in watched.notes("study")] == ["a note"] * bool(folded)
+    watched.close()
+
+
+def test_a_file_that_stays_cut_off_is_refused_with_a_sentence(
+    make_engine: MakeEngine, store: Store, file: Path
+) -> None:
+    run_inline(make_engine(), FakeEvaluator())
+    store.close()
+    with file.open("r+b") as cut:
+        cut.truncate(file.stat().st_size // 2)
+    with pytest.raises(StoreError, match="not whole: it is still being copied"):
+        Store(f"sqlite:///{file}").trials("study")
+
+
+def test_a_file_that_was_just_taken_away_is_not_made_anew(file: Path) -> None:
+    engine = make_database_engine(parse_url(f"sqlite:///{file}"))
+    with pytest.raises(OperationalError, match="unable to open"):
+        engine.connect()
+    assert not file.exists()

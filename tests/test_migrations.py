@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from isoshare.storage import schema
 from isoshare.storage.opening.database import StoreError, make_engine, parse_url, writing
+from isoshare.storage.opening.sqlite_files import sqlite_file
 from isoshare.storage.store import Store
 from isoshare.storage.tables import Base
 from tests.test_store import CONFIG, CONTEXT, PLAN, STUDY, TRIAL, measurement
@@ -29,6 +30,8 @@ OLD = [f"{number:04}" for number in range(1, int(schema.NEWEST))]
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
+    if file := sqlite_file(parse_url(url)):
+        file.touch()
     engine = make_engine(parse_url(url))
     yield engine
     engine.dispose()

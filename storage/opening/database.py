@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
@@ -12,7 +11,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from isoshare.space.errors import IsoshareError
-from isoshare.storage.opening.read_only import is_read_only, open_read_only
+from isoshare.storage.opening.sqlite_files import (
+    is_in_memory,
+    is_read_only,
+    opener,
+    read_only_opener,
+    sqlite_file,
+)
 
 DEFAULT_URL = "sqlite:///isoshare.db"
 BUSY_SECONDS = 30
@@ -34,10 +39,6 @@ SNAPSHOT = {"postgresql": "REPEATABLE READ"}
 PASSING_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED")
 PASSING_SQLSTATES = ("08", "40", "57P")
 """PostgreSQL: connection lost, serialisation failure, server shut down or starting."""
-
-
-FileIdentity = tuple[int, int]
-"""Device and inode."""
 
 
 class StoreError(IsoshareError):
@@ -96,8 +97,8 @@ def make_engine(url: URL) -> Engine:
     if backend == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    if read_only and file is not None:
-        open_read_only(engine, file)
+    if file is not None:
+        event.listen(engine, "do_connect", read_only_opener(file) if read_only else opener(file))
     return engine
 
 
@@ -151,37 +152,6 @@ def is_passing(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     lost = state is None and type(error.orig).__name__ in ("OperationalError", "InterfaceError")
     return error.connection_invalidated or lost or str(state).startswith(PASSING_SQLSTATES)
-
-
-def is_in_memory(url: URL) -> bool:
-    """Whether the database lasts as long as its connection."""
-    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-
-
-def sqlite_file(url: URL) -> Path | None:
-    """The file of a SQLite database; None for other databases and for those in memory."""
-    if url.get_backend_name() != "sqlite" or is_in_memory(url):
-        return None
-    return Path(str(url.database))
-
-
-def file_identity(url: URL) -> FileIdentity | None:
-    """Which file a SQLite database is now: another one under the same name differs.
-
-    None without a file, so for a database that is gone, in memory, or on a server.
-    """
-    file = sqlite_file(url)
-    try:
-        found = file.stat() if file else None
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if found else None
-
-
-def is_missing_file(url: URL) -> bool:
-    """Whether opening the database would create it."""
-    file = sqlite_file(url)
-    return file is not None and file.parent.exists() and not file.exists()
 
 
 def is_whole(engine: Engine) -> bool | None:

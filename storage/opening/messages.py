@@ -22,6 +22,14 @@ def no_database(url: URL) -> str:
     return f"no studies in {url!r}: launch a search first, or name another database with --storage"
 
 
+def cut_off(url: URL) -> str:
+    """The sentence for a SQLite file that is shorter than it says."""
+    return (
+        f"the database {url!r} is not whole: it is still being copied to its place, or was cut off "
+        "then: wait until it is there, or copy it again"
+    )
+
+
 def cannot_open(url: URL, error: DBAPIError) -> str:
     """The sentence for a database that answers with an error; a password is not shown."""
     return (
