@@ -1,4 +1,4 @@
-"""Compute a table of ShareBench: every plan of a small space, trained with some seeds.
+"""Compute a table of ShareBench: plans of a space, trained with some seeds; of a small one all.
 
     python benchmarks/sharebench.py sharebench-digits [--seeds 3] [--processes 2] [--out DIR]
 
@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import random
 import sys
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,7 @@ from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan, Variant
+from isoshare.space.sampled_space import SampledSpace
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.space.variants.arguments import combinations
@@ -63,6 +67,8 @@ class Recipe:
     do, and so that all of it takes hours and not days. test_images: so many of them are counted,
     a stratified choice; None: all. pretrain_epochs: of the unshared network whose weights the plans
     inherit; None: they are trained from scratch. vary: arguments of the backbone that plans name.
+    sampled: so many plans that cover the sizes evenly, of a space too large to be trained; None:
+    all of them.
     """
 
     backbone: str
@@ -75,6 +81,7 @@ class Recipe:
     test_images: int | None = None
     pretrain_epochs: int | None = None
     vary: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
+    sampled: int | None = None
 
     def config(self) -> Document:
         """The options of a search that trains in this way, as JSON values."""
@@ -127,7 +134,23 @@ RECIPES = {
         test_images=1_000,
         pretrain_epochs=20,
     ),
+    "sharebench-cifar10-16": Recipe(
+        "resnet_cifar",
+        {"depth": 14, "width": 8, "classes": 10, "in_channels": 3},
+        tuple(METHODS),
+        "cifar10",
+        DataOptions(subset=8_000, resolution=16),
+        0.25,
+        TrainingSettings(2, 64, 0.1),
+        test_images=2_000,
+        pretrain_epochs=20,
+        sampled=320,
+    ),
 }
+SAMPLED = "plans of a larger space that cover its sizes evenly"
+DRAWN_PER_PLAN, PLANS_PER_SIZE = 60, 10
+"""Of a sampled table: so many plans are drawn for each that is taken, and so many are taken where
+sizes are alike, where as many are found."""
 
 
 def main() -> None:
@@ -165,11 +188,36 @@ def space(recipe: Recipe, image: torch.Tensor | None = None) -> Space:
         parameters = count_parameters(backbone)
         return SearchSpace(sites, parameters, recipe.methods, None, costs, variant)
 
+    if recipe.sampled:
+        return evenly_sampled(of(()), recipe.sampled)
     if not recipe.vary:
         return of(())
     members = {variant: of(variant) for variant in combinations(recipe.vary)}
     reference = tuple((name, recipe.arguments[name]) for name in sorted(recipe.vary))
     return VariantSpace(members, recipe.vary, reference)
+
+
+def evenly_sampled(whole: SearchSpace, count: int) -> SampledSpace:
+    """So many plans of a space whose sizes cover it evenly, up to that of the unshared network: the
+    ones that every search begins with, then from each interval of sizes a few, from the smallest
+    to the largest and again, of plans of one method and of all that were drawn.
+    """
+    rng, asked = random.Random(0), (whole.sites, whole.unshared)
+    spaces = [whole, *(SearchSpace(*asked, (method,)) for method in whole.methods)]
+    drawn = [one.random_plan(rng) for _ in range(DRAWN_PER_PLAN * count) for one in spaces]
+    starts = list(dict.fromkeys(whole.warm_starts().values()))
+    others = [plan for plan in dict.fromkeys(drawn) if plan not in starts and plan in whole]
+    size = whole.trainable_parameters
+    smallest, largest = math.log(size(whole.smallest_plan)), math.log(whole.unshared)
+    width = (largest - smallest) * PLANS_PER_SIZE / count
+    alike: dict[int, list[SharingPlan]] = defaultdict(list)
+    for plan in others:
+        if size(plan) <= whole.unshared:
+            alike[int((math.log(size(plan)) - smallest) / width)].append(plan)
+    turns = zip_longest(*(alike[interval] for interval in sorted(alike)))
+    found = (plan for turn in turns for plan in turn if plan is not None)
+    plans = [*starts, *islice(found, count - len(starts))]
+    return SampledSpace(whole, plans)
 
 
 @cache
@@ -224,6 +272,7 @@ def table(name: str, dataset: str | None, found: list[Document], seeds: int) -> 
         "context": study_record(name, make_config(config), everything, data).context.document(),
         "images": images,
         "seeds": seeds,
+        **({"sampled": SAMPLED} if recipe.sampled else {}),
         "seed_deviation": float(np.sqrt(accuracy.var(axis=1, ddof=1).mean())),
         "reference": {
             "accuracy": float(accuracy.mean(axis=1).min()),

@@ -1,7 +1,8 @@
-"""ShareBench: every plan of a small space, trained beforehand, as a table that answers at once.
+"""ShareBench: plans of one backbone, trained beforehand, as a table that answers at once.
 
-A table holds, for each canonical plan of one backbone, how many images each of some seeds got right
-after each epoch, on the validation and on the test images, and the seconds an epoch took. Any
+A table holds, for each canonical plan of a small space, or for some that cover the sizes of a
+larger one, how many images each of some seeds got right after each epoch, on the validation and on
+the test images, and the seconds an epoch took. Any
 sampler can be run against it in seconds, and its front compared with the true one. The idea is that
 of NAS-Bench-101 (Ying et al. 2019, arXiv 1902.09635, section 2), for sharing plans. The tables are
 computed by ``benchmarks/sharebench.py``.
@@ -37,11 +38,11 @@ class TableError(IsoshareError):
 
 @dataclass(frozen=True)
 class Table:
-    """All plans of a space and what was measured of them.
+    """Plans of a space and what was measured of them.
 
     conditions: the options of the search that the table answers, as in SearchConfig, with "images",
         the number of images of each part of the data, and "context", which readers need in place
-        of the network.
+        of the network; "sampled", how its plans were chosen, where they are not all of the space.
     right: for "validation" and "test" how many images were right, (plans, seeds, epochs).
     seconds: of one epoch of one seed, (plans,).
     """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.sharebench import evenly_sampled
 from isoshare.evaluators.sharebench import PARTS, TABLES, Table, TableError
 from isoshare.evaluators.tabular import TabularEvaluator
 from isoshare.search.config import make_config
@@ -17,6 +20,7 @@ from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.errors import IsoshareError
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.storage.store import Store
+from tests.fakes import space_with_costs
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +108,47 @@ def test_a_plan_that_is_not_in_the_table_is_refused(table: Table) -> None:
     stranger = SharingPlan((Bank("kernel", {}, ("a", "b")),))
     with pytest.raises(TableError, match="is not in the table"):
         list(TabularEvaluator(table)(stranger, [0], "validation"))
+
+
+def test_a_search_can_be_made_on_a_table_of_some_plans_of_its_space(
+    table: Table, store: Store, tmp_path: Path
+) -> None:
+    starts = table_space(table).warm_starts().values()
+    rows = sorted({table.place[plan.fingerprint] for plan in starts} | set(range(0, 1669, 9)))
+    plans = tuple(table.plans[row] for row in rows)
+    some = Table(
+        {**table.conditions, "sampled": "every ninth plan"},
+        plans,
+        {part: table.right[part][rows] for part in PARTS},
+        table.seconds[rows],
+    )
+    some.save(tmp_path / "some.parquet")
+    for sampler in ("ehvi", "tpe"):
+        asked = {"table": str(tmp_path / "some.parquet"), "trials": 30, "sampler": sampler}
+        prepared = prepare(make_config({**asked, "study": sampler}), store)
+        engine = start(prepared, store)
+        run_simulated(engine, prepared.evaluator, workers=2)
+        found = [trial.plan for trial in store.trials(sampler)]
+        assert {trial.state for trial in store.trials(sampler)} == {"finished"}
+        assert len(set(found) & set(plans)) == 30
+        assert prepared.study.context.plans == len(plans)
+
+
+def test_plans_that_are_drawn_for_a_table_cover_the_sizes_evenly() -> None:
+    whole = space_with_costs(6, ("kernel", "anchored", "low_rank"))
+    some = evenly_sampled(whole, 40)
+    assert some.count() == 40
+    assert set(some.warm_starts()) == set(whole.warm_starts())
+    least, most = (
+        math.log(whole.trainable_parameters(p)) for p in (whole.smallest_plan, SharingPlan())
+    )
+
+    def quarters(plans: Iterable[SharingPlan]) -> list[int]:
+        sizes = [math.log(whole.trainable_parameters(plan)) for plan in plans]
+        return list(np.histogram([one for one in sizes if one <= most], 4, (least, most))[0])
+
+    there, taken = quarters(whole.plans()), quarters(some.plans())
+    assert sum(taken) == 40
+    assert taken[0] >= min(there[0], 6)
+    assert max(taken[1:]) - min(taken[1:]) <= 2 < max(there) / min(there)
+    assert list(evenly_sampled(whole, 40).plans()) == list(some.plans())

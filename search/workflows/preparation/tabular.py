@@ -11,6 +11,8 @@ from isoshare.search.config import SearchConfig
 from isoshare.search.workflows.preparation.prepared import Prepared, new_study
 from isoshare.search.workflows.preparation.recorded_space import recorded_space
 from isoshare.space.errors import IsoshareError
+from isoshare.space.sampled_space import SampledSpace
+from isoshare.space.search_space import SearchSpace
 from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
@@ -40,11 +42,15 @@ def prepare_tabular_resume(config: SearchConfig, study: StudyRecord) -> Prepared
 
 
 def table_space(table: Table) -> Space:
-    """The space of all plans of a table."""
+    """The space of all plans of a table, which may be some of a larger one."""
     made = table.conditions
-    return recorded_space(
+    whole = recorded_space(
         StudyRecord.read("table", datetime.now(UTC), made["config"], made["context"])
     )
+    if "sampled" not in made:
+        return whole
+    assert isinstance(whole, SearchSpace), "sampled tables vary no arguments"
+    return SampledSpace(whole, table.plans)
 
 
 def _prepared(
