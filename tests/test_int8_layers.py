@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.micro import run_micro
-from isoshare import Bank, SharingPlan, apply_plan
+from isoshare import Bank, SharingPlan, apply_plan, find_sites
+from isoshare.space.costs.closed_form import device_bytes
 from isoshare.space.exports.arithmetic import run
 from isoshare.space.exports.int8 import Int8Format, export_int8
 from isoshare.space.exports.onnx_int8 import ONNX
 from isoshare.space.exports.quantised import quantised, signs
 from isoshare.space.exports.tflite.export import TFLITE
 from isoshare.space.exports.tracing import ConversionError, traced
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile
 from tests.int8_files import FORMATS, MICRO, NOTHING, batches, steps_apart
+from tests.test_int8 import optimised, read_tflite
+from tests.test_onnx import held_bytes
 
 
 class Everything(nn.Module):
@@ -165,6 +170,98 @@ def test_negative_factors_and_none(tmp_path: Path, factors: list[list[float]], m
         assert steps_apart(made, form.run(tmp_path / "net", images[0])) <= 1.001
 
 
+class Sided(nn.Module):
+    """Layers of sequences (1) or volumes (3), one kernel shared."""
+
+    def __init__(self, sides: int) -> None:
+        super().__init__()
+        conv: Any = (nn.Conv1d, None, nn.Conv3d)[sides - 1]
+        norm: Any = (nn.BatchNorm1d, None, nn.BatchNorm3d)[sides - 1]
+        pool: Any = (nn.MaxPool1d, None, nn.MaxPool3d)[sides - 1]
+        mean: Any = (nn.AvgPool1d, None, nn.AvgPool3d)[sides - 1]
+        rest: Any = (nn.AdaptiveAvgPool1d, None, nn.AdaptiveAvgPool3d)[sides - 1]
+        self.stem, self.alone = conv(3, 24, 3, 2, 1), norm(3)
+        self.first, self.second = (conv(24, 24, 3, padding="same", bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(norm(24) for _ in range(2))
+        self.deep = conv(24, 48, 3, padding=2, dilation=2, groups=24)
+        self.pool, self.mean, self.rest = pool(3, 1, 1), mean(2), rest(1)
+        self.head = nn.Linear(48, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, 3, sides of 12)."""
+        y = torch.relu(self.stem(self.alone(x)))
+        y = y + torch.relu(self.norms[0](self.first(y)))
+        y = y + torch.relu(self.norms[1](self.second(y)))
+        left, right = y.chunk(2, 1)
+        y = self.deep(torch.cat([right, left], 1)).transpose(1, 2).transpose(1, 2)
+        y = self.mean(nn.functional.pad(self.pool(y), (1, 0)))[..., 1:]
+        found: Tensor = self.head(self.rest(y).flatten(1) + y.mean(tuple(range(2, y.dim()))))
+        return found
+
+
+def sided(sides: int) -> tuple[nn.Module, PlanFile, Tensor]:
+    torch.manual_seed(0)
+    plan = SharingPlan((Bank("kernel", {}, ("first", "second")),))
+    network, images = apply_plan(Sided(sides), plan), torch.randn(16, 3, *[12] * sides)
+    network.train()(images)
+    return network.eval(), PlanFile.of(plan), images
+
+
+@pytest.mark.parametrize("sides", [1, 3])
+def test_sequences_and_volumes_keep_their_shared_kernel(tmp_path: Path, sides: int) -> None:
+    network, plan, images = sided(sides)
+    graph = traced(network, images[:1])
+    with torch.no_grad():
+        expected = network(images)
+        assert torch.allclose(run(graph, images), expected, atol=1e-5)
+    found, path = quantised(graph, [images]), tmp_path / "net.onnx"
+    assert (found.outputs(images) - expected).abs().max() < 0.1 * expected.abs().max()
+    assert export_int8(network, path, plan, [images], ONNX).difference <= 2.001
+    kinds = Counter(node.op_type for node in optimised(path).node)
+    assert kinds["QLinearConv"] == sum(bool(one.kernel) for one in found.graph.layers)
+    assert not kinds["Conv"]
+    assert len(found.graph.shared) == 1
+    sites = find_sites(Sided(sides))
+    costs = network_costs(Sided(sides), sites, images[:1])
+    counted = device_bytes(plan.plan, sites, costs, "int8")
+    assert held_bytes(optimised(path)) <= 1.05 * counted
+    held = [one for one in optimised(path).initializer if len(one.dims) == sides + 2]
+    assert len(held) == kinds["QLinearConv"] - 2  # the linear layer's is one of two dimensions
+
+
+def test_sequences_are_images_of_height_one_in_tflite(tmp_path: Path) -> None:
+    network, plan, images = sided(1)
+    path = tmp_path / "net.tflite"
+    assert export_int8(network, path, plan, [images], TFLITE).difference <= 2.001
+    found = quantised(traced(network, images[:1]), [images])
+    step = found.steps[found.graph.output].scale
+    micro = run_micro(path, images)
+    assert (micro.logits - found.outputs(images)).abs().max() <= MICRO * step
+    graph, _ = read_tflite(path)
+    assert list(graph.tensors[graph.inputs[0]].shape) == [1, 1, 12, 3]
+    kernels = [
+        graph.tensors[one.inputs[1]].buffer for one in graph.operators if len(one.inputs) == 3
+    ]
+    assert len(kernels) - len(set(kernels)) == 1
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("sides", [1, 2])
+def test_outputs_with_positions_are_in_torchs_order(
+    tmp_path: Path, form: Int8Format, sides: int
+) -> None:
+    torch.manual_seed(0)
+    conv: Any = (nn.Conv1d, nn.Conv2d)[sides - 1]
+    network = nn.Sequential(conv(3, 4, 3), nn.ReLU(), conv(4, 5, 1)).eval()
+    images = torch.randn(8, 3, *[(9, 7)[side] for side in range(sides)])
+    path = tmp_path / "net"
+    assert export_int8(network, path, NOTHING, [images], form).difference <= 1.001
+    path.unlink()
+    with pytest.raises(ConversionError, match=r"fine-tuned on logits \(batch, classes\)"):
+        export_int8(network, path, NOTHING, [images], form, tune=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
 class Odd(nn.Module):
     """Layers that TFLite has no operator for."""
 
@@ -178,6 +275,19 @@ class Odd(nn.Module):
         return found
 
 
+class Volumes(nn.Module):
+    """Layers that TFLite has in floating point alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, 3, 16, 16)."""
+        found: Tensor = self.conv(x[:, None])
+        return found.flatten(1)
+
+
 UNKNOWN = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(1), nn.ConvTranspose2d(4, 2, 3))
 
 
@@ -187,11 +297,16 @@ UNKNOWN = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(1), nn.ConvTranspose2d(4,
         (UNKNOWN, ONNX, r"1 \(softmax\), 2 \(conv_transpose2d\)"),
         (UNKNOWN, TFLITE, r"1 \(softmax\), 2 \(conv_transpose2d\)"),
         (Odd(), TFLITE, "crop cannot be converted to TFLite: pad by a negative number"),
+        (Volumes(), TFLITE, "conv cannot be converted to TFLite: convolution in three dimensions"),
     ],
 )
 def test_layers_that_cannot_be_converted_are_named_and_nothing_is_written(
     tmp_path: Path, network: nn.Module, form: Int8Format, says: str
 ) -> None:
     with pytest.raises(ConversionError, match=says):
-        export_int8(network, tmp_path / "net", NOTHING, batches(), form)
+        export_int8(network, tmp_path / "net", NOTHING, batches(), form, tune=unreached)
     assert list(tmp_path.iterdir()) == []
+
+
+def unreached(*_: object) -> None:
+    pytest.fail("trained for a file that cannot be written")

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer, SmallGraph
+from isoshare.space.exports.small_graph import (
+    CONVOLUTION,
+    REQUANTISED,
+    Layer,
+    SmallGraph,
+    across,
+)
 
 Watch = Callable[[str, Tensor], Tensor]
 """Takes the name of a tensor and the tensor; returns what goes on in its place."""
@@ -52,8 +58,9 @@ OPEN = (float("-inf"), float("inf"))
 def _convolve(layer: Layer, x: Tensor, kernel: Tensor) -> Tensor:
     assert layer.factor is not None, "of a convolution"
     assert layer.shift is not None, "of a convolution"
-    factor, shift = (one.to(x.dtype)[:, None, None] for one in (layer.factor, layer.shift))
-    return F.conv2d(x, kernel, **layer.options) * factor + shift
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[kernel.dim() - 3]
+    factor, shift = (across(one.to(x.dtype), x.dim() - 1) for one in (layer.factor, layer.shift))
+    return convolve(x, kernel, **layer.options) * factor + shift
 
 
 def _slice(inputs: list[Tensor], options: Mapping[str, Any]) -> Tensor:
@@ -66,8 +73,9 @@ def _pad(inputs: list[Tensor], options: Mapping[str, Any]) -> Tensor:
     return F.pad(inputs[0], [side for pair in reversed(options["pairs"]) for side in pair])
 
 
-def _pool(function: Any) -> Callable[..., Tensor]:
-    return lambda x, o: function(x[0], o["size"], o["stride"], o["padding"])
+def _pool(*functions: Any) -> Callable[..., Tensor]:
+    """functions: in one, two and three dimensions."""
+    return lambda x, o: functions[x[0].dim() - 3](x[0], o["size"], o["stride"], o["padding"])
 
 
 KINDS: dict[str, Callable[[list[Tensor], Mapping[str, Any]], Tensor]] = {
@@ -81,9 +89,9 @@ KINDS: dict[str, Callable[[list[Tensor], Mapping[str, Any]], Tensor]] = {
     "add": lambda x, _: x[0] + x[1],
     "mul": lambda x, _: x[0] * x[1],
     "concat": lambda x, o: torch.cat(x, o["dim"]),
-    "mean": lambda x, _: x[0].mean((2, 3), keepdim=True),
-    "average_pool": _pool(F.avg_pool2d),
-    "max_pool": _pool(F.max_pool2d),
+    "mean": lambda x, _: x[0].mean(tuple(range(2, x[0].dim())), keepdim=True),
+    "average_pool": _pool(F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
+    "max_pool": _pool(F.max_pool1d, F.max_pool2d, F.max_pool3d),
     "slice": _slice,
     "pad": _pad,
     "transpose": lambda x, o: x[0].permute(o["order"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,16 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
     with torch.no_grad():
         classes = torch.cat([trained(batch).argmax(1) for batch in batches])
     if tune is not None:
+        with tempfile.TemporaryDirectory() as folder:  # what it refuses, it refuses now
+            form.save(made, Path(folder) / "net", plan)
+        _check_logits(graph)
         untuned = _agreement(classes, torch.cat([made.outputs(batch) for batch in batches]))
         made = _tuned(made, trained, tune)
     with atomic_write(path) as half:
         form.save(made, half, plan)
-        found = torch.cat([form.run(half, batch) for batch in batches])
         expected = made.outputs(batches[0][:FEW_IMAGES])
+        found = torch.cat([form.run(half, batch) for batch in batches])
+        found = found.reshape(-1, *expected.shape[1:])
         step = made.steps[made.graph.output].scale
         difference = float((found[: len(expected)] - expected).abs().max()) / step
         if not difference <= FEW_STEPS:
@@ -91,6 +96,15 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
                 f"by {difference:.0f} steps of 8 bits), so it is not written"
             )
     return Exported(difference, _agreement(classes, found), len(classes), untuned)
+
+
+def _check_logits(graph: SmallGraph) -> None:
+    """Raise ConversionError where there are no classes to answer with."""
+    if len(shape := graph.shapes[graph.output]) != 2:
+        raise ConversionError(
+            f"8 bits are fine-tuned on logits (batch, classes), and this network returns {shape} "
+            "for one image: leave the fine-tuning out"
+        )
 
 
 def _tuned(made: Quantised, trained: nn.Module, tune: Tune) -> Quantised:

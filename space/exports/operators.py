@@ -13,13 +13,19 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from isoshare.space.exports.small_graph import CONVOLUTION, NORMALISATION, convolution_options
+from isoshare.space.exports.small_graph import (
+    CONVOLUTION,
+    NORMALISATION,
+    convolution_options,
+    pointwise_options,
+)
 from isoshare.space.exports.trace import Parts, Trace
 
 
-def _pair(value: Any, size: int = 2) -> tuple[int, ...]:
-    found = tuple(value) if isinstance(value, list | tuple) else (value,) * size
-    return found * size if len(found) == 1 and size > 1 else found
+def _sides(value: Any, count: int) -> tuple[int, ...]:
+    """One number for each side."""
+    found = tuple(value) if isinstance(value, list | tuple) else (value,)
+    return found * count if len(found) == 1 else found
 
 
 def _convolution(
@@ -33,15 +39,14 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> str:
-    if weight.dim() != 4:
-        raise KeyError("conv")
-    dilation = _pair(dilation)
+    sides = weight.dim() - 2
+    dilation = _sides(dilation, sides)
     if isinstance(padding, str):
         whole = [step * (side - 1) for step, side in zip(dilation, weight.shape[2:], strict=True)]
         if padding == "same" and any(one % 2 for one in whole):
             raise ValueError(padding)
         padding = [one // 2 if padding == "same" else 0 for one in whole]
-    options = convolution_options(_pair(stride), _pair(padding), dilation, groups)
+    options = convolution_options(_sides(stride, sides), _sides(padding, sides), dilation, groups)
     name = trace.kernel(weight, tuple(weight.shape))
     return trace.add(node, CONVOLUTION, (x,), kernel=name, options=options, **_affine(weight, bias))
 
@@ -55,7 +60,7 @@ def _linear(trace: Trace, node: Node, x: Any, weight: Tensor, bias: Tensor | Non
     trace.add(node, "reshape", (x,), output=flat, shape=positions)
     name = trace.kernel(weight, (*weight.shape, 1, 1))
     shape = (1, len(weight), 1, 1)
-    given = {**_affine(weight, bias), "options": convolution_options(), "kernel": name}
+    given = {**_affine(weight, bias), "options": pointwise_options(2), "kernel": name}
     trace.add(node, CONVOLUTION, (flat,), output=wide, shape=shape, **given)
     return trace.add(node, "reshape", (wide,))
 
@@ -76,7 +81,7 @@ def _norm(
     _momentum: float,
     epsilon: float,
 ) -> Parts:
-    if len(trace.shapes[x]) != 4:
+    if len(trace.shapes[x]) < 3:
         raise ValueError("normalisations without positions")
     factor = torch.rsqrt(variance.double() + epsilon)
     factor = factor if weight is None else factor * weight.double()
@@ -115,9 +120,10 @@ def _concat(trace: Trace, node: Node, parts: list[Any], dim: int = 0) -> str:
 
 
 def _mean(trace: Trace, node: Node, x: Any, dims: list[int], keep: bool = False) -> str:
-    if sorted(dim % 4 for dim in dims) != [2, 3] or len(trace.shapes[x]) != 4:
+    count = len(trace.shapes[x])
+    if sorted(dim % count for dim in dims) != list(range(2, count)) or count < 3:
         raise ValueError("mean")
-    shape = (*trace.shapes[x][:2], 1, 1)
+    shape = (*trace.shapes[x][:2], *[1] * (count - 2))
     if keep:
         return trace.add(node, "mean", (x,))
     wide = trace.add(node, "mean", (x,), output=f"{node.name}.wide", shape=shape)
@@ -125,7 +131,7 @@ def _mean(trace: Trace, node: Node, x: Any, dims: list[int], keep: bool = False)
 
 
 def _adaptive(trace: Trace, node: Node, x: Any, size: Any) -> str:
-    if _pair(size) != (1, 1):
+    if set(_sides(size, 1)) != {1}:
         raise ValueError("adaptive pooling to more than one position")
     return trace.add(node, "mean", (x,))
 
@@ -136,7 +142,9 @@ def _pool(kind: str) -> Callable[..., str]:
     def read(
         trace: Trace, node: Node, x: Any, size: Any, stride: Any = None, padding: Any = 0, *_: Any
     ) -> str:
-        options = {"size": _pair(size), "stride": _pair(stride or size), "padding": _pair(padding)}
+        given = {"size": size, "stride": stride or size, "padding": padding}
+        count = len(trace.shapes[x]) - 2
+        options = {name: _sides(value, count) for name, value in given.items()}
         fits = [
             (side + 2 * pad - window) // step + 1
             for side, window, step, pad in zip(trace.shapes[x][2:], *options.values(), strict=True)
@@ -196,7 +204,7 @@ def _transpose(trace: Trace, node: Node, x: Any, one: int, two: int) -> str:
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
-    "conv2d": _convolution,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
     "linear": _linear,
     "_native_batch_norm_legit_no_training": _norm,
     **{name: _plain(name) for name in ("relu", "relu6", "hardswish", "hardsigmoid", "sigmoid")},
@@ -208,9 +216,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "mul": _plain("mul", 2),
     "cat": _concat,
     "mean": _mean,
-    "adaptive_avg_pool2d": _adaptive,
-    "avg_pool2d": _pool("average_pool"),
-    "max_pool2d": _pool("max_pool"),
+    **{f"adaptive_avg_pool{sides}d": _adaptive for sides in (1, 2, 3)},
+    **{f"avg_pool{sides}d": _pool("average_pool") for sides in (1, 2, 3)},
+    **{f"max_pool{sides}d": _pool("max_pool") for sides in (1, 2, 3)},
     **dict.fromkeys(("flatten", "view", "_unsafe_view", "reshape"), _plain("reshape")),
     **dict.fromkeys(("unsqueeze", "squeeze"), _plain("reshape")),
     "slice": _slice,

@@ -7,7 +7,8 @@ on real images (Jacob et al 2018, arXiv 1712.05877, section 3).
 
 Scales have to be positive on most devices. A negative factor goes into the kernel where only one
 convolution uses it; a row of a shared kernel is turned where most of its uses are negative. Where
-uses disagree, ``signs`` puts a depthwise convolution of 1x1 behind the site, by plus and minus one.
+uses disagree, ``signs`` puts a depthwise convolution of one position behind the site, by plus and
+minus one.
 
 The integers of a tensor end where its layer bounds it, so that no device has to bound anything:
 what has the steps of a wider tensor gets steps of its own first, and is quantised twice.
@@ -28,7 +29,8 @@ from isoshare.space.exports.small_graph import (
     REQUANTISED,
     Layer,
     SmallGraph,
-    convolution_options,
+    across,
+    pointwise_options,
 )
 
 LEAST, MOST = -128, 127
@@ -61,7 +63,7 @@ class Steps:
 @dataclass(frozen=True)
 class Quantised:
     """graph: its kernels are those that the integers stand for. steps: of each tensor. kernels:
-    int8 (out, in/groups, height, width); scales: (out,), of each kernel.
+    int8 (out, in/groups, sides...); scales: (out,), of each kernel.
     """
 
     graph: SmallGraph
@@ -120,7 +122,7 @@ def with_steps(graph: SmallGraph, steps: Mapping[str, Steps]) -> Quantised:
     kernels, scales = {}, {}
     for name, kernel in graph.kernels.items():
         scales[name] = kernel.flatten(1).abs().amax(1).clamp_min(1e-12) / MOST
-        kernels[name] = whole(kernel / scales[name][:, None, None, None]).clamp(-MOST, MOST)
+        kernels[name] = whole(kernel / across(scales[name], kernel.dim())).clamp(-MOST, MOST)
     return Quantised(graph, steps, kernels, scales)
 
 
@@ -151,7 +153,7 @@ def signs(graph: SmallGraph) -> SmallGraph:
         uses = [layer.factor for layer in graph.layers if layer.kernel == name]
         negative = torch.stack([torch.sign(one) for one in uses if one is not None]).sum(0) < 0
         turned[name] = torch.where(negative, -1.0, 1.0).double()
-        kernels[name] = kernel * turned[name][:, None, None, None]
+        kernels[name] = kernel * across(turned[name], kernel.dim())
     layers: list[Layer] = []
     shapes = dict(graph.shapes)
     for layer in graph.layers:
@@ -172,15 +174,16 @@ def _two(
     assert layer.shift is not None, "of a convolution"
     sign = torch.where(factor < 0, -1.0, 1.0).double()
     name, between = f"{layer.output}.signs", f"{layer.output}.unsigned"
-    kernels[name] = sign[:, None, None, None]
     shapes[between] = shapes[layer.output]
+    dimensions = len(shapes[between])
+    kernels[name] = across(sign, dimensions)
     open_ended = replace(layer, low=float("-inf"), high=float("inf"), output=between)
     first = replace(open_ended, factor=factor.abs(), shift=layer.shift * sign)
     second = replace(
         layer,
         inputs=(between,),
         kernel=name,
-        options=convolution_options(groups=len(sign)),
+        options=pointwise_options(dimensions - 2, groups=len(sign)),
         factor=torch.ones_like(factor),
         shift=torch.zeros_like(factor),
     )

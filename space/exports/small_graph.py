@@ -2,7 +2,7 @@
 
 Convolutions and linear layers name their kernel, so that several can have one. A normalisation
 right behind one becomes a factor and a shift of each out-channel, one elsewhere a depthwise
-convolution of 1x1; ReLU and ReLU6 become bounds of the layer before them.
+convolution of one position; ReLU and ReLU6 become bounds of the layer before them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class SmallGraph:
-    """layers: in the order of computation. kernels: (out, in/groups, height, width), by name.
+    """layers: in the order of computation. kernels: (out, in/groups, sides...), by name.
     shapes: of each tensor, of a batch of one.
     """
 
@@ -128,8 +128,9 @@ def _alone(graph: SmallGraph) -> SmallGraph:
         if layer.kind == NORMALISATION:
             assert layer.factor is not None, "of a normalisation"
             name = f"{layer.output}.factor"
-            kernels[name] = layer.factor[:, None, None, None]
-            options = convolution_options(groups=len(layer.factor))
+            sides = len(graph.shapes[layer.output]) - 2
+            kernels[name] = across(layer.factor, sides + 2)
+            options = pointwise_options(sides, groups=len(layer.factor))
             made = replace(layer, kind=CONVOLUTION, kernel=name, options=options)
             layer = replace(made, factor=torch.ones_like(layer.factor))  # noqa: PLW2901
         layers.append(layer)
@@ -137,10 +138,17 @@ def _alone(graph: SmallGraph) -> SmallGraph:
 
 
 def convolution_options(
-    stride: tuple[int, ...] = (1, 1),
-    padding: tuple[int, ...] = (0, 0),
-    dilation: tuple[int, ...] = (1, 1),
-    groups: int = 1,
+    stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], groups: int
 ) -> dict[str, Any]:
-    """Of a two-dimensional convolution."""
+    """Of a convolution in as many dimensions as the tuples are long."""
     return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+def pointwise_options(sides: int, groups: int = 1) -> dict[str, Any]:
+    """Of a convolution of one position, in so many dimensions."""
+    return convolution_options((1,) * sides, (0,) * sides, (1,) * sides, groups)
+
+
+def across(vector: Tensor, dimensions: int) -> Tensor:
+    """One number for each row of a kernel of so many dimensions."""
+    return vector.view(-1, *[1] * (dimensions - 1))

@@ -110,6 +110,7 @@ def write_tflite(source: ExportSource, path: Path, options: ExportOptions) -> st
     network, batches, tune = _to_quantise(source, options)
     done = export_tflite(network, path, source.plan, batches, tune, fast=options.fast)
     channels, *sides = batches[0].shape[1:]
+    sides = [1, *sides] if len(sides) == 1 else sides
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (1, "
         f"{', '.join(map(str, (*sides, channels)))}), {_scaling(source.plan)} → logits, both int8 "

@@ -24,6 +24,7 @@ from torch import Tensor
 from isoshare.space.exports.int8 import Exported, Int8Format, Tune, export_int8
 from isoshare.space.exports.quantised import LEAST, MOST, Quantised
 from isoshare.space.exports.tflite.operators import WRITERS
+from isoshare.space.exports.tflite.sequences import as_images
 from isoshare.space.exports.tflite.writer import Writer, stored
 from isoshare.space.exports.tracing import ConversionError
 from isoshare.space.plan import PlanFile
@@ -62,7 +63,9 @@ def export_tflite(  # noqa: PLR0913  what is written, and two that may be left o
 
 
 def run_tflite(path: Path, images: Tensor) -> Tensor:
-    """The logits of a file in LiteRT at its default settings; images: (batch, channels, h, w)."""
+    """The logits of a file in LiteRT at its default settings, channels behind the batch as in
+    images: (batch, channels, height, width).
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -77,17 +80,22 @@ def run_tflite(path: Path, images: Tensor) -> Tensor:
         interpreter.invoke()
         logits.append(interpreter.get_tensor(end["index"]))
     scale, zero = end["quantization"]
-    return torch.from_numpy((np.concatenate(logits).astype(np.float32) - zero) * scale)
+    real = torch.from_numpy((np.concatenate(logits).astype(np.float32) - zero) * scale)
+    return real.permute(np.argsort(stored(real.dim())).tolist())
 
 
 def as_integers(images: Tensor, scale: float, zero: int) -> np.ndarray[Any, Any]:
-    """Images (batch, channels, height, width) as the file takes them: int8, channels last."""
+    """Images (batch, channels, height, width) as the file takes them: int8, channels last.
+    Sequences (batch, channels, length) are images of height one.
+    """
+    images = images[:, :, None] if images.dim() == 3 else images
     whole = (images / scale).round().add(zero).clamp(LEAST, MOST).to(torch.int8)
     return np.ascontiguousarray(whole.permute(stored(whole.dim())).numpy())
 
 
 def _save(quantised: Quantised, path: Path, plan: PlanFile, fast: bool = False) -> None:
-    writer, graph = Writer(quantised, fast), quantised.graph
+    made = as_images(quantised)
+    writer, graph = Writer(made, fast), made.graph
     for layer in graph.layers:
         try:
             WRITERS[layer.kind](writer, layer)

@@ -14,7 +14,7 @@ import torch
 
 from isoshare.space.exports.quantised import LEAST
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer
-from isoshare.space.exports.tflite.writer import Writer, stored
+from isoshare.space.exports.tflite.writer import NO_VOLUMES, Writer, stored
 
 Write = Callable[[Writer, Layer], None]
 
@@ -22,13 +22,13 @@ Write = Callable[[Writer, Layer], None]
 def _convolution(writer: Writer, layer: Layer) -> None:
     quantised, options = writer.quantised, layer.options
     kernel = quantised.kernels[layer.kernel].to(torch.int8)
+    place, given = writer.window(layer, kernel.shape[2:])
     depthwise = options["groups"] == writer.shapes[layer.inputs[0]][1] > 1
     order, channels = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
     content = np.ascontiguousarray(kernel.permute(order).numpy())
     scale = quantised.weight_scale(layer).numpy()
     weight = writer.file.tensor(content.shape, content, (scale, 0), channels=channels)
     bias = quantised.bias(layer).numpy().astype(np.int32)
-    place, given = writer.window(layer, kernel.shape[2:])
     given |= dict(zip(("dilationHFactor", "dilationWFactor"), options["dilation"], strict=True))
     step = quantised.steps[layer.inputs[0]].scale * scale
     inputs = [
@@ -79,6 +79,8 @@ def _pool(name: str, least: bool) -> Write:
 
 
 def _mean(writer: Writer, layer: Layer) -> None:
+    if len(writer.shapes[layer.inputs[0]]) != 4:
+        raise ValueError(NO_VOLUMES)
     inputs = [writer.places[layer.inputs[0]], writer.file.numbers(1, 2)]
     writer.put("MEAN", 2, layer, inputs, of="ReducerOptions", keepDims=True)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isoshare.space.exports.tflite.file import TfliteFile
 
 SAME, VALID = 0, 1
+NO_VOLUMES = "in three dimensions has no operator of 8 bits there"
 
 
 def stored(dimensions: int) -> tuple[int, ...]:
@@ -71,8 +72,10 @@ class Writer:
 
     def window(self, layer: Layer, size: Sequence[int], least: bool = False) -> tuple[int, Any]:
         """The input of a layer that looks through windows, padded where TFLite pads otherwise, and
-        the padding and strides.
+        the padding and strides. Raises ValueError for windows in three dimensions.
         """
+        if len(size) != 2:
+            raise ValueError(NO_VOLUMES)
         stride, padding = layer.options["stride"], layer.options["padding"]
         given = {"strideH": stride[0], "strideW": stride[1], "padding": VALID}
         source = layer.inputs[0]
