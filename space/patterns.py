@@ -20,7 +20,9 @@ Pattern = Callable[[Sequence[Site]], SharingPlan]
 IN_BLOCK = re.compile(r"(?:stages\.|layer)(?P<stage>\d+)\.(?P<block>\d+)\.conv(?P<place>\d)")
 ORTHOGONAL = {"orthogonality": 10.0}
 """Kang and Kim keep the filters of shared kernels orthonormal."""
+IN_DENSE_BLOCK = re.compile(r"features\.denseblock(?P<block>\d+)\.denselayer\d+\.conv2")
 EXPANSION = re.compile(r"features\.\d+\.conv\.0\.0")
+PROJECTION = re.compile(r"features\.\d+\.conv\.2")
 
 
 def kernels(*stages: str, method: str = "kernel", **options: Any) -> Pattern:
@@ -71,15 +73,36 @@ def basis(shared_rank: int, unique_rank: int, double: bool = False, **options: A
     return plan
 
 
-def expansions(sites: Sequence[Site]) -> SharingPlan:
-    """MobileNetV2: one kernel for the expanding 1x1 convolutions of the later blocks of a stage.
-
-    From the third stage on; those convolutions are isomorphic with that of the first block of the
-    next stage, which stays private.
+def dense_basis(shared_rank: int, unique_rank: int) -> Pattern:
+    """DenseNet-121: a basis for the 3x3 convolutions of each dense block; the last two blocks have
+    one together.
     """
-    found = [site for site in sites if EXPANSION.fullmatch(site.name) and site.out_channels >= 192]
-    groups = [list(group) for _, group in groupby(found, key=lambda site: site.in_channels)]
-    return _plan((group[:-1] for group in groups if len(group) > 1), "kernel", ORTHOGONAL)
+
+    def plan(sites: Sequence[Site]) -> SharingPlan:
+        found = [(match, site) for site in sites if (match := IN_DENSE_BLOCK.fullmatch(site.name))]
+        groups = groupby(found, key=lambda pair: min(int(pair[0]["block"]), 3))
+        options = {"shared_rank": shared_rank, "unique_rank": unique_rank}
+        banks = ([site for _, site in group] for _, group in groups)
+        return _plan(banks, "filter_basis", {**options, "orthogonal_unique": False})
+
+    return plan
+
+
+def inverted(projections: bool = False) -> Pattern:
+    """MobileNetV2: one kernel for the expanding 1x1 convolutions of the later blocks of a stage,
+    from the third stage on; with ``projections`` another one for their last 1x1.
+    """
+
+    def plan(sites: Sequence[Site]) -> SharingPlan:
+        wide = [site for site in sites if max(site.in_channels, site.out_channels) >= 192]
+        widening = [site for site in wide if EXPANSION.fullmatch(site.name)]
+        narrowing = [site for site in wide if PROJECTION.fullmatch(site.name) and projections]
+        # The last one that widens from a width is of the next stage's first block.
+        stages = [list(group) for _, group in groupby(widening, key=lambda site: site.in_channels)]
+        groups = [group[:-1] for group in stages if len(group) > 1]
+        return _plan([*groups, *isomorphic_groups(narrowing)], "kernel", ORTHOGONAL)
+
+    return plan
 
 
 def shared_filters(sites: Sequence[Site]) -> SharingPlan:

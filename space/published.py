@@ -14,8 +14,9 @@ from isoshare.space.patterns import (
     ORTHOGONAL,
     Pattern,
     basis,
-    expansions,
+    dense_basis,
     generator,
+    inverted,
     kernels,
     later_blocks,
     mixed_regulators,
@@ -73,6 +74,11 @@ IMAGENET = {"orthogonal_unique": False}
 ONE_MORE = (
     "the paper's plot fits two more regulators than convolutions that share; where they are is not "
     "published"
+)
+
+RANKS_DIFFER = (
+    "they print 5.08 M for S64U4; their code counts that for S16U1, with a fourth basis that it "
+    "never uses (5,084,504). Only what is used is counted here"
 )
 
 PUBLISHED: tuple[Published, ...] = (
@@ -278,6 +284,17 @@ PUBLISHED: tuple[Published, ...] = (
     ),
     Published(
         paper=BASES,
+        network="ResNet-101",
+        sharing="3x3 kernels of later blocks",
+        backbone="resnet101",
+        arguments={},
+        classes=1000,
+        unshared=44_549_160,
+        shared=29_471_784,
+        plan=later_blocks("2", **ORTHOGONAL),
+    ),
+    Published(
+        paper=BASES,
         network="MobileNetV2",
         sharing="expansion kernels of later blocks",
         backbone="mobilenet_v2_expanded",
@@ -285,7 +302,42 @@ PUBLISHED: tuple[Published, ...] = (
         classes=1000,
         unshared=3_507_272,
         shared=3_243_080,
-        plan=expansions,
+        plan=inverted(),
+    ),
+    Published(
+        paper=BASES,
+        network="MobileNetV2",
+        sharing="expansion and projection kernels of later blocks",
+        backbone="mobilenet_v2_expanded",
+        arguments={},
+        classes=1000,
+        unshared=3_507_272,
+        shared=2_978_888,
+        plan=inverted(projections=True),
+    ),
+    Published(
+        paper=BASES,
+        network="DenseNet-121 for CIFAR-100",
+        sharing="basis S64U4",
+        backbone="cifar_densenet121",
+        arguments={},
+        classes=100,
+        unshared=7_048_548,
+        shared=5_532_980,
+        plan=dense_basis(64, 4),
+        reading=RANKS_DIFFER,
+    ),
+    Published(
+        paper=BASES,
+        network="DenseNet-121 for CIFAR-100",
+        sharing="basis S16U1",
+        backbone="cifar_densenet121",
+        arguments={},
+        classes=100,
+        unshared=7_048_548,
+        shared=5_066_072,
+        plan=dense_basis(16, 1),
+        reading=RANKS_DIFFER,
     ),
     Published(
         paper=BASES,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 
 from isoshare.space.apply import apply_plan, count_parameters, extra_loss, plan_parameters
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import BackboneError
-from isoshare.space.patterns import kernels, shared_filters
+from isoshare.space.patterns import generator, inverted, kernels, shared_filters
 from isoshare.space.published import PUBLISHED, Published
 from isoshare.space.sites import find_sites
 
@@ -29,6 +32,41 @@ def test_filters_that_the_next_convolution_reads_start_orthonormal_together() ->
     found = extra_loss(shared)
     assert found is not None
     assert found.item() <= 1e-12
+
+
+def test_shared_kernels_of_two_kinds_are_averaged_apart() -> None:
+    """Shared++ of MobileNetV2: one average of the expansions, one of the projections, added."""
+    backbone = build_backbone("mobilenet_v2_expanded", {"classes": 10})
+    plan = inverted(projections=True)(find_sites(backbone))
+    shared: Any = apply_plan(backbone, plan).requires_grad_(False)
+    averages: list[Any] = []
+    for widens in (True, False):
+        kernels = [shared.get_submodule(bank.sites[0]).weight.flatten(1) for bank in plan.banks]
+        chosen = [rows for rows in kernels if (len(rows) > rows.shape[1]) == widens]
+        squares = [(rows @ rows.mT - torch.eye(len(rows))).square() for rows in chosen]
+        averages.append(sum(one.sum() for one in squares) / sum(one.numel() for one in squares))
+    assert len(plan.banks) == 8
+    assert extra_loss(shared) == pytest.approx(10 * float(sum(averages)), rel=1e-4)
+
+
+def test_what_is_our_reading_says_so() -> None:
+    """Where a paper prints another count than ours, or none."""
+    readings = {row.title: row.reading for row in PUBLISHED if row.reading}
+    assert {title.partition(":")[0] for title in readings} == {
+        "DACNN18 plain",
+        "DACNN34 plain",
+        "DenseNet-121 for CIFAR-100",
+        "ResNeXt-50 for CIFAR-100",
+    }
+    assert all("plot" in text or "," in text for text in readings.values()), "their figures too"
+
+
+def test_a_small_network_does_not_pay_a_large_generator_back() -> None:
+    """ResNet-20 with codes of 128 is larger than without."""
+    backbone = build_backbone("resnet_cifar", {"depth": 20})
+    sites, unshared = find_sites(backbone), count_parameters(backbone)
+    assert unshared == 269_722
+    assert plan_parameters(generator(16, 128)(sites), sites, unshared) == 312_218
 
 
 @pytest.mark.parametrize("rank", [2, 12, 256])
