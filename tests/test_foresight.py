@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from isoshare import SearchSpace
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
+from isoshare.search.cli import session
 from isoshare.search.config import ConfigError, SearchConfig, load_config, make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.engine import Engine
@@ -20,8 +22,10 @@ from isoshare.search.proposals.foresight import SOLVED
 from isoshare.search.samplers import sampler_row
 from isoshare.search.samplers.score_prior import ENOUGH, ScorePrior, rank_correlation
 from isoshare.search.samplers.surrogate import Surrogate
-from isoshare.search.workflows.launch import prepare, start
+from isoshare.search.workflows.launch import prepare, prepare_resume, start
+from isoshare.search.workflows.preparation import foresight
 from isoshare.search.workflows.preparation.foresight import STARTS, foresight_of, with_scores
+from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.space.backbones import build_backbone
 from isoshare.storage.records import StudyRecord
 from isoshare.storage.store import Store
@@ -138,6 +142,44 @@ def test_a_search_with_trained_weights_keeps_their_scores(tmp_path: Path) -> Non
     assert SOLVED in [trial.origin for trial in store.trials("s")]
     scratch = replace(prepared, evaluator=FakeEvaluator())
     assert with_scores(scratch) is scratch
+
+
+def test_scores_that_an_interruption_prevented_are_made_when_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    arguments = {"depth": 14, "width": 4, "in_channels": 1, "classes": 10}
+    torch.save(build_backbone("resnet_cifar", arguments).state_dict(), tmp_path / "w.pt")
+    options = {
+        **{"backbone": "resnet_cifar", "backbone_arg": {"depth": 14, "width": 4}, "epochs": 0},
+        **{"dataset": "digits", "weights": str(tmp_path / "w.pt"), "methods": ("kernel",)},
+        **{"trials": 5, "study": "s", "out": str(tmp_path)},
+    }
+    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+    prepared = prepare(make_config(options), store)
+    assert prepared.config.solve_first
+
+    def runs_inline(prepared: Prepared, *_: object) -> Callable[..., object]:
+        prepared.evaluator.prepare()
+        return lambda engine, measure, _: run_inline(engine, measure)
+
+    def interrupted(*_: object) -> Prepared:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "_driver", runs_inline)
+    with monkeypatch.context() as patch:
+        patch.setattr(foresight, "with_scores", interrupted)
+        with pytest.raises(SystemExit):
+            session.search_on_terminal(prepared, store)
+    assert "go on with" in capsys.readouterr().err
+    assert store.study("s").context.scores is None
+    session.search_on_terminal(prepare_resume("s", store, {}), store)
+    kept = store.study("s").context.scores
+    assert kept is not None
+    assert SOLVED in [trial.origin for trial in store.trials("s")]
+    session.search_on_terminal(prepare_resume("s", store, {"trials": 6}), store)
+    assert store.study("s").context.scores == kept
+    assert len(store.trials("s")) == 6
 
 
 @pytest.mark.parametrize("options", [{}, {"evaluator": "spiking"}, {"table": "sharebench-digits"}])

@@ -40,6 +40,7 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
     from isoshare.search.jobs import DriverError
     from isoshare.search.results.study_results import load_results
     from isoshare.search.results.summary import trust
+    from isoshare.search.workflows.preparation.foresight import is_unforeseen
     from isoshare.storage.opening.database import WriteError
 
     config, name, console = prepared.config, prepared.study.name, open_console()
@@ -50,13 +51,14 @@ def search_on_terminal(prepared: Prepared, store: Store) -> int:
         warn(warning)
     with ExitStack() as stack:
         # A new study is stored when nothing can be wrong any more, an old one may be at its end.
-        engine = None if prepared.is_new else _begin(prepared, store, stack)
+        waits = prepared.is_new or is_unforeseen(prepared, store)
+        engine = None if waits else _begin(prepared, store, stack)
         try:
             run = None if engine is not None and engine.done else _driver(prepared, stack)
             prepared = prepared if engine is not None else _foreseeing(prepared)
             check_heard()
         except KeyboardInterrupt:  # what the unshared network has learnt so far is kept
-            if engine is None:
+            if prepared.is_new:
                 store.create_study(prepared.study)
             fail(f"interrupted before the first trial; go on with: {resume}", INTERRUPTED)
         engine = engine or _begin(prepared, store, stack)

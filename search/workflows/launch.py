@@ -129,6 +129,8 @@ def start(prepared: Prepared, store: Store) -> Engine:
     store.take_lease(study.name)
     if not prepared.is_new:
         store.set_budget(study.name, config.trials)
+        if study.context.scores is not None:  # maybe only now: it was interrupted before it had any
+            store.change_study(study.name, {}, {"scores": dict(study.context.scores)})
     sampler = sampler_row(config.sampler).make
     foresight = foresight_of(study, prepared.space)
     return Engine(store, study, config, prepared.space, sampler, prepared.conditions, foresight)

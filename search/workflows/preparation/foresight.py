@@ -20,6 +20,7 @@ from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.variants.variant_space import Space
 from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
 
 STARTS = 4
 """Plans of the predicted front that are measured first (benchmarks/search_efficiency.py)."""
@@ -35,6 +36,12 @@ def foresight_of(study: StudyRecord, space: Space) -> Foresight | None:
     front = PlanSolver(space, scores).front(traded[0] if traded else "parameters")
     allowed = [one for one in front if fits(limits, space, one.plan)]
     return Foresight(scores, tuple(spread(allowed)))
+
+
+def is_unforeseen(prepared: Prepared, store: Store) -> bool:
+    """Whether a search was interrupted while its trained network was asked, before any trial."""
+    asked = prepared.config.solve_first and prepared.study.context.scores is None
+    return asked and not store.trials(prepared.study.name, [0])
 
 
 def with_scores(prepared: Prepared, heard: Heard | None = None) -> Prepared:
