@@ -44,6 +44,13 @@ def split(*parts: str, each: int = 4) -> dict[str, int]:
         (split("training_set", "test_set"), (6, 2, 8)),
         (split("seg_train/seg_train", "seg_test/seg_test"), (6, 2, 8)),
         (split("train", "valid", "test"), (8, 8, 8)),
+        (split("TRAIN", "TEST"), (6, 2, 8)),
+        (split("trainA", "testA"), (6, 2, 8)),
+        (split("images_train", "images-test"), (6, 2, 8)),
+        (split("ILSVRC/Data/CLS-LOC/train", "ILSVRC/Data/CLS-LOC/val", each=5), (8, 10, 2)),
+        (split("train", "extra", "test"), (6, 2, 8)),
+        (split("train", "test", "__MACOSX/train"), (6, 2, 8)),
+        ({"cat/cat": 10, "dog/dog": 10, "@eaDir/cat": 3}, (12, 4, 4)),
         (split("train", "val", each=5), (8, 10, 2)),
         (split("data", each=10), (12, 4, 4)),
         (split("archive/photos", each=10), (12, 4, 4)),
@@ -92,6 +99,13 @@ def test_layouts_are_recognised(
             r"cat and the others beside it hold folders test and train, as classes do",
         ),
         ({"images": 4}, r"images has 0 \(4 images in no folder\): put the images into PATH/CLASS/"),
+        ({"JPEGImages": 4, "Annotations": 0}, r"annotations and jpegimages, as sets for detection"),
+        ({**split("train", "test"), "test/cow": 4}, r"class 'cow' is in .*test but not in .*train"),
+        (
+            {**split("train", "test"), "test/cow": 0},
+            r"class 'cow' is empty: .*test/cow has no file",
+        ),
+        (split("train", "holdout"), r"holdout beside it is neither a test nor a validation part"),
         ({f"c{i}": 5 for i in range(20)}, r"20 classes are too few to .* --validation 0.25, use"),
         ({f"c{i}": 3 for i in range(20)}, r"cut 0.2 of them off for test: that leaves 12 and 48"),
     ],
@@ -113,6 +127,79 @@ def test_a_table_of_labels_is_named(tmp_path: Path, folder: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"train/_classes.csv": ""}, r"no class folders \(_classes.csv, which is not read\)"),
+        ({"annotations.json": ""}, r"\(annotations.json, which is not read\)"),
+        ({"labels.txt": "", "README.txt": ""}, r"\(labels.txt, which is not read\)"),
+        ({"more.zip": ""}, r"\(more.zip, which is to be unpacked\)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_lies_beside_images_without_classes_is_named(
+    tmp_path: Path, files: dict[str, str], says: str
+) -> None:
+    write_all(tmp_path, {"train": 4, "val": 4})
+    for place, text in files.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    with pytest.raises(DatasetError, match=says):
+        load(tmp_path)
+
+
+def test_a_part_that_lacks_classes_is_named(tmp_path: Path) -> None:
+    root = write_all(tmp_path, {**split("train"), "train/cow": 4, "val/cat": 2, "test/dog": 2})
+    held_out, tested = load(root).warnings
+    assert held_out == (
+        "the validation images show 1 of 3 classes, so nothing is measured on the others: cow, dog"
+    )
+    assert tested.startswith("the test images show 1 of 3 classes")
+
+
+def test_a_link_back_up_is_no_class(tmp_path: Path) -> None:
+    root = write_all(tmp_path, {"cat": 8, "dog": 8})
+    (root / "all").symlink_to(".")
+    (root / "more").symlink_to(root.parent)
+    assert load(root).classes == 2
+    assert "left out, linked folders: 2" in list_folder(root).notes
+
+
+def test_linked_classes_are_classes(tmp_path: Path) -> None:
+    write_all(tmp_path, {"far/a": 8, "far/b": 8, "set/c": 8})
+    for name in "ab":
+        (tmp_path / "set" / name).symlink_to(tmp_path / "far" / name)
+    assert load(tmp_path / "set").classes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("1.tar", "1 .tar, which are to be unpacked"),
+        ("1", "1 without a suffix, which are to be given the suffix of what they are"),
+        ("1.mp4", "1 .mp4, which are to be converted to JPEG or PNG"),
+    ],
+)
+def test_what_a_class_holds_in_the_place_of_images_is_named(
+    tmp_path: Path, name: str, says: str
+) -> None:
+    root = write_all(tmp_path, {"a": 8, "b": 8, "c": 0})
+    (root / "c" / name).write_text("")
+    with pytest.raises(DatasetError, match=f"class 'c' is empty but for {says}"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    "name", ["0_mask", "0-mask", "0 mask_1", "0mask", "0_gt", "0_seg", "0_label"]
+)
+def test_masks_beside_images_are_left_out(tmp_path: Path, name: str) -> None:
+    root = write_all(tmp_path, {"a": 8, "b": 8})
+    write_image(root / "a" / f"{name}.png", noise(8, 8, 3, seed=4711))
+    listing = list_folder(root)
+    assert len(listing.paths) == 16
+    assert listing.notes == ("left out, masks beside their images: 1",)
+
+
+@pytest.mark.parametrize(
     ("name", "part"),
     [
         ("TRAIN", "train"),
@@ -122,6 +209,9 @@ def test_a_table_of_labels_is_named(tmp_path: Path, folder: str) -> None:
         ("contest", None),
         ("train test", None),
         ("trainers", None),
+        ("trainA", "train"),
+        ("myTestSet", "test"),
+        ("Constant", None),
     ],
 )
 def test_parts_are_known_by_whole_words(name: str, part: str | None) -> None:
@@ -164,7 +254,7 @@ def test_what_was_left_out_and_why_is_said(tmp_path: Path) -> None:
         "left out, no images: 1 .yaml",
         "left out, masks beside their images: 1",
         "left out, hidden or made by systems: 4",
-        "left out, linked folders within classes: 1",
+        "left out, linked folders: 1",
     )
     (warning,) = listing.warnings
     assert warning.startswith("files of these kinds are not read and left out: 2 .heic, 1 .npy; co")

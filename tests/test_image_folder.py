@@ -135,6 +135,37 @@ def test_broken_images_are_counted_named_and_left_out(tmp_path: Path) -> None:
         assert dataset.fingerprint == whole.fingerprint
 
 
+@pytest.mark.parametrize("kind", ["fifo", "link", "truncated", "huge", "HEIC", "a page", "newline"])
+def test_what_cannot_be_read_is_named_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    root = write_classes(tmp_path / "images", 8)
+    place = root / "a" / ("new\nline.png" if kind == "newline" else "x.png")
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to("nowhere.png")
+    elif kind == "huge":
+        Image.new("1", (20_000, 20_000)).save(place)
+    elif kind == "truncated":
+        whole = write_image(tmp_path / "whole.png", noise(64, 64, 3)).read_bytes()
+        place.write_bytes(whole[: len(whole) // 2])
+    else:
+        place.write_bytes(b"\0\0\0\x18ftypheic" if kind == "HEIC" else b"<html>404</html>")
+    (warning,) = load(root).warnings
+    name = "new?line.png" if kind == "newline" else "x.png"
+    assert warning == f"1 of 17 images cannot be read and are left out: a/{name}"
+
+
+@pytest.mark.parametrize("suffix", [".pbm", ".pnm", ".apng", ".mpo", ".jfif", ".jp2", ".avif"])
+def test_less_common_kinds_of_files_are_read(tmp_path: Path, suffix: str) -> None:
+    root = write_classes(tmp_path, 8)
+    picture = Image.fromarray(noise(8, 8, 3, seed=77))
+    formats = {".pbm": "PPM", ".pnm": "PPM", ".apng": "PNG", ".mpo": "MPO"}
+    picture.save(root / "a" / f"x{suffix}", format=formats.get(suffix))
+    dataset = load(root)
+    assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 17
+    assert (dataset.warnings, dataset.notes) == ((), ())
+
+
 def test_a_changed_folder_is_read_again(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     first = load(root).fingerprint
@@ -201,7 +232,7 @@ def spoil(root: Path, how: str) -> Path:
             "unknown class",
             r"class 'zebra' is in .*test but not in .*train: every class needs",
         ),
-        ("empty class", r"class 'c' is empty: .*train/c has no file that ends in .avif, .*remove"),
+        ("empty class", r"class 'c' is empty: .*train/c has no file that ends in .apng, .*remove"),
         ("no test", r"train has class folders, but elsewhere beside it is neither"),
         ("one image", r"class 'c' of .*train needs 2 readable images or more.* it has 1: add some"),
         (

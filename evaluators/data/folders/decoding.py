@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,8 +12,8 @@ from PIL import Image, ImageOps
 from isoshare.evaluators.data.splits import Images
 
 SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"),
-    *(".tga", ".tif", ".tiff", ".webp"),
+    *(".apng", ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm"),
+    *(".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEPTHS = (8, 10, 12, 14, 16)
@@ -43,6 +44,8 @@ def read_header(path: str) -> Header:
     """Raises whatever Pillow raises for a file that it cannot read, ValueError for what is no
     picture of up to 16 bits. Deep images are decoded for that.
     """
+    if not Path(path).is_file():
+        raise ValueError("there is no file")  # to open a pipe would wait for ever
     with Image.open(path) as image:
         upright = image.getexif().get(ORIENTATION) not in ON_ITS_SIDE
         width, height = image.size if upright else image.size[::-1]

@@ -27,6 +27,11 @@ LEFTOVERS = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume
 """Folders that systems and archives make, in lower case."""
 NUMBERED = re.compile(r"[a-z]*[-_ ]?\d+", re.IGNORECASE)
 """Names such as ``fold1``, ``split_2`` and ``3``."""
+WORDS = re.compile(r"[A-Z]?[a-z]+")
+"""Those of ``trainA`` and ``myTestSet``."""
+TABLES = {".csv", ".json", ".jsonl", ".mat", ".parquet", ".tsv", ".txt", ".xls", ".xlsx", ".xml"}
+ARCHIVES = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".zst"}
+README = re.compile(r"(read[-_ ]?me|licen[sc]e|requirements|about)", re.IGNORECASE)
 PICTURES = {"image", "images", "img", "imgs", "jpegimages", "photos"}
 MARKINGS = {
     *("annotations", "label", "labels", "mask", "masks", "trimaps", "ground_truth", "groundtruth"),
@@ -76,15 +81,23 @@ def find_parts(given: Path) -> Layout:
 
 
 def part_name(folder: str) -> PartName | None:
-    """Which part a folder of this name holds, if its name says so: ``Training_Set`` does."""
-    words = re.split(r"[^a-z]+", folder.lower())
-    found = {PARTS[word] for word in words if word in PARTS}
+    """Which part a folder of this name holds, if its name says so: ``Training_Set``, ``trainA``."""
+    words = [*re.split(r"[^a-z]+", folder.lower()), *WORDS.findall(folder)]
+    found = {PARTS[word.lower()] for word in words if word.lower() in PARTS}
     return found.pop() if len(found) == 1 else None
 
 
 def visible_folders(path: Path) -> list[Path]:
-    """Sorted by name, without hidden ones and what archives leave behind. Raises OSError."""
-    return sorted(place for place in path.iterdir() if place.is_dir() and not is_leftover(place))
+    """Sorted by name, without hidden ones, what archives leave behind, and links that lead back up.
+    Raises OSError.
+    """
+    places = [place for place in path.iterdir() if place.is_dir() and not is_leftover(place)]
+    return sorted(place for place in places if not leads_up(place))
+
+
+def leads_up(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def is_leftover(path: Path) -> bool:
@@ -210,18 +223,22 @@ def _refuse_unlabelled(root: Path, named: Sequence[Path], others: Sequence[Path]
     if named and len(named) == len(others):
         places = " and ".join(f"{folder.name}/" for folder in named)
         raise DatasetError(
-            f"{places} of {root} hold images but no class folders{_beside(root)}: nothing says "
-            f"what they show; {EXPECTED}"
+            f"{places} of {root} hold images but no class folders{_beside(root, named)}: nothing "
+            f"says what they show; {EXPECTED}"
         )
 
 
-def _beside(path: Path) -> str:
+def _beside(path: Path, parts: Sequence[Path] = ()) -> str:
     """What else was found, in words."""
     images, found = count_images(path), []
     if images:
         found.append(f"{images:,} images in no folder")
-    places = [path, path.parent] if path.name.lower() in PICTURES else [path]
-    beside = [one for place in places for one in place.iterdir()]
-    tables = [place for place in beside if place.suffix.lower() in {".csv", ".json"}]
-    found += [f"{place.name}, which is not read" for place in sorted(tables)[:1]]
+    above = [path.parent] if path.name.lower() in PICTURES else []
+    markings = [one for one in path.iterdir() if one.is_dir() and one.name.lower() in MARKINGS]
+    places = (path, *above, *parts, *markings)
+    files = sorted(one for place in places for one in place.iterdir() if not is_leftover(one))
+    tables = [one for one in files if one.suffix.lower() in TABLES and not README.match(one.name)]
+    found += [f"{one.name}, which is not read" for one in tables[:1]]
+    archives = [one for one in files if one.suffix.lower() in ARCHIVES]
+    found += [f"{one.name}, which is to be unpacked" for one in archives[:1]]
     return f" ({' and '.join(found)})" if found else ""

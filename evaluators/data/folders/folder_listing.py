@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from isoshare.evaluators.data.folders.left_out import (
     has_suffix,
     hidden_above,
     instead,
+    links_up,
 )
 from isoshare.evaluators.data.splits import (
     TEST_FRACTION,
@@ -35,8 +37,9 @@ from isoshare.evaluators.data.splits import (
     Labels,
     stratified_indices,
 )
+from isoshare.space.errors import listed
 
-MASK = re.compile(r"[-_ ](mask|masks|gt|seg|segmentation|labels?)([-_ ]?\d+)?$", re.IGNORECASE)
+MASK = re.compile(r"([-_ ](gt|seg|segmentation|labels?)|[-_ ]?masks?)([-_ ]?\d+)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def list_folder(given: Path) -> Listing:
     left_out = LeftOut()
     try:
         layout = find_parts(given)
-        left_out.hidden = hidden_above(given, layout)
+        left_out.hidden, left_out.links = hidden_above(given, layout), links_up(layout)
         found = _class_files(layout.train, left_out)
         others = {
             place: _same_classes(
@@ -118,7 +121,19 @@ def list_folder(given: Path) -> Listing:
         kept, cut = stratified_indices(train.labels, TEST_FRACTION, "test")
         train, test = train.take(kept), train.take(cut)
     notes = (*layout.notes, *left_out.notes(unreadable=False))
-    return Listing(given, classes, train, test, held_out, notes, left_out.notes(unreadable=True))
+    warnings = (*left_out.notes(unreadable=True), *_lacking(classes, held_out, test))
+    return Listing(given, classes, train, test, held_out, notes, warnings)
+
+
+def _lacking(classes: Sequence[str], held_out: Files | None, test: Files) -> Iterator[str]:
+    """The sentences about classes of which a part has no image."""
+    for part, files in (("validation", held_out), ("test", test)):
+        present = set(files.labels.tolist()) if files else set(range(len(classes)))
+        if lacking := [name for label, name in enumerate(classes) if label not in present]:
+            yield (
+                f"the {part} images show {len(present)} of {len(classes)} classes, so nothing is "
+                f"measured on the others: {listed(lacking, 6)}"
+            )
 
 
 def check_counts(place: Path, counts: dict[str, int], needed: int) -> None:

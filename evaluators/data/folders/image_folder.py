@@ -179,4 +179,5 @@ def _brought_alike(headers: list[Header], height: int, width: int) -> Iterator[s
 
 
 def _short(root: Path, path: str) -> str:
-    return str(Path(path).relative_to(root))
+    name = str(Path(path).relative_to(root))
+    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isoshare.evaluators.data.folders.decoding import SUFFIXES
-from isoshare.evaluators.data.folders.folder_layout import Layout, is_leftover
+from isoshare.evaluators.data.folders.folder_layout import (
+    ARCHIVES,
+    Layout,
+    is_leftover,
+    leads_up,
+)
 
 UNREADABLE = {
-    *(".heic", ".heif", ".raw", ".cr2", ".nef", ".dng", ".arw", ".dcm", ".nii", ".psd", ".svg"),
-    *(".npy", ".npz", ".mat", ".h5", ".mp4", ".avi", ".mov", ".gz", ".zip", ".tar"),
+    *(".heic", ".heif", ".jxl", ".ico", ".dds", ".exr", ".hdr", ".pcx", ".sgi", ".psd", ".svg"),
+    *(".raw", ".cr2", ".cr3", ".nef", ".dng", ".arw", ".orf", ".raf", ".rw2", ".pdf", ".eps"),
+    *(".dcm", ".nii", ".nrrd", ".mha", ".fits", ".tfrecord", ".parquet", ".mkv", ".webm"),
+    *(".npy", ".npz", ".mat", ".h5", ".mp4", ".avi", ".mov", *ARCHIVES),
 }
 """Files that hold images, in ways that are not read here."""
 
@@ -42,7 +49,7 @@ class LeftOut:
         if self.hidden:
             found.append(f"left out, hidden or made by systems: {self.hidden:,}")
         if self.links:
-            found.append(f"left out, linked folders within classes: {self.links:,}")
+            found.append(f"left out, linked folders: {self.links:,}")
         return tuple(found)
 
 
@@ -54,11 +61,24 @@ def hidden_above(given: Path, layout: Layout) -> int:
     return sum(count_all(folder) for folder in beside if is_leftover(folder))
 
 
+def links_up(layout: Layout) -> int:
+    """Links beside the classes that lead back to a folder above them."""
+    parts = [place for place in (layout.train, layout.validation, layout.test) if place]
+    return sum(leads_up(folder) for part in parts for folder in part.iterdir())
+
+
 def instead(folder: Path) -> str:
-    """Images of kinds that are not read, if there are any in a folder."""
-    kinds = Counter(file.suffix.lower() for file in folder.rglob("*"))
-    listed = ", ".join(f"{kinds[kind]:,} {kind}" for kind in sorted(kinds.keys() & UNREADABLE))
-    return f" but for {listed}, which are to be converted to JPEG or PNG" if listed else ""
+    """What is in a folder in the place of images that are read, with what to do about it."""
+    kinds = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file())
+    for suffixes, way_out in (
+        (ARCHIVES, "to be unpacked"),
+        (UNREADABLE, "to be converted to JPEG or PNG"),
+        ({""}, "to be given the suffix of what they are"),
+    ):
+        if known := sorted(kinds.keys() & suffixes):
+            listed = ", ".join(f"{kinds[kind]:,} {kind or 'without a suffix'}" for kind in known)
+            return f" but for {listed}, which are {way_out}"
+    return ""
 
 
 def count_all(folder: Path) -> int:
