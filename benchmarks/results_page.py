@@ -184,6 +184,7 @@ def at_scale_values() -> dict[str, object]:
     return {
         "scale_epochs": rows[0]["epochs"],
         "scale_seeds": str(min(seeds)) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}",
+        "scale_bases": len({row["base"] for row in rows}),
         "scale_table": at_scale.table(rows),
         "scale_headline": half_headline(rows),
     }
