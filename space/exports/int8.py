@@ -47,13 +47,14 @@ class Int8Format:
 class Exported:
     """difference: of logits between the runtime and the reference, at most, in steps of 8 bits.
     agreement: the share of ``images`` that get the class that they get in float32; untuned: before
-    it was fine-tuned, if it was.
+    it was fine-tuned, if it was; is_tuned: whether that brought it nearer, or was left out.
     """
 
     difference: float
     agreement: float
     images: int
     untuned: float | None = None
+    is_tuned: bool = False
 
 
 def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
@@ -74,15 +75,16 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
     graph = traced(deployed(network, plan.plan), batches[0][:1])
     _check_kinds(graph, form)
     made = quantised(graph, batches)
-    trained, untuned = copy_network(network).eval(), None
+    trained = copy_network(network).eval()
     with torch.no_grad():
-        classes = torch.cat([trained(batch).argmax(1) for batch in batches])
+        wanted = torch.cat([trained(batch) for batch in batches])
+    untuned, rounded = None, made
     if tune is not None:
         with tempfile.TemporaryDirectory() as folder:  # what it refuses, it refuses now
             form.save(made, Path(folder) / "net", plan)
         _check_logits(graph)
-        untuned = _agreement(classes, torch.cat([made.outputs(batch) for batch in batches]))
-        made = _tuned(made, trained, tune)
+        untuned = _agreement(wanted, _logits(rounded, batches))
+        made = _tuned(rounded, trained, wanted, batches, tune)
     with atomic_write(path) as half:
         form.save(made, half, plan)
         expected = made.outputs(batches[0][:FEW_IMAGES])
@@ -95,7 +97,8 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
                 f"the {form.name} file computes something else than its reference (logits differ "
                 f"by {difference:.0f} steps of 8 bits), so it is not written"
             )
-    return Exported(difference, _agreement(classes, found), len(classes), untuned)
+    agreement = _agreement(wanted, found)
+    return Exported(difference, agreement, len(wanted), untuned, made is not rounded)
 
 
 def _check_logits(graph: SmallGraph) -> None:
@@ -107,15 +110,26 @@ def _check_logits(graph: SmallGraph) -> None:
         )
 
 
-def _tuned(made: Quantised, trained: nn.Module, tune: Tune) -> Quantised:
-    student = FakeQuantised(made)
+def _tuned(
+    rounded: Quantised, trained: nn.Module, wanted: Tensor, batches: Sequence[Tensor], tune: Tune
+) -> Quantised:
+    """What ``tune`` makes of it, where that is nearer to the logits that are wanted."""
+    student = FakeQuantised(rounded)
     tune(student, trained)
     with torch.no_grad():
-        return student.quantised()
+        learnt = student.quantised()
+        before, after = (
+            float((_logits(one, batches) - wanted).norm()) for one in (rounded, learnt)
+        )
+    return learnt if after < before else rounded
 
 
-def _agreement(classes: Tensor, logits: Tensor) -> float:
-    return float((classes == logits.argmax(1)).float().mean())
+def _logits(made: Quantised, batches: Sequence[Tensor]) -> Tensor:
+    return torch.cat([made.outputs(batch) for batch in batches])
+
+
+def _agreement(wanted: Tensor, found: Tensor) -> float:
+    return float((wanted.argmax(1) == found.argmax(1)).float().mean())
 
 
 def _check_kinds(graph: SmallGraph, form: Int8Format) -> None:

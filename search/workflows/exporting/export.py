@@ -128,7 +128,11 @@ def _to_quantise(
 
 def _kept(done: Exported) -> str:
     """How many images keep their class."""
-    before = "" if done.untuned is None else f" ({done.untuned:.1%} before the fine-tuning)"
+    before = ""
+    if done.is_tuned:
+        before = f" ({done.untuned:.1%} before the fine-tuning)"
+    elif done.untuned is not None:
+        before = "; fine-tuning brought it no nearer to float32, so it is left out"
     return (
         f"of the {done.images} images that it was fitted to, {done.agreement:.1%} get the class "
         f"that they get in float32{before}"
