@@ -70,10 +70,12 @@ def as_kernel(layer: nn.Module, weight: Tensor) -> Tensor:
     return by_group.transpose(1, 2).flatten(0, 1)
 
 
-def run(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+def run(
+    layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, output_size: Any = None
+) -> Tensor:
     """What ``layer`` would give for ``x`` with another weight of any out-channels.
 
-    rest: what else a transposed convolution was called with, its output size.
+    output_size: what a transposed convolution may be called with.
     """
     if isinstance(layer, nn.Linear):
         return functional.linear(x, weight, bias)
@@ -81,9 +83,8 @@ def run(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) 
         y: Tensor = layer._conv_forward(x, weight, bias)
         return y
     sides = dimensions(layer)
-    size = rest[0] if rest else None
     places: list[Any] = [layer.stride, layer.padding, layer.kernel_size, sides, layer.dilation]
-    padding = layer._output_padding(x, size, *places)
+    padding = layer._output_padding(x, output_size, *places)
     how = (layer.stride, layer.padding, padding, layer.groups, layer.dilation)
     z: Tensor = BACKWARD[sides - 1](x, weight, bias, *how)
     return z

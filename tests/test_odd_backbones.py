@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import sys
+import threading
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
-from isoshare.evaluators.training.optimizers import TrainingSettings
+from isoshare.evaluators.training.optimizers import TrainingSettings, optimizer_of
 from isoshare.evaluators.training.trainer import AUXILIARY_WEIGHT, TrainingRun
 from isoshare.evaluators.training.vmap_ensemble import outputs_of, why_one_by_one
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
+from isoshare.search.workflows.preparation.network import check_output
+from isoshare.space.errors import BackboneError
 from isoshare.space.plan import Bank, SharingPlan
 from tests import odd_backbones
 
@@ -69,6 +77,64 @@ def loss_by_hand(network: Any, data: Batches) -> float:
     entropy = torch.nn.functional.cross_entropy
     loss = entropy(main, data.labels) + AUXILIARY_WEIGHT * entropy(other, data.labels)
     return float(loss.item())
+
+
+class Changed(odd_backbones.Small):
+    """Returns something else than logits."""
+
+    def __init__(self, change: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, x: Any) -> Any:
+        return self.change(super().forward(x))
+
+
+def fail(_: Any) -> None:
+    raise ValueError("in\ntwo lines")
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(10))
+
+
+def holding(held: Any) -> nn.Module:
+    network = odd_backbones.Small()
+    network.held = held
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (lazy(), r"module '0' \(LazyConv2d\) is lazy: .* first forward pass"),
+        (holding(iter([])), None),
+        (holding(number for number in [1]), r"module '' \(Small\) holds generator 'held'"),
+        (holding(threading.Event()), r"module '' \(Small\) holds Event 'held'"),
+        (holding(sys.stdout), r"module '' \(Small\) holds .* 'held'"),
+        (odd_backbones.Small().to("meta"), r"cannot take images .*: RuntimeError: Tensor on dev"),
+        (Changed(fail), r"cannot take images .*: ValueError: in two lines"),
+        (Changed(lambda logits: {"logits": logits}), r"must return logits .* it returned dict;"),
+        (Changed(lambda logits: logits[:, :3]), r"must return logits .* it returned \(2, 3\);"),
+        (Changed(lambda logits: logits.mean(0)), r"must return logits .* it returned \(10,\);"),
+    ],
+    ids=str,
+)
+def test_what_no_trial_could_use_is_refused_before_a_search(
+    network: nn.Module, says: str | None
+) -> None:
+    with pytest.raises(BackboneError, match=says) if says else nullcontext():
+        check_output(network, load_dataset("digits", 0.5), "own:network")
+
+
+def test_complex_parameters_are_trained() -> None:
+    parameters = [nn.Parameter(torch.ones(2, dtype=torch.complex64))]
+    for name in ("sgd", "adamw"):
+        settings = dataclasses.replace(SHORT, optimizer=name)
+        optimizer = optimizer_of(list(parameters), settings)
+        parameters[0].grad = torch.ones_like(parameters[0])
+        optimizer.step()
+    assert not parameters[0].equal(torch.ones(2, dtype=torch.complex64))
 
 
 def test_what_is_no_auxiliary_output_is_refused() -> None:

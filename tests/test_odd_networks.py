@@ -25,6 +25,7 @@ from isoshare.space.backbones import torchvision_operators
 from isoshare.space.errors import BackboneError, IsoshareError, PlanError, WeightsError
 from isoshare.space.methods import METHODS
 from isoshare.space.network_copy import copy_network
+from isoshare.space.passes.acting_sites import acting_sites
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites, left_private
@@ -408,6 +409,36 @@ def test_a_tensor_of_a_bank_can_be_parametrised_itself(method: str) -> None:
     assert method == "low_rank" or not torch.equal(shared(images()), before)  # it starts at zero
 
 
+class ByName(Net):
+    """Calls its layers by the names of their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ModuleList(nn.ConvTranspose2d(8, 8, 2, 2) for _ in range(2))
+
+    def convolved(self, place: int, x: Tensor) -> Tensor:
+        y: Tensor = self.body[place](input=x)
+        for layer in self.up:
+            y = layer(input=functional.max_pool2d(y, 2), output_size=x.shape[2:])
+        return y
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_layers_are_called_by_the_names_of_their_arguments(method: str) -> None:
+    both = method in {"kernel", "slice_generator", "low_rank"}
+    banks = [SITES, ("up.0", "up.1")] if both else [SITES]
+    plan = SharingPlan(tuple(Bank(method, OPTIONS[method], sites) for sites in banks))
+    network = ByName()
+    shared = apply_plan(network, plan, sample=images())
+    for part in (shared.train(), shared.eval()):
+        part(images()).square().sum().backward()
+    assert torch.allclose(shared(images()), bake(shared, plan)(images()), atol=1e-4)
+    sites = find_sites(network)
+    chosen = [site for site in sites if site.name in plan.sites]
+    acting = acting_sites(network, chosen, count_parameters(network), [method], images())
+    assert acting == tuple(chosen)
+
+
 def test_what_cannot_be_copied_is_named() -> None:
     network = Keeps(lambda _: (number for number in range(3)))
     with pytest.raises(BackboneError, match=r"module '' \(Keeps\) holds generator 'held'.*None"):
@@ -490,7 +521,9 @@ def test_a_filter_basis_of_complex_kernels_is_refused() -> None:
 def test_a_network_without_sites_is_looked_at_and_not_searched() -> None:
     for network in (nn.Sequential(nn.ReLU()), Net().requires_grad_(False)):
         sites, unshared = find_sites(network), count_parameters(network)
-        assert (sites, SearchSpace(sites, unshared, tuple(METHODS)).count()) == ((), 1)
+        for methods in (tuple(METHODS), *((method,) for method in METHODS)):
+            space = SearchSpace(sites, unshared, methods)
+            assert (sites, space.count(), space.fully_shared_plan()) == ((), 1, SharingPlan())
 
 
 def averaged(kind: str) -> Callable[[nn.Module], Any]:

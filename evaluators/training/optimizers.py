@@ -64,11 +64,11 @@ def complete_momenta(optimizer: torch.optim.Optimizer) -> None:
 
 
 def optimizer_of(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Weight decay applies to every parameter."""
-    rate = settings.learning_rate
+    """Weight decay applies to every parameter. Steps are fused where all parameters are real."""
+    rate, fused = settings.learning_rate, all(map(torch.is_floating_point, parameters))
     if settings.optimizer == "adamw":
-        return AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
-    return SGD(parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
+        return AdamW(parameters, lr=rate, betas=(0.9, 0.95), weight_decay=0.01, fused=fused)
+    return SGD(parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=fused)
 
 
 def one_cycle(

@@ -75,7 +75,7 @@ class WideSpace:
     def everywhere(self, method: str) -> Choices:
         """All groups join, with the options in the middle of their costs."""
         offers = [offer for offer in self.offers if offer.method == method]
-        offer = middle_offer(offers, self._spaces[0].sites)
+        offer = middle_offer(offers, self._spaces[0].sites) if self._spaces else None
         if offer is None:
             return [ALL_PRIVATE for _ in self._spaces]
         return self.tidy([self.joined(offer, place) for place in range(len(self._spaces))])

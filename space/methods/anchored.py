@@ -38,12 +38,12 @@ class Anchored(ComputedWeight):
 
     regulator: Any
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, in_channels, height, width)."""
+    def forward(self, input: Tensor) -> Tensor:
+        """input: (batch, in_channels, height, width)."""
         self.check_unwritten()
         if self.is_rounded_twice():
-            return run(self, x, *self.dense())
-        y: Tensor = self.regulator(run(self, x, self.anchor, self.own_bias))
+            return run(self, input, *self.dense())
+        y: Tensor = self.regulator(run(self, input, self.anchor, self.own_bias))
         return y
 
     @property

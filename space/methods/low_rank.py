@@ -41,13 +41,14 @@ class LowRank(CachedWeight):
     left: nn.Parameter
     right: nn.Parameter
 
-    def forward(self, x: Tensor, *rest: Any) -> Tensor:
-        """x, rest: as the layer takes them."""
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """As the layer takes them."""
         self.check_unwritten()
-        if self.training and self._is_cheaper_apart(x):
-            inner = run(self, x, as_kernel(self, self.right), None, *rest)
-            return run(self, x, self.shared, self.own_bias, *rest) + self._mixed(inner)
-        return run(self, x, self.made_weight(), self.own_bias, *rest)
+        if self.training and self._is_cheaper_apart(input):
+            inner = run(self, input, as_kernel(self, self.right), None, output_size)
+            outer = run(self, input, self.shared, self.own_bias, output_size)
+            return outer + self._mixed(inner)
+        return run(self, input, self.made_weight(), self.own_bias, output_size)
 
     def _is_cheaper_apart(self, x: Tensor) -> bool:
         """Whether two more layers take fewer operations than the product of A and B."""

@@ -45,10 +45,10 @@ class SliceGenerated(CachedWeight):
     slice_size: int
     shape: tuple[int, ...]
 
-    def forward(self, x: Tensor, *rest: Any) -> Tensor:
-        """x, rest: as the layer takes them."""
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """As the layer takes them."""
         self.check_unwritten()
-        return run(self, x, self.made_weight(), self.own_bias, *rest)
+        return run(self, input, self.made_weight(), self.own_bias, output_size)
 
     def sources(self) -> tuple[Tensor, ...]:
         """Generator and codes."""

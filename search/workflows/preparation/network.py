@@ -15,9 +15,10 @@ from isoshare.search.options.space import SpaceConfig
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, default_arguments
 from isoshare.space.costs.closed_form import NetworkCosts
-from isoshare.space.errors import BackboneError
+from isoshare.space.errors import BackboneError, typed_in_one_line
 from isoshare.space.inheritance import signs_of_training
 from isoshare.space.methods import METHODS
+from isoshare.space.network_copy import copy_network
 from isoshare.space.passes.acting_sites import acting_sites, participation
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.passes.sample_pass import own_sample
@@ -45,20 +46,24 @@ def fitting_arguments(options: SpaceConfig, dataset: Dataset) -> dict[str, Argum
 
 
 def check_output(backbone: nn.Module, dataset: Dataset, name: str) -> None:
-    """Raise BackboneError unless ``backbone`` turns images of the data into logits.
+    """Raise BackboneError unless ``backbone`` can be copied, and turns images of the data into
+    logits.
 
     One forward pass of two images: whatever does not fit shall say so before anything is trained.
     """
     images = torch.zeros(2, *dataset.image_shape)
+    count_parameters(backbone)
     try:
         with torch.no_grad():
-            logits = backbone.eval()(images)
-        shape = tuple(logits.shape)
+            logits = copy_network(backbone.eval())(images)
+    except BackboneError:
+        raise
     except Exception as error:  # whatever the user's network raises
         raise BackboneError(
             f"backbone {name!r} cannot take images of shape {dataset.image_shape} of data "
-            f"set {dataset.name!r}: {error}"
+            f"set {dataset.name!r}: {typed_in_one_line(error)}"
         ) from error
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (2, dataset.classes):
         raise BackboneError(
             f"backbone {name!r} must return logits (batch, {dataset.classes}) for data set "

@@ -54,9 +54,15 @@ def whole_space(
     if space.count() == len(space.members):
         raise BackboneError(
             f"backbone {options.backbone!r} has no layers that method "
-            f"{' or '.join(options.methods)} could share: try --methods {','.join(METHODS)}"
+            f"{' or '.join(options.methods)} could share: {_way_out(options)}"
         )
     return space, _said(refused)
+
+
+def _way_out(options: SpaceConfig) -> str:
+    if set(options.methods) < set(METHODS):
+        return f"try --methods {','.join(METHODS)}"
+    return f"'inspect {options.backbone}' says why they stay private"
 
 
 def with_reference(config: Config, space: Space) -> Config:

@@ -26,12 +26,12 @@ class FilterBasis(ComputedWeight):
     norm: _BatchNorm
     coefficients: Any
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: as the layer takes it."""
+    def forward(self, input: Tensor) -> Tensor:
+        """input: as the layer takes it."""
         self.check_unwritten()
         if self.is_rounded_twice() and not self.norm.training:
-            return run(self, x, *self.dense())
-        y = self.norm(run(self, x, self.filters, None))
+            return run(self, input, *self.dense())
+        y = self.norm(run(self, input, self.filters, None))
         z: Tensor = self.coefficients(y)
         if self.own_bias is None:
             return z

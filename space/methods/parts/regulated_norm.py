@@ -21,9 +21,9 @@ class RegulatedNorm(OfAnyLayer):
     site: str
     regulator: Any
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, channels, height, width)."""
-        y: Tensor = self.regulator(self._normalised(x))
+    def forward(self, input: Tensor) -> Tensor:
+        """input: (batch, channels, height, width)."""
+        y: Tensor = self.regulator(self._normalised(input))
         return y
 
     @property
