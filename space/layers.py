@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor, nn, strided
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -57,6 +57,25 @@ def groups_of(layer: nn.Module) -> int:
     """In how many groups a layer computes."""
     groups: int = getattr(layer, "groups", 1)
     return groups
+
+
+def why_unusual(layer: Any) -> str:
+    """Why the weight of a layer is no kernel of numbers in memory, of the shape that the layer has;
+    "" if it is.
+    """
+    weight, groups = layer.weight, groups_of(layer)
+    if weight.layout is not strided:
+        return f"its kernel is stored as {weight.layout}"
+    if not weight.numel():
+        return "its kernel has no elements"
+    shape = tuple(weight.shape)
+    if isinstance(layer, nn.Linear):
+        usual = shape == (layer.out_features, layer.in_features)
+    else:
+        ends = (layer.out_channels, layer.in_channels)
+        first, second = reversed(ends) if isinstance(layer, TRANSPOSED) else ends
+        usual = shape == (first, second // groups, *layer.kernel_size)
+    return "" if usual else f"its kernel has another shape than the layer says: {shape}"
 
 
 def as_kernel(layer: nn.Module, weight: Tensor) -> Tensor:

@@ -202,13 +202,15 @@ def _why_private(layer: nn.Module, owners: Counter[int], held: Mapping[int, str]
     from torch import nn
     from torch.nn.utils import parametrize
 
+    from isoshare.space.layers import why_unusual
+
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         return "lazy: its shape is not known before the first forward pass"
     if parametrize.is_parametrized(layer) or layer._parameters.get("weight") is None:
         return "its kernel is computed from other tensors"
     if "bias" not in layer._parameters:
         return "its bias is computed from other tensors"
-    return _why_not_its_own(layer, owners, held)
+    return why_unusual(layer) or _why_not_its_own(layer, owners, held)
 
 
 def _why_not_its_own(layer: nn.Module, owners: Counter[int], held: Mapping[int, str]) -> str:

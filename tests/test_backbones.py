@@ -290,6 +290,17 @@ def test_code_that_only_a_file_names_is_not_imported(name: str, tmp_path: Path) 
         ("\n\n1 / 0\n", r"ZeroDivisionError: division by zero \(.*broken.py, line 3\)"),
         ("import os\nos.nothing\n", r"AttributeError: .* \(.*broken.py, line 2\)"),
         ("raise SystemExit(3)\n", r"SystemExit: 3 \(.*broken.py, line 1\); guard"),
+        ("def f():\n    raise SystemExit(7)\n", r"failed with \{\}: SystemExit: 7 \(.*, line 2\)"),
+        ("def f():\n    raise ValueError('a\\nb')\n", r"failed with \{\}: ValueError: a b \("),
+        ("from torch import nn\nf = nn.ReLU()\n", r"is a network: name a function that makes one"),
+        (
+            "from torch import nn\nclass f(nn.Module):\n    def __init__(self):\n        pass\n",
+            r"returned a f that cannot be looked into: AttributeError: .*; its __init__ must call",
+        ),
+        (
+            "from torch import nn\nclass f(nn.Module):\n    def modules(self):\n        1 / 0\n",
+            r"returned a f that cannot be looked into: ZeroDivisionError: division by zero",
+        ),
         ("def f():\n    return 1 / 0\n", r"failed with \{\}: .* \(.*broken.py, line 2\)"),
         ("def g(): ...\n", "has no attribute 'f'; check the spelling and what 'broken' defines"),
     ],

@@ -153,6 +153,10 @@ def frozen_biases(places: int) -> nn.Module:
     return with_biases(lambda body: [body[i].bias.requires_grad_(False) for i in range(places)])
 
 
+def sparse(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach().to_sparse())
+
+
 def masked(name: str) -> nn.Module:
     return with_biases(lambda body: _prune(body[0], name))
 
@@ -246,6 +250,18 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "its kernel is held by attribute 'held' too",
     ),
     "scripted convolutions": (lambda: Net(lambda: torch.jit.script(conv())), "scripted"),
+    "a kernel of another shape": (
+        lambda: with_biases(lambda body: setattr(body[0], "weight", nn.Parameter(torch.ones(2)))),
+        "its kernel has another shape than the layer says: (2,)",
+    ),
+    "a sparse kernel": (
+        lambda: with_biases(lambda body: setattr(body[0], "weight", sparse(body[0].weight))),
+        "its kernel is stored as torch.sparse_coo",
+    ),
+    "an empty kernel": (
+        lambda: with_biases(lambda body: setattr(body[0], "weight", nn.Parameter(torch.ones(0)))),
+        "its kernel has no elements",
+    ),
 }
 
 

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from isoshare.space.errors import BackboneError, one_of
+from isoshare.space.errors import BackboneError, one_of, typed_in_one_line
 from isoshare.space.imports import import_named, where_raised
 
 if TYPE_CHECKING:
@@ -103,12 +103,17 @@ def _call(
 ) -> nn.Module:
     from torch import nn
 
+    if isinstance(factory, nn.Module):
+        raise BackboneError(
+            f"backbone {name!r} is a network: name a function that makes one, so that each trial "
+            "has its own"
+        )
     try:
         network = factory(**arguments)
-    except BackboneError:
+    except (BackboneError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever a user's constructor raises is their argument's doing
-        said = str(error).partition(FRAMES)[0]
+    except BaseException as error:  # whatever a user's constructor raises, sys.exit() too
+        said = " ".join(str(error).partition(FRAMES)[0].split())
         raise BackboneError(
             f"backbone {name!r} failed with {dict(arguments)}: {type(error).__name__}: {said}"
             f"{where_raised(error)}"
@@ -117,7 +122,22 @@ def _call(
         raise BackboneError(
             f"a backbone must return a torch.nn.Module, {name!r} returned {type(network).__name__}"
         )
+    _check_readable(name, network)
     return network
+
+
+def _check_readable(name: str, network: nn.Module) -> None:
+    """Raise BackboneError for a network that does not tell its modules or parameters."""
+    try:
+        for part in network.modules():
+            list(part.parameters())
+        list(network.named_modules())
+    except Exception as error:  # of an overridden method, or where Module.__init__ never ran
+        raise BackboneError(
+            f"backbone {name!r} returned a {type(network).__name__} that cannot be looked into: "
+            f"{typed_in_one_line(error)}; its __init__ must call super().__init__(), and its "
+            "modules and parameters must be as torch.nn.Module has them"
+        ) from error
 
 
 def factory_of(name: str) -> Callable[..., object]:
