@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,26 @@ def test_outputs_with_positions_are_in_torchs_order(
     path.unlink()
     with pytest.raises(ConversionError, match=r"fine-tuned on logits \(batch, classes\)"):
         export_int8(network, path, NOTHING, [images], form, tune=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("depth", "steps", "fits"), [(2, 4, True), (2, 6, False), (24, 6, True)])
+def test_deep_networks_may_be_a_few_steps_farther_off(
+    tmp_path: Path, depth: int, steps: int, fits: bool
+) -> None:
+    torch.manual_seed(0)
+    parts: list[nn.Module] = [nn.Conv2d(3, 3, 1) for _ in range(depth)]
+    network = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images = batches()
+    made = quantised(traced(network, images[0][:1]), images)
+    wrong = steps * made.steps[made.graph.output].scale
+    form = replace(ONNX, run=lambda _, some: made.outputs(some) + wrong)
+    if fits:
+        found = export_int8(network, tmp_path / "net", NOTHING, images, form)
+        assert abs(found.difference - steps) < 0.001
+        return
+    with pytest.raises(ConversionError, match="differ by 6 steps of 8 bits"):
+        export_int8(network, tmp_path / "net", NOTHING, images, form)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -27,8 +27,9 @@ Tune = Callable[[FakeQuantised, "nn.Module"], object]
 """Trains the first to answer as the second, the network in floating point, does."""
 
 FEW_IMAGES = 16
-FEW_STEPS = 4
-"""Logits in a runtime differ by so many steps of 8 bits at most: ties add up over layers."""
+FEW_STEPS, A_LAYER = 4, 0.1
+"""Logits in a runtime differ by so many steps of 8 bits at most, and by so many more a layer: ties,
+and sums that LiteRT rounds twice, add up (10 steps in a trained ResNet-56 of 85 layers)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
         found = found.reshape(-1, *expected.shape[1:])
         step = made.steps[made.graph.output].scale
         difference = float((found[: len(expected)] - expected).abs().max()) / step
-        if not difference <= FEW_STEPS:
+        if not difference <= FEW_STEPS + A_LAYER * len(made.graph.layers):
             raise ConversionError(
                 f"the {form.name} file computes something else than its reference (logits differ "
                 f"by {difference:.0f} steps of 8 bits), so it is not written"
