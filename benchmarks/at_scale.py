@@ -28,10 +28,12 @@ from statistics import fmean, stdev
 
 from rich.console import Console
 from rich.progress import track
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.kept import Row, keep, kept
+from benchmarks.projection import of
 from benchmarks.projection import plans as hand_made
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
@@ -42,7 +44,7 @@ from isoshare.search.results.describe import plan_in_short
 from isoshare.space.apply import count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.plan import SharingPlan
-from isoshare.space.sites import find_sites
+from isoshare.space.sites import find_sites, isomorphic_groups
 from isoshare.space.weights.weight_files import file_digest
 
 RESULTS = Path(__file__).parent / "results"
@@ -112,7 +114,18 @@ def all_plans() -> dict[str, SharingPlan]:
     """By name: made by hand, then found."""
     network = build_backbone(BACKBONE, ARGUMENTS)
     found = {file.stem: SharingPlan.load(file) for file in sorted(FOUND.glob("*.json"))}
-    return {**hand_made(network), **found}
+    return {**hand_made(network), **last_stages(network), **found}
+
+
+def last_stages(network: nn.Module) -> dict[str, SharingPlan]:
+    """Bases for the later stages alone, where most parameters are."""
+    *_, middle, last = (one for one in isomorphic_groups(find_sites(network)) if len(one) > 1)
+    names = [[site.name for site in one] for one in (last, middle)]
+    ranks = [{"shared_rank": shared, "unique_rank": 1} for shared in (48, 64, 32)]
+    return {
+        "last stage basis 48/1": of("filter_basis", names[:1], ranks[0]),
+        "last stages basis 64/1 and 32/1": of("filter_basis", names, *ranks[1:]),
+    }
 
 
 def measured(evaluator: InheritingEvaluator, plan: SharingPlan, seed: int) -> Row:
