@@ -25,8 +25,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.projection import Bench, plans
-from isoshare.evaluators.inheriting.output_matching import match_outputs
 from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
+from isoshare.evaluators.sensitivities.output_matching import match_outputs
 from isoshare.evaluators.training.batches import use_threads
 from isoshare.evaluators.training.quantisation_aware import answer_alike
 from isoshare.evaluators.training.trainer import finish

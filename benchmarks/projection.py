@@ -26,8 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import stratified_subset, take
-from isoshare.evaluators.inheriting.output_matching import input_statistics, match_outputs
 from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit
+from isoshare.evaluators.sensitivities.output_matching import (
+    BATCH,
+    IMAGES,
+    input_statistics,
+    match_outputs,
+)
 from isoshare.evaluators.training.batches import Batches, normalised, use_threads
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.optimizers import TrainingSettings
@@ -110,7 +115,7 @@ class Bench:
         began = time.process_time()
         self.importance = fisher(self.source, self.train)
         fishing = time.process_time() - began
-        self.inputs = input_statistics(self.source, self.train)
+        self.inputs = input_statistics(self.source, self.train.first(IMAGES, BATCH))
         self.once = {"kernels": fishing, "outputs": time.process_time() - began}
 
     def row(self, name: str, plan: SharingPlan, start: str) -> Row:

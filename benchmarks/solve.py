@@ -22,7 +22,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,12 @@ from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvalua
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import score_sharing
 from isoshare.evaluators.sharebench import Table
-from isoshare.evaluators.training.batches import Batches, normalised, use_threads
+from isoshare.evaluators.training.batches import normalised, use_threads
 from isoshare.evaluators.training.scoring import accuracy_and_loss
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import PlanSolver
-from isoshare.search.workflows.preparation.scores import LOSS_IMAGES, scores_on
+from isoshare.search.workflows.preparation.scores import BATCH, IMAGES, scores_on
 from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone
@@ -62,7 +62,6 @@ from isoshare.space.sites import find_sites
 from isoshare.space.weights.trained_weights import GivenWeights
 
 TABLES = ("sharebench-digits", "sharebench-cifar10")
-IMAGES, BATCH = 512, 128
 WITH_LOSS = "outputs and loss"
 Found = dict[str, Any]
 
@@ -76,13 +75,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--inherit", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/solve.json"))
     return parser.parse_args()
-
-
-def batches_of(data: Batches, images: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    """Normalised images with their labels."""
-    for start in range(0, min(images, len(data.labels)), BATCH):
-        some = slice(start, min(start + BATCH, images))
-        yield data.normalised(data.images[some]), data.labels[some]
 
 
 def heir_of(table: str, dataset: str | None) -> InheritingEvaluator:
@@ -104,8 +96,7 @@ def of_table(name: str, options: argparse.Namespace) -> Found:
     found: Found = {}
     for kind, loss in (("outputs", None), (WITH_LOSS, functional.cross_entropy)):
         began = time.process_time()
-        images = batches_of(heir.train_batches, LOSS_IMAGES if loss else IMAGES)
-        scores = score_sharing(network, space, images, loss=loss)
+        scores = score_sharing(network, space, heir.train_batches.first(IMAGES, BATCH), loss=loss)
         seconds = time.process_time() - began
         order = np.array([-scores.plan(plan) for plan in table.plans])
         found[kind] = {**compared(table, order), "seconds": round(seconds, 1)}

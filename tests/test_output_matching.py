@@ -9,8 +9,13 @@ import torch
 from torch import nn
 
 from isoshare import Bank, SharingPlan
-from isoshare.evaluators.inheriting.output_matching import input_statistics, match_outputs
 from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
+from isoshare.evaluators.sensitivities.output_matching import (
+    BATCH,
+    IMAGES,
+    input_statistics,
+    match_outputs,
+)
 from isoshare.evaluators.training.batches import Batches
 from tests.test_methods import OPTIONS, body_sites
 from tests.test_weight_projection import data, images, trained
@@ -27,7 +32,7 @@ def off(network: nn.Module, source: nn.Module) -> float:
 def test_outputs_come_closer_whatever_the_method(method: str) -> None:
     source = trained()
     calibrate(source, data())
-    known = input_statistics(source, data())
+    known = input_statistics(source, data().first(IMAGES, BATCH))
     plan = SharingPlan((Bank(method, OPTIONS[method], body_sites(source)),))
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     network, _ = inherit(source, plan)
@@ -54,11 +59,13 @@ def test_what_is_exact_stays_and_what_cannot_be_matched_is_left_alone() -> None:
         conv.weight.data.copy_(convs[0].weight)
     plan = SharingPlan((Bank("kernel", {}, body_sites(source)),))
     network, _ = inherit(source, plan)
-    known = input_statistics(source, data())
+    known = input_statistics(source, data().first(IMAGES, BATCH))
     assert sum(match_outputs(network, source, plan, known).values()) < 1e-4
     assert torch.allclose(weight_of(network, "body.3"), convs[0].weight, atol=1e-3)
     kept = weight_of(network, "body.0").clone()
     assert match_outputs(network, source, plan, {}) == {}
     assert torch.equal(weight_of(network, "body.0"), kept)
     still = Batches(torch.zeros(8, 2, 9, 9), torch.zeros(8).long())
-    assert "stem" not in input_statistics(source, still), "constant inputs say nothing"
+    assert "stem" not in input_statistics(source, still.first(IMAGES, BATCH)), (
+        "constant inputs say nothing"
+    )

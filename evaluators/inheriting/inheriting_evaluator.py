@@ -16,9 +16,14 @@ import torch
 from torch import nn
 
 from isoshare.evaluators.evaluator import Measured
-from isoshare.evaluators.inheriting.output_matching import input_statistics, match_outputs
 from isoshare.evaluators.inheriting.pretrained_evaluator import PretrainedEvaluator
 from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
+from isoshare.evaluators.sensitivities.output_matching import (
+    BATCH,
+    IMAGES,
+    input_statistics,
+    match_outputs,
+)
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
@@ -114,7 +119,8 @@ class InheritingEvaluator(PretrainedEvaluator):
 
     def _inputs(self, source: nn.Module, variant: Variant) -> dict[str, SiteStatistics]:
         if self._kept.inputs is None or self._kept.inputs[0] != variant:
-            self._kept.inputs = variant, input_statistics(source, self.train_batches)
+            batches = self.train_batches.first(IMAGES, BATCH)
+            self._kept.inputs = variant, input_statistics(source, batches)
         return self._kept.inputs[1]
 
 

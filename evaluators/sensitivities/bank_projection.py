@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoshare.evaluators.sensitivities.output_matching import match_outputs
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.space.apply import apply_plan
 from isoshare.space.methods import METHODS
@@ -30,9 +31,14 @@ class BankProjection:
         return kernel
 
     def kernels(
-        self, sites: Sequence[Site], method: str, options: Mapping[str, Any]
+        self,
+        sites: Sequence[Site],
+        method: str,
+        options: Mapping[str, Any],
+        *,
+        matched: bool = False,
     ) -> list[Tensor]:
-        """Those of a bank of these sites, one for each."""
+        """Those of a bank of these sites, one for each; matched: moved until outputs agree."""
         alone = nn.ModuleList()
         renamed = []
         for site in sites:
@@ -46,14 +52,25 @@ class BankProjection:
         with torch.random.fork_rng():
             torch.manual_seed(0)  # for generators that stay random
             shared = apply_plan(alone, SharingPlan((bank,)), weights="fresh")
-        project = METHODS[method].implementation.project
-        return list(project(shared, renamed, bank.options, trained, importance))
+        row = METHODS[method].implementation
+        projected = list(row.project(shared, renamed, bank.options, trained, importance))
+        if not matched:
+            return projected
+        names = [site.name for site in renamed]
+        known = {name: self.statistics[site.name] for name, site in zip(names, sites, strict=True)}
+        match_outputs(shared, alone, SharingPlan((bank,)), known)
+        return [row.to_dense(shared.get_submodule(name))[0].detach() for name in names]
 
     def moved(
-        self, sites: Sequence[Site], method: str, options: Mapping[str, Any]
+        self,
+        sites: Sequence[Site],
+        method: str,
+        options: Mapping[str, Any],
+        *,
+        matched: bool = False,
     ) -> dict[str, float]:
         """How far the output of each site of one bank moves."""
-        return self.errors(sites, self.kernels(sites, method, options))
+        return self.errors(sites, self.kernels(sites, method, options, matched=matched))
 
     def errors(self, sites: Sequence[Site], kernels: Sequence[Tensor]) -> dict[str, float]:
         """How far the output of each site moves if it has one of these kernels."""

@@ -19,7 +19,7 @@ from isoshare.evaluators.sensitivities.bank_projection import BankProjection
 from isoshare.evaluators.sensitivities.plan_scores import NOTHING
 from isoshare.space.sites import Site
 
-TRUST = 0.5
+TRUST = 0.25
 """The power of the loss in a pair's weight: fine-tuning mends damage unevenly, so that the loss by
 itself orders plans worse (docs/decisions.md)."""
 LEAST = 0.05

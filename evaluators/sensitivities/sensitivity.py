@@ -3,8 +3,9 @@
 For each method with its options, and each pair of sites that it could tie, the trained kernels are
 projected onto a bank, and it is computed how far the outputs of the sites move: from the covariance
 of their inputs on a few hundred images, with mean and scale of each channel left to the batch
-normalisation (site_statistics.py). Whole groups are measured too; what lies between is
-composed (plan_scores.py). With a loss, pairs count by what tying them adds to it (pair_losses.py).
+normalisation (site_statistics.py). Banks of growing sizes are measured too, after their outputs
+were matched (output_matching.py), as a plan that inherits is; what lies between is composed
+(plan_scores.py). With a loss, pairs count by what tying them adds to it (pair_losses.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, describe
 
 WAY_OUT = "'launch' searches this network, without --solve-first"
+MATCHING_WORK = 3e10
+"""Multiply-accumulates of one step up to which banks are scored as they are after their outputs
+were matched, some two minutes of one core: enough for a ResNet-20. A rule, not a timing."""
 Heard = Callable[[int, int], None]
 
 
@@ -48,7 +52,7 @@ def score_sharing(
     statistics = site_statistics(network, scored, kept)
     _check_called(space, statistics)
     projection = BankProjection(network, statistics)
-    measure = _Measure(projection, space.sites)
+    measure = _Measure(projection, space.sites, _matching_work(space) <= MATCHING_WORK)
     offers = [
         (group.sites, offer.method, dict(offer.options))
         for group in space.group_spaces
@@ -76,6 +80,28 @@ def score_sharing(
     return scores.rounded()
 
 
+def _matching_work(space: SearchSpace) -> int:
+    """Multiply-accumulates of one step of all banks that would be matched."""
+    in_groups = sum(
+        size * len(group.offers) * _step_work(group.sites[0])
+        for group in space.group_spaces
+        for size in (2, *_sizes(len(group.sites)))
+    )
+    sites = {site.name: site for site in space.sites}
+    network_wide = sum(
+        _step_work(sites[name])
+        for offer in space.wide.offers
+        for names in space.wide.joining(offer)
+        for name in names
+    )
+    return in_groups + network_wide
+
+
+def _step_work(site: Site) -> int:
+    """Of a kernel times the covariance of its inputs."""
+    return site.kernel_parameters**2 // site.out_channels
+
+
 def tied_pairs(space: SearchSpace) -> list[tuple[Site, Site]]:
     """The sites that a plan may tie, two by two, in module order."""
     groups = [one for one in space.group_spaces if one.offers or space.wide.offers]
@@ -85,8 +111,9 @@ def tied_pairs(space: SearchSpace) -> list[tuple[Site, Site]]:
 class _Measure:
     """Measures what a space offers, by how far outputs move."""
 
-    def __init__(self, projection: BankProjection, sites: Sequence[Site]) -> None:
+    def __init__(self, projection: BankProjection, sites: Sequence[Site], matched: bool) -> None:
         self.projection, self.sites = projection, {site.name: site for site in sites}
+        self.matched = matched
 
     def group(self, sites: Sequence[Site], method: str, options: Mapping[str, Any]) -> GroupScores:
         """All pairs, and evenly spread banks of growing sizes, of an isomorphic group."""
@@ -95,13 +122,16 @@ class _Measure:
             for pair in combinations(range(len(sites)), 2)
         }
         names = tuple(site.name for site in sites)
-        levels = {2: sum(pairs.values()) / len(pairs)}
-        for size in _sizes(len(sites)):
+        level = sum(pairs.values()) / len(pairs)
+        levels = {}
+        for size in (2, *_sizes(len(sites))):
             places = [round(step * (len(sites) - 1) / (size - 1)) for step in range(size)]
-            found = self._bank([sites[place] for place in places], method, options)
+            found = self._bank([sites[place] for place in places], method, options, self.matched)
             mean = sum(pairs[pair] for pair in combinations(places, 2)) * 2 / (size * (size - 1))
-            likeness = mean / levels[2] if levels[2] > NOTHING else 1.0
+            likeness = mean / level if level > NOTHING else 1.0
             levels[size] = found / max(likeness, NOTHING)
+        if level > NOTHING:  # pairs are told apart unmatched: there are too many to match them all
+            pairs = {pair: score * levels[2] / level for pair, score in pairs.items()}
         return GroupScores(method, dict(options), names, pairs, levels)
 
     def everywhere(self, banks: Sequence[Sequence[str]], offer: MethodConfig) -> dict[str, float]:
@@ -109,11 +139,14 @@ class _Measure:
         found: dict[str, float] = {}
         for names in banks:
             sites = [self.sites[name] for name in names]
-            found |= self.projection.moved(sites, offer.method, dict(offer.options))
+            options = dict(offer.options)
+            found |= self.projection.moved(sites, offer.method, options, matched=self.matched)
         return found
 
-    def _bank(self, sites: Sequence[Site], method: str, options: Mapping[str, Any]) -> float:
-        return sum(self.projection.moved(sites, method, options).values())
+    def _bank(
+        self, sites: Sequence[Site], method: str, options: Mapping[str, Any], matched: bool = False
+    ) -> float:
+        return sum(self.projection.moved(sites, method, options, matched=matched).values())
 
 
 def _check_kinds(space: SearchSpace) -> None:

@@ -40,6 +40,12 @@ class Batches:
         """Images of this part (..., channels, height, width) as floats of the usual size."""
         return images.to(torch.float32, copy=True).sub_(self.mean).div_(self.deviation)
 
+    def first(self, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """So many normalised images, or all, with their labels, ``size`` at once."""
+        for start in range(0, min(count, len(self.labels)), size):
+            some = slice(start, min(start + size, count))
+            yield self.normalised(self.images[some]), self.labels[some]
+
     def augmented(self, index: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Images (seeds, batch, ...) at ``index`` (seeds, batch), changed by chance: a generator
         for each seed. They are not normalised yet."""

@@ -31,7 +31,7 @@ from isoshare.search.workflows.preparation.network import (
     fitting_arguments,
     network_space,
 )
-from isoshare.search.workflows.preparation.scores import IMAGES, LOSS_IMAGES, scores_on
+from isoshare.search.workflows.preparation.scores import IMAGES, scores_on
 from isoshare.search.workflows.preparation.varying import whole_space, with_reference
 from isoshare.search.workflows.preparation.weights import (
     given_weights,
@@ -46,7 +46,7 @@ from isoshare.space.plan import PlanFile, Variant
 from isoshare.space.variants.variant_space import Space
 from isoshare.space.weights.trained_weights import TrainedWeights
 
-SCORES = 2
+SCORES = 3
 """Counts up when the same network and images give other scores than before."""
 
 
@@ -222,7 +222,7 @@ def _cached(solving: Solving, variant: Variant, network: torch.nn.Module) -> Pat
     """Where the scores of this network, on these images, are kept."""
     config = solving.config
     asked = [
-        *(SCORES, IMAGES, LOSS_IMAGES, config.backbone, {**config.backbone_arg, **dict(variant)}),
+        *(SCORES, IMAGES, config.backbone, {**config.backbone_arg, **dict(variant)}),
         *(list(config.methods), _digest(network), solving.dataset.fingerprint),
         versions()["torch"],
     ]

@@ -16,12 +16,11 @@ from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 
-IMAGES, LOSS_IMAGES = 512, 1024
-"""Of the training images, without and with the loss of pairs: fewer would say too little of it."""
-BATCH = 128
-LOSS_WORK = 2.5e12
-"""Multiply-accumulates up to which that loss is measured, some two minutes of one core: enough for
-a ResNet-20. A rule, not a timing, so that it repeats."""
+IMAGES, BATCH = 512, 128
+"""Of the training images, and of them at once."""
+LOSS_WORK = 1.25e12
+"""Multiply-accumulates up to which the loss of tied pairs is measured, some minute of one core:
+enough for a ResNet-20. A rule, not a timing, so that it repeats."""
 
 
 def scores_on(
@@ -32,11 +31,7 @@ def scores_on(
     Raises IsoshareError for layers that cannot be scored.
     """
     with_loss = _loss_work(data, network, space) <= LOSS_WORK
-    count = min(LOSS_IMAGES if with_loss else IMAGES, len(data.labels))
-    batches = (
-        (data.normalised(data.images[start : start + BATCH]), data.labels[start : start + BATCH])
-        for start in range(0, count, BATCH)
-    )
+    batches = data.first(IMAGES, BATCH)
     network = network.to(data.images.device)
     return score_sharing(network, space, batches, loss=_loss if with_loss else None, heard=heard)
 
@@ -50,4 +45,4 @@ def _loss_work(data: Batches, network: nn.Module, space: SearchSpace) -> float:
     image = torch.zeros(1, *data.images.shape[1:])
     costs = space.costs if space.has_costs else network_costs(network, space.sites, image)
     counted = SearchSpace(space.sites, space.unshared, space.methods, costs=costs)
-    return len(tied_pairs(space)) * LOSS_IMAGES * counted.macs(SharingPlan())
+    return len(tied_pairs(space)) * IMAGES * counted.macs(SharingPlan())

@@ -9,14 +9,13 @@ few hundred images. Mean and scale of each channel are left to the batch normali
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics, site_statistics
-from isoshare.evaluators.training.batches import Batches
 from isoshare.space.methods import METHODS, MethodRow
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, find_sites
@@ -31,17 +30,15 @@ RIDGE = 1e-3
 """Of the mean variance of the inputs, in directions that the images do not show."""
 
 
-def input_statistics(network: nn.Module, data: Batches) -> dict[str, SiteStatistics]:
+def input_statistics(
+    network: nn.Module, batches: Iterable[tuple[Any, Any]]
+) -> dict[str, SiteStatistics]:
     """Of each site of a trained network whose outputs can be matched: ``match_outputs`` needs it.
 
-    Left out are transposed convolutions and sites with more than ``WIDEST`` inputs an output.
+    batches: inputs and targets, ``IMAGES`` in all are enough. Left out are transposed convolutions
+    and sites with more than ``WIDEST`` inputs an output.
     """
     sites = [site for site in find_sites(network) if _is_matched(site)]
-    count = min(IMAGES, len(data.labels))
-    batches = (
-        (data.normalised(data.images[start : start + BATCH]), data.labels[start : start + BATCH])
-        for start in range(0, count, BATCH)
-    )
     found = site_statistics(network, sites, batches)
     return {name: one for name, one in found.items() if float(one.covariance.abs().sum()) > 0}
 
