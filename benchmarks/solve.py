@@ -49,6 +49,7 @@ from isoshare.evaluators.training.batches import normalised, use_threads
 from isoshare.evaluators.training.scoring import accuracy_and_loss
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
+from isoshare.search.pareto import nondominated
 from isoshare.search.solver.plan_solver import PlanSolver
 from isoshare.search.workflows.preparation.scores import BATCH, IMAGES, scores_on
 from isoshare.search.workflows.preparation.tabular import table_space
@@ -57,11 +58,12 @@ from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan
+from isoshare.space.sampled_space import SampledSpace
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.space.weights.trained_weights import GivenWeights
 
-TABLES = ("sharebench-digits", "sharebench-cifar10")
+TABLES = ("sharebench-digits", "sharebench-cifar10", "sharebench-cifar10-16")
 WITH_LOSS = "outputs and loss"
 Found = dict[str, Any]
 
@@ -88,7 +90,7 @@ def heir_of(table: str, dataset: str | None) -> InheritingEvaluator:
 
 def of_table(name: str, options: argparse.Namespace) -> Found:
     """Correlations and hypervolumes of one table."""
-    heir = heir_of(name, options.dataset if name.endswith("cifar10") else None)
+    heir = heir_of(name, options.dataset if "cifar10" in name else None)
     heir.prepare()
     table, network = Table.load(name), heir.unshared()
     space = table_space(table)
@@ -100,7 +102,7 @@ def of_table(name: str, options: argparse.Namespace) -> Found:
         seconds = time.process_time() - began
         order = np.array([-scores.plan(plan) for plan in table.plans])
         found[kind] = {**compared(table, order), "seconds": round(seconds, 1)}
-        found[kind]["front"] = hypervolume_share(name, PlanSolver(space, scores))
+        found[kind]["front"] = hypervolume_share(name, predicted_front(space, scores))
     kept = json.loads(SCORES.read_text()) if SCORES.exists() else {}
     SCORES.write_text(json.dumps({**kept, name: scores.document()}) + "\n")
     if options.inherit:
@@ -117,10 +119,18 @@ def compared(table: Table, order: NDArray[Any]) -> Found:
     return interval(order, truth, size, 500)
 
 
-def hypervolume_share(name: str, solver: PlanSolver) -> Found:
+def predicted_front(space: SearchSpace, scores: PlanScores) -> list[SharingPlan]:
+    """Of all plans of a space; of a sampled one of those that are in it."""
+    if not isinstance(space, SampledSpace):
+        return [one.plan for one in PlanSolver(space, scores).front()]
+    plans = list(space.plans())
+    points = [(scores.plan(plan), space.trainable_parameters(plan)) for plan in plans]
+    return [plans[place] for place in nondominated(np.array(points))]
+
+
+def hypervolume_share(name: str, plans: list[SharingPlan]) -> Found:
     """Of the predicted front, without a trial."""
     truth, reference = truth_of(name)
-    plans = [one.plan for one in solver.front()]
     points = [truth[plan.fingerprint] for plan in plans if plan.fingerprint in truth]
     return {"plans": len(plans), "share": round(score(points, reference) / true_front(name)[0], 3)}
 
