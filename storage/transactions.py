@@ -117,7 +117,8 @@ class Database:
         self._check_file()
         if not self._usable and not is_missing_file(self.url):
             self._wait_for_a_whole_file()
-            revision = self._repeated(lambda: _connected(self.engine, revision_of), 0)
+            # In one state: tables that appear while it looks have no revision yet, as old ones.
+            revision = self._repeated(lambda: _connected(reading(self.engine), revision_of), 0)
             if revision is not None:
                 check_revision(revision, self.url)
             self._usable = revision is not None

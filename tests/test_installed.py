@@ -132,7 +132,9 @@ def test_it_calls_itself_as_it_was_called(program: Path, tmp_path: Path) -> None
 
 
 def test_it_upgrades_an_old_database(program: Path, tmp_path: Path) -> None:
-    engine = make_engine(parse_url(f"sqlite:///{tmp_path / 'isoshare.db'}"))
+    file = tmp_path / "isoshare.db"
+    file.touch()
+    engine = make_engine(parse_url(f"sqlite:///{file}"))
     migrate_to(engine, schema.FIRST)
     engine.dispose()
     assert schema.NEWEST in isoshare(program, "upgrade", cwd=tmp_path)

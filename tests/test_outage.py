@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import Connection
 
 from isoshare.search.drivers.heartbeat import heartbeat, waits_told
 from isoshare.search.drivers.inline import run_inline
+from isoshare.storage import schema
 from isoshare.storage.opening.database import StoreError
 from isoshare.storage.store import Store
+from isoshare.storage.transactions import Database
 from tests.fakes import FakeEvaluator, MakeEngine
 from tests.postgresql import Server
 from tests.test_survival import Interrupting
@@ -89,3 +92,30 @@ def test_a_search_waits_for_its_server_says_so_and_loses_nothing(
     assert all(len(trial.samples("accuracy")) == 2 for trial in trials)
     assert max(Counter(measure.inner.measured).values()) == 1
     print(f"{outage}: away for {AWAY:g} s, all done {times[1] - times[0]:.1f} s after it left")
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_tables_that_appear_while_somebody_looks_are_not_taken_for_old_ones(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, waiting = schema.inspect, [lambda: Database(url).create()]
+
+    class Interrupted:
+        """After its first answer somebody else makes the tables."""
+
+        def __init__(self, connection: Connection) -> None:
+            self._inspector = real(connection)
+
+        def has_table(self, name: str) -> bool:
+            found: bool = self._inspector.has_table(name)
+            while waiting:
+                with monkeypatch.context() as patch:
+                    patch.setattr(schema, "inspect", real)
+                    waiting.pop()()
+            return found
+
+    monkeypatch.setattr(schema, "inspect", Interrupted)
+    looking = Store(url)
+    assert looking.studies() == []
+    assert not waiting
+    looking.close()
