@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from isoshare.search.drivers.heartbeat import heartbeat, waits_told
 from isoshare.search.drivers.inline import run_inline
@@ -98,7 +98,7 @@ def test_a_search_waits_for_its_server_says_so_and_loses_nothing(
 def test_tables_that_appear_while_somebody_looks_are_not_taken_for_old_ones(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, waiting = schema.inspect, [lambda: Database(url).create()]
+    real, waiting = inspect, [lambda: Database(url).create()]
 
     class Interrupted:
         """After its first answer somebody else makes the tables."""
