@@ -42,6 +42,7 @@ from benchmarks.sharebench import evaluator
 from benchmarks.truth import score, true_front, truth_of
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
+from isoshare.evaluators.sensitivities.output_matching import BATCH, IMAGES
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import score_sharing
 from isoshare.evaluators.sharebench import Table
@@ -51,7 +52,7 @@ from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
 from isoshare.search.pareto import nondominated
 from isoshare.search.solver.plan_solver import PlanSolver
-from isoshare.search.workflows.preparation.scores import BATCH, IMAGES, scores_on
+from isoshare.search.workflows.preparation.scores import scores_on
 from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import Argument, build_backbone

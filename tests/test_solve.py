@@ -413,3 +413,19 @@ def test_a_bank_is_scored_as_it_is_after_its_outputs_were_matched() -> None:
     sites = [site for site in space.sites if site.name in whole.sites]
     moved = BankProjection(network, statistics).moved(sites, "kernel", {}, matched=True)
     assert whole.bank(range(len(sites))) == pytest.approx(sum(moved.values()), rel=1e-3)
+
+
+def test_a_pair_that_is_tied_without_loss_does_not_make_the_others_free() -> None:
+    network = trained()
+    space = space_of(network, ("kernel",))
+    first, *_, last = next(group for group in space.groups if len(group) > 2)
+    one: Any = network.get_submodule(first.name)
+    other: Any = network.get_submodule(last.name)
+    with torch.no_grad():
+        other.weight.copy_(one.weight)
+    (scores,) = (
+        one for one in score_sharing(network, space, batches()).groups if first.name in one.sites
+    )
+    assert scores.pairs[0, len(scores.sites) - 1] == pytest.approx(0, abs=1e-5)
+    assert scores.pairs[0, 1] > 0.1
+    assert scores.levels[2] > 0.1

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.sensitivities.output_matching import match_outputs
+from isoshare.evaluators.sensitivities.output_matching import is_matched, match_outputs
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.space.apply import apply_plan
 from isoshare.space.methods import METHODS
@@ -57,7 +57,8 @@ class BankProjection:
         if not matched:
             return projected
         names = [site.name for site in renamed]
-        known = {name: self.statistics[site.name] for name, site in zip(names, sites, strict=True)}
+        pairs = zip(names, sites, strict=True)
+        known = {name: self.statistics[site.name] for name, site in pairs if is_matched(site)}
         match_outputs(shared, alone, SharingPlan((bank,)), known)
         return [row.to_dense(shared.get_submodule(name))[0].detach() for name in names]
 

@@ -38,7 +38,7 @@ def input_statistics(
     batches: inputs and targets, ``IMAGES`` in all are enough. Left out are transposed convolutions
     and sites with more than ``WIDEST`` inputs an output.
     """
-    sites = [site for site in find_sites(network) if _is_matched(site)]
+    sites = [site for site in find_sites(network) if is_matched(site)]
     found = site_statistics(network, sites, batches)
     return {name: one for name, one in found.items() if float(one.covariance.abs().sum()) > 0}
 
@@ -137,6 +137,7 @@ class _Aim:
         return kernel.reshape(groups, len(kernel) // groups, -1)
 
 
-def _is_matched(site: Site) -> bool:
+def is_matched(site: Site) -> bool:
+    """Whether the outputs of a site are matched: it is no transposed one, nor too wide."""
     inputs = site.kernel_parameters // site.out_channels
     return site.kind != "transposed" and inputs <= WIDEST

@@ -122,16 +122,17 @@ class _Measure:
             for pair in combinations(range(len(sites)), 2)
         }
         names = tuple(site.name for site in sites)
-        level = sum(pairs.values()) / len(pairs)
-        levels = {}
-        for size in (2, *_sizes(len(sites))):
+        usual = sum(pairs.values()) / len(pairs)
+        levels, larger = {2: usual}, _sizes(len(sites))
+        for size in (2, *larger) if self.matched else larger:
             places = [round(step * (len(sites) - 1) / (size - 1)) for step in range(size)]
             found = self._bank([sites[place] for place in places], method, options, self.matched)
             mean = sum(pairs[pair] for pair in combinations(places, 2)) * 2 / (size * (size - 1))
-            likeness = mean / level if level > NOTHING else 1.0
-            levels[size] = found / max(likeness, NOTHING)
-        if level > NOTHING:  # pairs are told apart unmatched: there are too many to match them all
-            pairs = {pair: score * levels[2] / level for pair, score in pairs.items()}
+            likeness = mean / usual if usual > NOTHING else 1.0
+            if size > 2 or likeness > NOTHING:  # a pair without loss says nothing of the others
+                levels[size] = found / max(likeness, NOTHING)
+        if usual > NOTHING:  # pairs are told apart unmatched: there are too many to match them all
+            pairs = {pair: score * levels[2] / usual for pair, score in pairs.items()}
         return GroupScores(method, dict(options), names, pairs, levels)
 
     def everywhere(self, banks: Sequence[Sequence[str]], offer: MethodConfig) -> dict[str, float]:

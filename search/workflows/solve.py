@@ -16,6 +16,7 @@ import torch
 from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.inheriting.pretrained_evaluator import PretrainedEvaluator
+from isoshare.evaluators.sensitivities.output_matching import IMAGES
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import Heard
 from isoshare.evaluators.training.batches import normalised
@@ -31,7 +32,7 @@ from isoshare.search.workflows.preparation.network import (
     fitting_arguments,
     network_space,
 )
-from isoshare.search.workflows.preparation.scores import IMAGES, scores_on
+from isoshare.search.workflows.preparation.scores import scores_on
 from isoshare.search.workflows.preparation.varying import whole_space, with_reference
 from isoshare.search.workflows.preparation.weights import (
     given_weights,
@@ -46,7 +47,7 @@ from isoshare.space.plan import PlanFile, Variant
 from isoshare.space.variants.variant_space import Space
 from isoshare.space.weights.trained_weights import TrainedWeights
 
-SCORES = 3
+SCORES = 4
 """Counts up when the same network and images give other scores than before."""
 
 

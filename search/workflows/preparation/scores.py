@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from isoshare.evaluators.sensitivities.output_matching import BATCH, IMAGES
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import Heard, score_sharing, tied_pairs
 from isoshare.evaluators.training.batches import Batches
@@ -16,8 +17,6 @@ from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 
-IMAGES, BATCH = 512, 128
-"""Of the training images, and of them at once."""
 LOSS_WORK = 1.25e12
 """Multiply-accumulates up to which the loss of tied pairs is measured, some minute of one core:
 enough for a ResNet-20. A rule, not a timing, so that it repeats."""
