@@ -1,6 +1,6 @@
 """How much of its score does a network keep whose bytes in flash are a sixth of the unshared ones?
 
-    python benchmarks/flash.py --dataset digits --epochs 60 --seeds 3
+    python benchmarks/flash.py --dataset digits --epochs 30
     python benchmarks/flash.py --dataset folder:PATH --resolution 16 --epochs 6
     options: [--depth 56] [--plans unshared+tied] [--out benchmarks/results/flash.jsonl]
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.int8_accuracy import fitted
 from benchmarks.kept import Row, keep, kept
 from benchmarks.projection import plans
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
@@ -40,7 +41,6 @@ from isoshare.space.plan import PlanFile, SharingPlan
 
 KEY = ("data", "depth", "side", "epochs", "plan", "seed")
 UNSHARED = "unshared"
-FITTED, BATCH = 512, 64
 RATE = 0.2
 ANCHOR = 6.31
 
@@ -111,11 +111,9 @@ def as_file(
     network: nn.Module, plan: SharingPlan, train: Batches, test: Batches
 ) -> tuple[int, Tensor]:
     """Bytes of the file in 8 bits, and its logits for the test images."""
-    some = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(0))[:FITTED]
-    fitted = torch.split(train.normalised(train.images[some]), BATCH)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.tflite"
-        export_int8(network, path, PlanFile.of(plan), fitted, TFLITE)
+        export_int8(network, path, PlanFile.of(plan), fitted(train), TFLITE)
         return path.stat().st_size, TFLITE.run(path, test.normalised(test.images))
 
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.projection import Bench, plans
 from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.sensitivities.output_matching import match_outputs
-from isoshare.evaluators.training.batches import use_threads
+from isoshare.evaluators.training.batches import Batches, use_threads
 from isoshare.evaluators.training.quantisation_aware import answer_alike
 from isoshare.evaluators.training.trainer import finish
 from isoshare.space.apply import count_parameters
@@ -72,20 +72,23 @@ def row(bench: Bench, name: str, plan: SharingPlan, network: nn.Module, epochs: 
     images, labels = bench.test.normalised(bench.test.images), bench.test.labels
     with torch.no_grad():
         found = torch.cat([network(part).argmax(1) for part in torch.split(images, 500)])
-    some = torch.randperm(len(bench.train.images), generator=torch.Generator().manual_seed(0))
-    fitted = bench.train.normalised(bench.train.images[some[:FITTED]])
     right = float((found == labels).float().mean())
     cells = [name, f"{count_parameters(network):,}", f"{right:.2%}", f"{epochs} epochs"]
     tune = tuned_once(bench, epochs) if epochs else None
     for form in (ONNX, TFLITE):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "net"
-            batches = list(torch.split(fitted, BATCH))
-            export_int8(network, path, PlanFile.of(plan), batches, form, tune=tune)
+            export_int8(network, path, PlanFile.of(plan), fitted(bench.train), form, tune=tune)
             again = form.run(path, images).argmax(1)
         other = float((found != again).float().mean())
         cells.append(f"{difference(found == labels, again == labels)}, {other:.2%} other")
     return f"| {' | '.join(cells)} |"
+
+
+def fitted(train: Batches) -> list[Tensor]:
+    """Images that 8 bits are fitted to."""
+    some = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[:FITTED]
+    return list(torch.split(train.normalised(train.images[some]), BATCH))
 
 
 def tuned_once(bench: Bench, epochs: int) -> Tune:

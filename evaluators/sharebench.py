@@ -2,10 +2,9 @@
 
 A table holds, for each canonical plan of a small space, or for some that cover the sizes of a
 larger one, how many images each of some seeds got right after each epoch, on the validation and on
-the test images, and the seconds an epoch took. Any
-sampler can be run against it in seconds, and its front compared with the true one. The idea is that
-of NAS-Bench-101 (Ying et al. 2019, arXiv 1902.09635, section 2), for sharing plans. The tables are
-computed by ``benchmarks/sharebench.py``.
+the test images, and the seconds an epoch took. Any sampler can be run against it in seconds, and
+its front compared with the true one. The idea is that of NAS-Bench-101 (Ying et al. 2019, arXiv
+1902.09635, section 2), for sharing plans. The tables are computed by ``benchmarks/sharebench.py``.
 """
 
 from __future__ import annotations

@@ -68,14 +68,14 @@ class SampledSpace(SearchSpace):
     def neighbours(self, plan: SharingPlan) -> Iterator[SharingPlan]:
         """Those that are most like a plan, the nearest first; none for one that is not here."""
         if plan in self._plans:
-            yield from self._by_likeness(plan)[1 : NEIGHBOURS + 1]
+            yield from sorted(self._plans, key=self._distance_from(plan))[1 : NEIGHBOURS + 1]
 
     def _nearest(self, plan: SharingPlan) -> SharingPlan:
-        return plan if plan in self._plans else self._by_likeness(plan)[0]
+        return plan if plan in self._plans else min(self._plans, key=self._distance_from(plan))
 
-    def _by_likeness(self, plan: SharingPlan) -> list[SharingPlan]:
+    def _distance_from(self, plan: SharingPlan) -> Callable[[SharingPlan], int]:
         traits = traits_of(plan)
-        return sorted(self._plans, key=lambda other: len(traits ^ self._plans[other]))
+        return lambda other: len(traits ^ self._plans[other])
 
 
 def traits_of(plan: SharingPlan) -> Traits:

@@ -104,7 +104,7 @@ class Studies:
         if glance is None or name in self._mirrors:
             snapshot = self.snapshot(name)
         else:
-            snapshot = Mirror(self._store, name).read(glance)
+            snapshot = Mirror(self._store, name, stays=False).read(glance)
         return standing(snapshot, driver, complaint).state
 
     def snapshot(self, name: str) -> Snapshot:

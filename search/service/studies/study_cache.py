@@ -56,7 +56,7 @@ def look_at_all_again() -> None:
 
 
 class Mirror:
-    """One study in memory. Safe to read from several threads."""
+    """One study in memory. Safe to read from several threads. stays: for more than one look."""
 
     _seen: Cursor
     _snapshot: Snapshot | None
@@ -64,8 +64,8 @@ class Mirror:
     _finished: dict[int, TrialRecord]
     _points: dict[int, Point]
 
-    def __init__(self, store: WatchedStore, name: str) -> None:
-        self._store, self._name = store, name
+    def __init__(self, store: WatchedStore, name: str, stays: bool = True) -> None:
+        self._store, self._name, self._stays = store, name, stays
         self._glance: StudyVersion | None = None
         self._lock = Lock()
         self._forget()
@@ -77,7 +77,7 @@ class Mirror:
             if self._snapshot is None:
                 with _many_objects():
                     self._update()
-                if len(self._trials) >= MANY_TRIALS:
+                if self._stays and len(self._trials) >= MANY_TRIALS:
                     _set_apart()
             elif self._may_differ(glance):
                 self._update()
