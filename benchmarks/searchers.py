@@ -32,7 +32,7 @@ from isoshare.search.proposals.sampler import History
 from isoshare.search.samplers import SAMPLERS
 from isoshare.search.samplers.ehvi import ParetoFront2D
 from isoshare.search.samplers.expected_improvement import START
-from isoshare.search.solver.plan_solver import PlanSolver
+from isoshare.search.solver.predicted_front import predicted_front
 from isoshare.search.workflows.preparation.foresight import spread
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
@@ -83,8 +83,7 @@ def solved_first(task: Task) -> None:
     """
     scores = PlanScores.of(json.loads(SCORES.read_text())[task.name])
     assert isinstance(task.space, SearchSpace), "tables over variants have no scores"
-    front = PlanSolver(task.space, scores).front("parameters")
-    ours("ehvi", task, Foresight(scores, tuple(spread(front))))
+    ours("ehvi", task, Foresight(scores, tuple(spread(predicted_front(task.space, scores)))))
 
 
 def optuna_integers(task: Task) -> None:

@@ -50,8 +50,8 @@ from isoshare.evaluators.training.batches import normalised, use_threads
 from isoshare.evaluators.training.scoring import accuracy_and_loss
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.constraints import exact_limits
-from isoshare.search.pareto import nondominated
 from isoshare.search.solver.plan_solver import PlanSolver
+from isoshare.search.solver.predicted_front import predicted_front
 from isoshare.search.workflows.preparation.scores import scores_on
 from isoshare.search.workflows.preparation.tabular import table_space
 from isoshare.space.apply import count_parameters
@@ -59,7 +59,6 @@ from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import SharingPlan
-from isoshare.space.sampled_space import SampledSpace
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import find_sites
 from isoshare.space.weights.trained_weights import GivenWeights
@@ -103,7 +102,9 @@ def of_table(name: str, options: argparse.Namespace) -> Found:
         seconds = time.process_time() - began
         order = np.array([-scores.plan(plan) for plan in table.plans])
         found[kind] = {**compared(table, order), "seconds": round(seconds, 1)}
-        found[kind]["front"] = hypervolume_share(name, predicted_front(space, scores))
+        found[kind]["front"] = hypervolume_share(
+            name, [one.plan for one in predicted_front(space, scores)]
+        )
     kept = json.loads(SCORES.read_text()) if SCORES.exists() else {}
     SCORES.write_text(json.dumps({**kept, name: scores.document()}) + "\n")
     if options.inherit:
@@ -120,17 +121,9 @@ def compared(table: Table, order: NDArray[Any]) -> Found:
     return interval(order, truth, size, 500)
 
 
-def predicted_front(space: SearchSpace, scores: PlanScores) -> list[SharingPlan]:
-    """Of all plans of a space; of a sampled one of those that are in it."""
-    if not isinstance(space, SampledSpace):
-        return [one.plan for one in PlanSolver(space, scores).front()]
-    plans = list(space.plans())
-    points = [(scores.plan(plan), space.trainable_parameters(plan)) for plan in plans]
-    return [plans[place] for place in nondominated(np.array(points))]
-
-
-def hypervolume_share(name: str, plans: list[SharingPlan]) -> Found:
+def hypervolume_share(name: str, space: SearchSpace, scores: PlanScores) -> Found:
     """Of the predicted front, without a trial."""
+    plans = [one.plan for one in predicted_front(space, scores)]
     truth, reference = truth_of(name)
     points = [truth[plan.fingerprint] for plan in plans if plan.fingerprint in truth]
     return {"plans": len(plans), "share": round(score(points, reference) / true_front(name)[0], 3)}

@@ -23,8 +23,10 @@ from isoshare.evaluators.sensitivities.site_statistics import patches, site_stat
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.group_options import nested_clusterings
 from isoshare.search.solver.plan_solver import PlanSolver
+from isoshare.search.solver.predicted_front import predicted_front
 from isoshare.space.backbones import build_backbone
 from isoshare.space.passes.forward_pass import network_costs
+from isoshare.space.sampled_space import SampledSpace
 from isoshare.space.sites import find_sites
 from tests.test_weight_projection import images, trained
 
@@ -151,6 +153,20 @@ def test_a_solved_plan_counts_when_built_what_the_budget_says() -> None:
         assert count_parameters(apply_plan(network, one.plan)) == one.cost
         found = solver.solve(exact_limits({"max_parameters": int(one.cost)}))
         assert found.score == one.score
+
+
+def test_the_predicted_front_of_a_sampled_space_is_in_it(every: Any) -> None:
+    whole, scores, _ = every
+    some = SampledSpace(whole, list(whole.plans())[::7])
+    front = predicted_front(some, scores)
+    assert len(front) > 2
+    for one in front:
+        assert one.plan in some
+        cheaper = [plan for plan in some.plans() if some.trainable_parameters(plan) < one.cost]
+        assert all(scores.plan(plan) > one.score for plan in cheaper)
+    best = [one.plan for one in predicted_front(whole, scores)]
+    assert best == [one.plan for one in PlanSolver(whole, scores).front()]
+    assert not all(plan in some for plan in best)
 
 
 def test_network_wide_banks_pay_their_fixed_part_once() -> None:

@@ -13,7 +13,8 @@ from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import Heard
 from isoshare.search.constraints import fits, limits_of
 from isoshare.search.proposals.foresight import Foresight
-from isoshare.search.solver.plan_solver import PlanSolver, Solved, countable
+from isoshare.search.solver.plan_solver import Solved, countable
+from isoshare.search.solver.predicted_front import predicted_front
 from isoshare.search.workflows.preparation.prepared import Prepared
 from isoshare.search.workflows.preparation.scores import scores_on
 from isoshare.space.plan import SharingPlan
@@ -33,7 +34,7 @@ def foresight_of(study: StudyRecord, space: Space) -> Foresight | None:
     scores = PlanScores.of(study.context.scores)
     limits = [one for one in limits_of(study.config.document()) if one.is_exact]
     traded = [name for name in study.config.objectives if name in countable(space)]
-    front = PlanSolver(space, scores).front(traded[0] if traded else "parameters")
+    front = predicted_front(space, scores, traded[0] if traded else "parameters")
     allowed = [one for one in front if fits(limits, space, one.plan)]
     return Foresight(scores, tuple(spread(allowed)))
 
