@@ -29,9 +29,6 @@ from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.data.splits import DataOptions
 from isoshare.evaluators.training.batches import device, use_threads
 from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.scoring import accuracy
-from isoshare.evaluators.training.trainer import train
-from isoshare.evaluators.training.vmap_plans import train_plans
 from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.space.apply import count_parameters
 from isoshare.space.backbones import build_backbone
@@ -78,20 +75,16 @@ def random_plans(evaluator: TrainingEvaluator, count: int) -> list[SharingPlan]:
 
 def one_after_another(evaluator: TrainingEvaluator, plans: list[SharingPlan]) -> list[float]:
     """Accuracies."""
-    found = []
-    for plan in plans:
-        network = evaluator.network(plan, 0)
-        forward = train([network], evaluator.train_batches, evaluator.settings, [0])
-        found += accuracy(forward, 1, evaluator.held_out["validation"])
-    return found
+    measured = [
+        one for plan in plans for some in evaluator(plan, [0], "validation") for one in some
+    ]
+    return [one.values["accuracy"] for one in measured]
 
 
 def side_by_side(evaluator: TrainingEvaluator, plans: list[SharingPlan]) -> list[float]:
     """Accuracies."""
-    networks = {plan: evaluator.network(plan, 0) for plan in plans}
-    backbone = build_backbone(evaluator.backbone, evaluator.arguments).to(device())
-    forward = train_plans(networks, backbone, evaluator.train_batches, evaluator.settings, 0)
-    return accuracy(forward, len(plans), evaluator.held_out["validation"])
+    (found,) = evaluator.together(plans, [0], "validation")
+    return [found[place][0].values["accuracy"] for place in range(len(plans))]
 
 
 def measure(options: argparse.Namespace, width: int) -> dict[str, object]:

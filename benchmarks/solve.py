@@ -102,9 +102,7 @@ def of_table(name: str, options: argparse.Namespace) -> Found:
         seconds = time.process_time() - began
         order = np.array([-scores.plan(plan) for plan in table.plans])
         found[kind] = {**compared(table, order), "seconds": round(seconds, 1)}
-        found[kind]["front"] = hypervolume_share(
-            name, [one.plan for one in predicted_front(space, scores)]
-        )
+        found[kind]["front"] = hypervolume_share(name, space, scores)
     kept = json.loads(SCORES.read_text()) if SCORES.exists() else {}
     SCORES.write_text(json.dumps({**kept, name: scores.document()}) + "\n")
     if options.inherit:

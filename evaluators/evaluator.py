@@ -92,6 +92,22 @@ class Evaluator(Protocol):
         del seeds
         return None
 
+    def most_together(self) -> int:
+        """How many plans are measured side by side quickest."""
+        return 1  # not abstract: most measure one plan at a time
+
+    def together(
+        self,
+        plans: Sequence[SharingPlan],
+        seeds: Sequence[int],
+        split: Split,
+    ) -> Iterator[dict[int, list[Measured]]]:
+        """Measure those of several plans that can be measured side by side, by their places; what
+        is ready of all of them, as soon as it is. The others are left to a call for each.
+        """
+        del plans, seeds, split
+        return iter(())
+
     def for_trial(self, number: int) -> Evaluator:
         """What measures this trial, where that depends on more than its plan."""
         del number

@@ -64,15 +64,21 @@ class Probed(Evaluator):
         self, plan: SharingPlan, seeds: Sequence[int], split: Split, rungs: Sequence[int] = ()
     ) -> Iterator[list[Measured]]:
         """As the evaluator, with more values."""
-        with torch.random.fork_rng():
-            backbone = build_backbone(self.backbone, self.arguments, **dict(plan.variant))
-            network = apply_plan(backbone, plan, weights="fresh")
-        image = torch.zeros(1, *self.image_shape)
+        network = self._network(plan)
         for step in self.evaluator(plan, seeds, split, rungs):
-            yield [
-                replace(one, values={**one.values, **probe(self.names, network, image)})
-                for one in step
-            ]
+            yield self._with_probes(network, step)
+
+    def together(
+        self, plans: Sequence[SharingPlan], seeds: Sequence[int], split: Split
+    ) -> Iterator[dict[int, list[Measured]]]:
+        """As the evaluator, with more values."""
+        for step in self.evaluator.together(plans, seeds, split):
+            networks = {place: self._network(plans[place]) for place in step}
+            yield {place: self._with_probes(networks[place], some) for place, some in step.items()}
+
+    def most_together(self) -> int:
+        """As the evaluator."""
+        return self.evaluator.most_together()
 
     def prepare(
         self, report: Report | None = None, variants: Collection[Variant] = AS_IT_IS
@@ -95,6 +101,17 @@ class Probed(Evaluator):
     def check(self) -> None:
         """As the evaluator."""
         self.evaluator.check()
+
+    def _network(self, plan: SharingPlan) -> nn.Module:
+        with torch.random.fork_rng():
+            backbone = build_backbone(self.backbone, self.arguments, **dict(plan.variant))
+            return apply_plan(backbone, plan, weights="fresh")
+
+    def _with_probes(self, network: nn.Module, step: Sequence[Measured]) -> list[Measured]:
+        image = torch.zeros(1, *self.image_shape)
+        return [
+            replace(one, values={**one.values, **probe(self.names, network, image)}) for one in step
+        ]
 
 
 def _durations(network: nn.Module, image: Tensor) -> list[float]:

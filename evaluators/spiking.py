@@ -20,7 +20,7 @@ learning rate nothing would hold them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +82,23 @@ class SpikingEvaluator(TrainingEvaluator):
         return False
 
     def training(
-        self, networks: Sequence[nn.Module], seeds: Sequence[int], variant: Variant = ()
+        self,
+        networks: Sequence[nn.Module],
+        seeds: Sequence[int],
+        variant: Variant = (),
+        as_one: TrainedAsOne | None = None,
     ) -> _ProxyTraining:
         """By proxy, of one network."""
-        del variant  # all are trained alike
+        del variant, as_one  # all are trained alike, one by one
         (network,) = networks
         twin = SpikingTwin(network, self.time_steps, self.target_spikes)
         data, settings = self.train_batches, self.training_settings
-        return _ProxyTraining([network], data, settings, seeds, twin=twin)
+        return _ProxyTraining([network], data, settings, seeds, Proxy(network, twin))
 
-    def _values(
+    def values(
         self, training: TrainingRun, split: Split, rungs: Sequence[int], kept: Checkpoint
     ) -> Iterator[tuple[int | None, list[Values]]]:
+        """Of the spiking network."""
         assert isinstance(training, _ProxyTraining), "made by the function above"
         twin = training.twin
 
@@ -120,7 +125,7 @@ def train_by_proxy(  # noqa: PLR0913  what is trained, and who hears of it
 
     Raises EvaluationError when a loss is no longer a number, or the memory does not suffice.
     """
-    training = _ProxyTraining([network], data, settings, [seed], twin=twin)
+    training = _ProxyTraining([network], data, settings, [seed], Proxy(network, twin))
     follow(training.run(Checkpoint(checkpoint)), settings, report)
     network.eval()
     twin.eval()
@@ -176,13 +181,13 @@ def proxy_loss(proxy: TrainedAsOne, images: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass
 class _ProxyTraining(TrainingRun):
-    """A training by proxy that is under way."""
+    """A training by proxy that is under way: of networks that are given as one ``Proxy``."""
 
-    twin: SpikingTwin = field(kw_only=True)
-
-    def trained_as_one(self) -> TrainedAsOne:
-        """Both networks."""
-        return Proxy(self.networks[0], self.twin)
+    @property
+    def twin(self) -> SpikingTwin:
+        """The spiking network."""
+        assert isinstance(self.stack, Proxy), "whoever begins such a training gives one"
+        return self.stack.twin
 
     def optimization(self, steps: int) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The learning rate falls linearly to 0."""

@@ -16,6 +16,7 @@ from torch import nn
 
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.evaluator import Evaluator, Measured
+from isoshare.evaluators.plans_together import measured_together, most_together
 from isoshare.evaluators.training.batches import Batches, normalised
 from isoshare.evaluators.training.checkpoints import Checkpoint, training_file
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
@@ -23,7 +24,7 @@ from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.pace import is_past
 from isoshare.evaluators.training.scoring import accuracy
 from isoshare.evaluators.training.trainer import Epoch, TrainingRun
-from isoshare.evaluators.training.vmap_ensemble import worth_stacking
+from isoshare.evaluators.training.vmap_ensemble import TrainedAsOne, worth_stacking
 from isoshare.evaluators.trial_cost import seconds_of_a_plan
 from isoshare.space.apply import apply_plan, count_parameters, plan_parameters
 from isoshare.space.backbones import Argument, build_backbone
@@ -96,10 +97,10 @@ class TrainingEvaluator(Evaluator):
         started = time.perf_counter()
         for some in together:
             networks = [ready.pop(s) if s in ready else self.network(plan, s) for s in some]
-            kept = self._checkpoint(plan, some, keeps_end=self.keeps_ends and split != "test")
+            kept = self.checkpoint(plan, some, keeps_end=self.keeps_ends and split != "test")
             try:
                 training = self.training(networks, some, plan.variant)
-                for epoch, values in self._values(training, split, rungs, kept):
+                for epoch, values in self.values(training, split, rungs, kept):
                     seconds = (time.perf_counter() - started) / len(some)
                     yield [
                         Measured(seed, of_one, seconds, epoch)
@@ -109,6 +110,16 @@ class TrainingEvaluator(Evaluator):
             except Exception:  # it would fail again; whoever is only interrupted may go on
                 kept.remove()
                 raise
+
+    def together(
+        self, plans: Sequence[SharingPlan], seeds: Sequence[int], split: Split
+    ) -> Iterator[dict[int, list[Measured]]]:
+        """Those that differ in kernels alone, where networks are small."""
+        return measured_together(self, plans, seeds, split)
+
+    def most_together(self) -> int:
+        """Several where networks are small."""
+        return most_together(self)
 
     def one_by_one(self) -> None:
         """From now on, seeds are trained one after another."""
@@ -142,7 +153,7 @@ class TrainingEvaluator(Evaluator):
         small = worth_stacking(network, self.train_batches.images, self.settings.batch_size)
         return small and self._stackable and self.settings.precision != "bfloat16"
 
-    def _values(
+    def values(
         self, training: TrainingRun, split: Split, rungs: Sequence[int], kept: Checkpoint
     ) -> Iterator[tuple[int | None, list[Values]]]:
         """What is measured of each seed at the rungs, with their epochs, and at the end."""
@@ -154,11 +165,17 @@ class TrainingEvaluator(Evaluator):
         yield from self._at_rungs(training.run(kept), right, rungs, kept)
 
     def training(
-        self, networks: Sequence[nn.Module], seeds: Sequence[int], variant: Variant = ()
+        self,
+        networks: Sequence[nn.Module],
+        seeds: Sequence[int],
+        variant: Variant = (),
+        as_one: TrainedAsOne | None = None,
     ) -> TrainingRun:
-        """That of the networks of one plan, side by side. variant: which the plan is for."""
+        """That of networks side by side. variant: which their plans are for; as_one: what computes
+        them, where they are not those of one plan.
+        """
         del variant  # all are trained alike
-        return TrainingRun(networks, self.train_batches, self.training_settings, seeds)
+        return TrainingRun(networks, self.train_batches, self.training_settings, seeds, as_one)
 
     def _at_rungs(
         self,
@@ -176,9 +193,7 @@ class TrainingEvaluator(Evaluator):
             elif epoch.number in rungs or (epoch.number and is_past(self._deadline)):
                 yield epoch.number, measure(epoch)
 
-    def _checkpoint(
-        self, plan: SharingPlan, seeds: Sequence[int], *, keeps_end: bool
-    ) -> Checkpoint:
+    def checkpoint(self, plan: SharingPlan, seeds: Sequence[int], *, keeps_end: bool) -> Checkpoint:
         """The file of one training: its name says all that decides what the training gives."""
         if self.checkpoints is None:
             return Checkpoint(None)

@@ -83,7 +83,7 @@ class Engine:
         """Whether nothing is left to do."""
         if self.stopping.is_asked:
             return not self._running
-        return not (self._unfinished or self._running or self._tests.queue(self.search_state.front))
+        return not (self.unstarted or self._running or self._tests.queue(self.search_state.front))
 
     def progress(self) -> Progress:
         """Where the search stands now."""
@@ -165,7 +165,7 @@ class Engine:
         return self._running[number]
 
     @property
-    def _unfinished(self) -> int:
+    def unstarted(self) -> int:
         """What is still to be started in the first phase."""
         recalled = self.search_state.recalled() is not None
         return len(self._waiting) + recalled + max(0, self.budget - self._spent)

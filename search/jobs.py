@@ -33,6 +33,15 @@ class Job:
     split: Split
     rungs: tuple[int, ...] = ()
 
+    @property
+    def can_join(self) -> bool:
+        """Whether it may be measured beside others: then none of them is stopped or tested."""
+        return self.split == "validation" and not self.rungs
+
+    def joins(self, other: Job) -> bool:
+        """Whether both can be measured side by side, as far as jobs go."""
+        return self.can_join and other.can_join and self.seeds == other.seeds
+
 
 def job_for(config: SearchConfig, trial: TrialRecord, split: Split = "validation") -> Job:
     """What is left to measure of a trial on ``split``: the seeds that it does not have yet."""

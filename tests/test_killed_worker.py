@@ -64,17 +64,20 @@ class EveryEpoch(TrainingEvaluator):
         return super().__call__(*given, **options)
 
 
-def search_with_a_death(store: Store, folder: Path) -> TrainingEvaluator:
+def search_with_a_death(
+    store: Store, folder: Path, trials: int = TRIALS, plans: int = 1
+) -> TrainingEvaluator:
     """A search of digits whose first worker dies once; returns the evaluator as it was before."""
     config = make_config(
         {
             "study": "s",
             "backbone": "resnet_cifar",
-            "backbone_arg": {"depth": 8, "width": 2},
+            "backbone_arg": {"depth": 14, "width": 2},
             "validation": 0.5,
             "epochs": EPOCHS,
             "replicates": 1,
-            "trials": TRIALS,
+            "methods": ["kernel"],
+            "trials": trials,
             "workers": 1,
         }
     )
@@ -88,7 +91,7 @@ def search_with_a_death(store: Store, folder: Path) -> TrainingEvaluator:
     engine = start(prepared, store)
     engine.on_end = forget_beaten(engine, checkpoint_folder("s"))
     with ray_cluster(1):
-        run_on_ray(engine, deadly, 1)
+        run_on_ray(engine, deadly, 1, plans=plans)
     return calm
 
 
@@ -118,3 +121,26 @@ def test_a_worker_killed_in_mid_epoch_goes_on_from_its_last_epoch(
     for trial in trials:  # as measured without interruption, in this process
         ((again,),) = calm(trial.plan, (0,), "validation")
         assert trial.samples("accuracy") == [again.values["accuracy"]]
+
+
+def test_plans_that_die_together_are_measured_alone(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one that is too large for a worker takes no other along again."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    search_with_a_death(store, counts, trials=6, plans=3)
+    assert (counts / "dead").exists()
+    trials = store.trials("s")
+    assert [(trial.state, trial.attempts) for trial in trials] == [
+        *[("finished", 2)] * 3,
+        *[("finished", 1)] * 3,
+    ]
+    beside = [
+        one.conditions.get("plans_together")
+        for trial in trials
+        for one in trial.measurements
+        if one.split == "validation"
+    ]
+    assert beside == [None, None, None, 3, 3, 3]

@@ -28,6 +28,7 @@ from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.distillation import DistilledTraining, Teacher
 from isoshare.evaluators.training.trainer import TrainingRun
+from isoshare.evaluators.training.vmap_ensemble import TrainedAsOne
 from isoshare.space.plan import SharingPlan, Split, Variant
 
 
@@ -81,14 +82,18 @@ class InheritingEvaluator(PretrainedEvaluator):
         return {**super().conditions, **taught}
 
     def training(
-        self, networks: Sequence[nn.Module], seeds: Sequence[int], variant: Variant = ()
+        self,
+        networks: Sequence[nn.Module],
+        seeds: Sequence[int],
+        variant: Variant = (),
+        as_one: TrainedAsOne | None = None,
     ) -> TrainingRun:
         """Fine-tuning, by labels alone or with the unshared network as teacher."""
         if not self.distill:
-            return super().training(networks, seeds, variant)
+            return super().training(networks, seeds, variant, as_one)
         network = self.unshared(variant).to(device())
         teacher = Teacher(network, self.distill_temperature, self.distill_weight)
-        asked = (networks, self.train_batches, self.training_settings, seeds)
+        asked = (networks, self.train_batches, self.training_settings, seeds, as_one)
         return DistilledTraining(*asked, teacher=teacher)
 
     def network(self, plan: SharingPlan, seed: int) -> nn.Module:

@@ -115,27 +115,29 @@ def epochs(
 
 @dataclass
 class TrainingRun:
-    """A training that is under way. Another kind of it overrides the functions that say what is
-    trained, how it moves, and what it is to lessen.
+    """A training that is under way. Another kind of it overrides the functions that say how it
+    moves, and what it is to lessen.
+
+    as_one: what computes the networks; a ``Stack`` if it is left out.
     """
 
     networks: Sequence[nn.Module]
     data: Batches
     settings: TrainingSettings
     seeds: Sequence[int]
+    as_one: TrainedAsOne | None = None
     epoch: int = 0
     loss: float = math.nan
     pieces: Pieces = field(default_factory=Pieces)
 
     def __post_init__(self) -> None:
-        self.stack = self.trained_as_one()
+        self.stack = self.as_one or self._stacked()
         self.generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
         self.batches = max(1, len(self.data.labels) // self.settings.batch_size)
         steps = max(1, self.settings.epochs * self.batches)
         self.optimizer, self.schedule = self.optimization(steps)
 
-    def trained_as_one(self) -> TrainedAsOne:
-        """The networks."""
+    def _stacked(self) -> TrainedAsOne:
         settings = self.settings
         return Stack(
             self.networks,

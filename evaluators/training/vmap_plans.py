@@ -9,61 +9,31 @@ banks.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.training.checkpoints import Checkpoint
-from isoshare.evaluators.training.optimizers import TrainingSettings
-from isoshare.evaluators.training.trainer import TrainingRun, follow
-from isoshare.evaluators.training.vmap_ensemble import Forward, TrainedAsOne
 from isoshare.space.apply import extra_loss, plain_kernels
 from isoshare.space.layers import LAYERS
 from isoshare.space.plan import SharingPlan
 
 
-def train_plans(
-    networks: Mapping[SharingPlan, nn.Module],
-    backbone: nn.Module,
-    data: Batches,
-    settings: TrainingSettings,
-    seed: int,
-) -> Forward:
-    """Train networks that are ``backbone`` under these plans; all see the same batches.
-
-    Returns them as one function of normalised images, in evaluation mode, as ``train`` does; the
-    networks themselves stay half trained. In float32. Raises ValueError for a plan whose method
-    does more than make kernels, EvaluationError as ``train`` does.
-    """
-    made, seeds = list(networks.values()), [seed] * len(networks)
-    training = _PlansTraining(made, data, settings, seeds, backbone=backbone, plans=list(networks))
-    return follow(training.run(Checkpoint(None)), settings, None).forward
-
-
-@dataclass
-class _PlansTraining(TrainingRun):
-    """A training of several plans that is under way."""
-
-    backbone: nn.Module = field(kw_only=True)
-    plans: Sequence[SharingPlan] = field(kw_only=True)
-
-    def trained_as_one(self) -> TrainedAsOne:
-        """The plans."""
-        return PlansAsOne(self.plans, self.networks, self.backbone)
-
-
 class PlansAsOne:
-    """Networks that are ``backbone`` under different plans, called as one (``TrainedAsOne``)."""
+    """Networks that are ``backbone`` under some plans, called as one (``TrainedAsOne``).
+
+    They compute in float32, and stay half trained until ``write_back``. Raises ValueError for a
+    plan whose method does more than make kernels.
+    """
 
     def __init__(
         self, plans: Sequence[SharingPlan], networks: Sequence[nn.Module], backbone: nn.Module
     ) -> None:
-        _check_kernels_alone(networks, backbone)
+        for network in networks:
+            if reason := more_than_kernels(network, backbone):
+                raise ValueError(reason)
         self._plans, self._networks = plans, networks
         self._skeleton = copy.deepcopy(backbone)
         sites = (name for plan in plans for bank in plan.banks for name in bank.sites)
@@ -106,6 +76,15 @@ class PlansAsOne:
         """Training mode, or evaluation mode."""
         self._skeleton.train(mode)
 
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Give each network what it has learnt."""
+        for place, network in enumerate(self._networks):
+            parameters = dict(network.named_parameters(remove_duplicate=False))
+            tensors = {**parameters, **dict(network.named_buffers())}
+            for name, stacked in {**self._own, **self._buffers}.items():
+                tensors[name].copy_(stacked[place])
+
     def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
         logits: Tensor = functional_call(self._skeleton, (parameters, buffers), (x,))
         return logits
@@ -132,15 +111,16 @@ class PlansAsOne:
         return torch.stack([logits.new_zeros(()) if one is None else one for one in found])
 
 
-def _check_kernels_alone(networks: Sequence[nn.Module], backbone: nn.Module) -> None:
-    """Raise ValueError for a network that differs from its backbone in more than kernels."""
+def more_than_kernels(network: nn.Module, backbone: nn.Module) -> str:
+    """In what a network differs from its backbone beside kernels, or nothing."""
     for name, own in backbone.named_modules():
-        parts = [network.get_submodule(name) for network in networks]
-        if not isinstance(own, LAYERS) and any(type(part) is not type(own) for part in parts):
-            raise ValueError(f"a plan changes more than kernels: {name!r} is another module")
-    statistics = {key for network in networks for key, _ in network.named_buffers()}
-    if added := statistics - {key for key, _ in backbone.named_buffers()}:
-        raise ValueError(f"a plan adds statistics, {min(added)!r}: it does more than make kernels")
+        part = network.get_submodule(name)
+        if not isinstance(own, LAYERS) and type(part) is not type(own):
+            return f"a plan changes more than kernels: {name!r} is another module"
+    known = {key for key, _ in backbone.named_buffers()}
+    if added := {key for key, _ in network.named_buffers()} - known:
+        return f"a plan adds statistics, {min(added)!r}: it does more than make kernels"
+    return ""
 
 
 def _own_kernel(network: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:

@@ -139,13 +139,17 @@ def _driver(prepared: Prepared, stack: ExitStack) -> Callable[[Engine, Evaluator
     from isoshare.search.drivers.ray_cluster import ray_cluster
     from isoshare.search.drivers.ray_driver import run_on_ray
     from isoshare.search.drivers.runtime_env import code_for
+    from isoshare.search.workflows.preparation.side_by_side import plans_per_worker
 
     share = (config.cpus_per_trial, config.gpus_per_trial)
     code = code_for(config.backbone) if config.ray_address else ()
     cluster = ray_cluster(config.workers, config.ray_address, *share, code)
     with spinner("starting Ray"):
         taken = stack.enter_context(cluster)
-    return partial(run_on_ray, share=taken, warn=warn)
+    plans, reason = plans_per_worker(config, prepared.evaluator)
+    if reason:
+        warn(reason)
+    return partial(run_on_ray, share=taken, warn=warn, plans=plans)
 
 
 def _warm_up(prepared: Prepared) -> None:

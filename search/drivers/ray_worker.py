@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ import ray
 from ray import tune
 
 from isoshare.search.drivers.versions import other_versions
-from isoshare.space.errors import failure_in_words
 
 if TYPE_CHECKING:
-    from isoshare.evaluators.evaluator import Evaluator, Measured
+    from isoshare.evaluators.evaluator import Evaluator
+    from isoshare.search.drivers.results import Result
     from isoshare.search.engine import Engine
     from isoshare.search.jobs import Job
 
@@ -31,7 +31,7 @@ class WorkerPool(tune.search.Searcher):
 
     def __init__(self, engine: Engine, workers: int) -> None:
         super().__init__()
-        self._engine, self._wanted = engine, workers
+        self._engine, self.wanted = engine, workers
         self._there = 0
         self.refusing: set[str] = set()
 
@@ -39,14 +39,14 @@ class WorkerPool(tune.search.Searcher):
         """One more worker, none now, or none any more."""
         if self._engine.done:
             return self.FINISHED
-        if self._there - len(self.refusing) >= self._wanted:
+        if self._there - len(self.refusing) >= self.wanted:
             return None
         self._there += 1
         return {}
 
     def spares_one(self) -> bool:
         """Whether a worker is too many, as one that refused may have come up elsewhere; it ends."""
-        too_many = self._there - len(self.refusing) > self._wanted
+        too_many = self._there - len(self.refusing) > self.wanted
         self._there -= too_many
         return too_many
 
@@ -75,34 +75,32 @@ class Worker(tune.Trainable):
         measure: refers to what measures, in the object store, once.
         versions: those of the driver.
         """
-        self._job: Job | None = None
-        self._steps: Iterator[list[Measured]] | None = None
+        self._jobs: Sequence[Job] = ()
+        self._results: Iterator[Result] | None = None
         self._stop = False
         self._pause = 0.0
         self._refusal = other_versions(versions) or self._equip(measure[0], threads)
 
-    def assign(self, job: Job | None, stop: bool) -> None:
-        """Take the next job; None to wait for one, ``stop`` to end."""
-        self._job, self._stop = job, stop
-        self._steps = None
+    def assign(self, jobs: Sequence[Job], stop: bool) -> None:
+        """Take the next jobs; none to wait for one, ``stop`` to end."""
+        self._jobs, self._stop = jobs, stop
+        self._results = None
 
     def step(self) -> dict[str, Any]:
-        """Work on the job until there is something to tell."""
+        """Work on the jobs until there is something to tell."""
         if self._stop:
             return {"done": True}
-        job = self._job
-        if job is None:
+        if not self._jobs:
             return self._idle()
-        try:
-            if self._steps is None:
-                measure = self._measure.for_trial(job.number)
-                self._steps = iter(measure(job.plan, job.seeds, job.split, job.rungs))
-            measured = [replace(one, conditions=self._here) for one in next(self._steps)]
-            return {"number": job.number, "measured": measured}
-        except StopIteration:
-            return {"number": job.number, "error": "the evaluator gave no result"}
-        except Exception as error:  # a plan's failure must not take the worker along
-            return {"number": job.number, "error": failure_in_words(error)}
+        if self._results is None:
+            from isoshare.search.drivers.results import results_of
+
+            self._results = results_of(self._jobs, self._measure)
+        result = next(self._results)
+        here = [
+            replace(one, conditions={**one.conditions, **self._here}) for one in result.measured
+        ]
+        return {"result": replace(result, measured=here)}
 
     def _equip(self, measure: ray.ObjectRef[Evaluator], threads: int) -> str:
         """Take what measures; why that cannot be done here, or nothing."""

@@ -11,6 +11,9 @@ from pydantic import BaseModel, field_validator
 from isoshare.search.options.definition import FROZEN, ConfigError, option
 from isoshare.search.options.durations import PATTERN, seconds_of
 
+PLANS = r"auto|[1-9]\d?"
+"""Plans per worker."""
+
 
 def _cpus() -> int:
     return os.cpu_count() or 1
@@ -58,6 +61,13 @@ class RunConfig(BaseModel):
         metavar="T",
         min_length=1,
     )
+    plans_per_worker: str = option(
+        "1",
+        "Plans that a worker trains side by side, where the network is small and plans differ in "
+        "kernels alone: a number, or auto. What they give differs by rounding.",
+        metavar="N",
+        pattern=PLANS,
+    )
     ray_address: str | None = option(help="An existing Ray cluster to run on.", metavar="A")
     cpus_per_trial: float = option(
         1.0, "CPUs, and threads, per training.", metavar="X", gt=0, le=10**4
@@ -87,6 +97,13 @@ class RunConfig(BaseModel):
         if given is not None and not re.fullmatch(PATTERN, str(given)):
             raise ConfigError(f"--timeout is a time such as 90s, 30m, 2h or 1d, got {given!r}")
         return given if given is None else str(given)
+
+    @field_validator("plans_per_worker", mode="before")
+    @classmethod
+    def _is_a_number_or_auto(cls, given: Any) -> Any:
+        if not re.fullmatch(PLANS, str(given)):
+            raise ConfigError(f"--plans-per-worker is a number up to 99, or auto, got {given!r}")
+        return str(given)
 
     @property
     def seconds(self) -> float | None:

@@ -102,6 +102,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "cpus_per_trial": ("CPUs per training", "As many threads as well."),
     "gpus_per_trial": ("Accelerators per training", "Below 1, trainings share one."),
+    "plans_per_worker": (
+        "Plans trained as one",
+        "A number or auto: quicker for small networks; values differ by rounding.",
+    ),
 }
 """Label and help."""
 
