@@ -309,7 +309,8 @@ class Volumes(nn.Module):
         return found.flatten(1)
 
 
-UNKNOWN = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(1), nn.ConvTranspose2d(4, 2, 3))
+GROUPS = nn.ConvTranspose2d(4, 4, 2, 2, groups=2)
+UNKNOWN = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(1), GROUPS)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,13 @@ def _pool(*functions: Any) -> Callable[..., Tensor]:
     return lambda x, o: functions[x[0].dim() - 3](x[0], o["size"], o["stride"], o["padding"])
 
 
+def _depth_to_space(inputs: list[Tensor], options: Mapping[str, Any]) -> Tensor:
+    (x,), step = inputs, options["step"]
+    split = x.reshape(len(x), step, step, -1, *x.shape[2:])
+    moved = split.permute(0, 3, 4, 1, 5, 2)
+    return moved.reshape(len(x), -1, x.shape[2] * step, x.shape[3] * step)
+
+
 KINDS: dict[str, Callable[[list[Tensor], Mapping[str, Any]], Tensor]] = {
     REQUANTISED: lambda x, _: x[0],
     "relu": lambda x, _: F.relu(x[0]),
@@ -95,5 +102,6 @@ KINDS: dict[str, Callable[[list[Tensor], Mapping[str, Any]], Tensor]] = {
     "slice": _slice,
     "pad": _pad,
     "transpose": lambda x, o: x[0].permute(o["order"]),
+    "depth_to_space": _depth_to_space,
 }
 """By kind: a function of the inputs and the options."""

@@ -193,6 +193,11 @@ OPERATORS: dict[str, Callable[[_Writer, Layer], Made]] = {
     "reshape": _reshape,
     "slice": _slice,
     "pad": _pad,
+    "depth_to_space": lambda _, layer: (
+        "DepthToSpace",
+        list(layer.inputs),
+        {"blocksize": layer.options["step"], "mode": "DCR"},
+    ),
     "transpose": lambda _, layer: (
         "Transpose",
         list(layer.inputs),

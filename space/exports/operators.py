@@ -19,13 +19,8 @@ from isoshare.space.exports.small_graph import (
     convolution_options,
     pointwise_options,
 )
-from isoshare.space.exports.trace import Parts, Trace
-
-
-def _sides(value: Any, count: int) -> tuple[int, ...]:
-    """One number for each side."""
-    found = tuple(value) if isinstance(value, list | tuple) else (value,)
-    return found * count if len(found) == 1 else found
+from isoshare.space.exports.trace import Parts, Trace, affine, sides_of
+from isoshare.space.exports.transposed import transposed
 
 
 def _convolution(
@@ -40,15 +35,19 @@ def _convolution(
     groups: int = 1,
 ) -> str:
     sides = weight.dim() - 2
-    dilation = _sides(dilation, sides)
+    dilation = sides_of(dilation, sides)
     if isinstance(padding, str):
         whole = [step * (side - 1) for step, side in zip(dilation, weight.shape[2:], strict=True)]
         if padding == "same" and any(one % 2 for one in whole):
             raise ValueError(padding)
         padding = [one // 2 if padding == "same" else 0 for one in whole]
-    options = convolution_options(_sides(stride, sides), _sides(padding, sides), dilation, groups)
+    options = convolution_options(
+        sides_of(stride, sides), sides_of(padding, sides), dilation, groups
+    )
     name = trace.kernel(weight, tuple(weight.shape))
-    return trace.add(node, CONVOLUTION, (x,), kernel=name, options=options, **_affine(weight, bias))
+    return trace.add(
+        node, CONVOLUTION, (x,), kernel=name, options=options, **affine(len(weight), bias)
+    )
 
 
 def _linear(trace: Trace, node: Node, x: Any, weight: Tensor, bias: Tensor | None = None) -> str:
@@ -60,14 +59,9 @@ def _linear(trace: Trace, node: Node, x: Any, weight: Tensor, bias: Tensor | Non
     trace.add(node, "reshape", (x,), output=flat, shape=positions)
     name = trace.kernel(weight, (*weight.shape, 1, 1))
     shape = (1, len(weight), 1, 1)
-    given = {**_affine(weight, bias), "options": pointwise_options(2), "kernel": name}
+    given = {**affine(len(weight), bias), "options": pointwise_options(2), "kernel": name}
     trace.add(node, CONVOLUTION, (flat,), output=wide, shape=shape, **given)
     return trace.add(node, "reshape", (wide,))
-
-
-def _affine(weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
-    ones = torch.ones(len(weight), dtype=torch.float64)
-    return {"factor": ones, "shift": torch.zeros_like(ones) if bias is None else bias.double()}
 
 
 def _norm(
@@ -81,13 +75,19 @@ def _norm(
     _momentum: float,
     epsilon: float,
 ) -> Parts:
-    if len(trace.shapes[x]) < 3:
-        raise ValueError("normalisations without positions")
+    """Of features without positions it is one of a single position."""
+    shape = trace.shapes[x]
     factor = torch.rsqrt(variance.double() + epsilon)
     factor = factor if weight is None else factor * weight.double()
     shift = -mean.double() * factor + (0 if bias is None else bias.double())
-    given = {"factor": factor, "shift": shift, "shape": trace.shapes[x]}
-    return Parts([trace.add(node, NORMALISATION, (x,), **given)])
+    given = {"factor": factor, "shift": shift}
+    if len(shape) > 2:
+        return Parts([trace.add(node, NORMALISATION, (x,), **given, shape=shape)])
+    wide, normalised = f"{node.name}.in", f"{node.name}.out"
+    positions = (*shape, 1, 1)
+    trace.add(node, "reshape", (x,), output=wide, shape=positions)
+    trace.add(node, NORMALISATION, (wide,), output=normalised, shape=positions, **given)
+    return Parts([trace.add(node, "reshape", (normalised,), shape=shape)])
 
 
 def _plain(kind: str, inputs: int = 1) -> Callable[..., str]:
@@ -131,7 +131,7 @@ def _mean(trace: Trace, node: Node, x: Any, dims: list[int], keep: bool = False)
 
 
 def _adaptive(trace: Trace, node: Node, x: Any, size: Any) -> str:
-    if set(_sides(size, 1)) != {1}:
+    if set(sides_of(size, 1)) != {1}:
         raise ValueError("adaptive pooling to more than one position")
     return trace.add(node, "mean", (x,))
 
@@ -144,7 +144,7 @@ def _pool(kind: str) -> Callable[..., str]:
     ) -> str:
         given = {"size": size, "stride": stride or size, "padding": padding}
         count = len(trace.shapes[x]) - 2
-        options = {name: _sides(value, count) for name, value in given.items()}
+        options = {name: sides_of(value, count) for name, value in given.items()}
         fits = [
             (side + 2 * pad - window) // step + 1
             for side, window, step, pad in zip(trace.shapes[x][2:], *options.values(), strict=True)
@@ -205,6 +205,7 @@ def _transpose(trace: Trace, node: Node, x: Any, one: int, two: int) -> str:
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **{f"conv_transpose{sides}d": transposed for sides in (1, 2, 3)},
     "linear": _linear,
     "_native_batch_norm_legit_no_training": _norm,
     **{name: _plain(name) for name in ("relu", "relu6", "hardswish", "hardsigmoid", "sigmoid")},

@@ -36,7 +36,10 @@ from isoshare.space.exports.small_graph import (
 LEAST, MOST = -128, 127
 LARGEST_BIAS = 2**30
 """Sums of products come on top of it in 32 bits."""
-UNCHANGED = ("reshape", "slice", "pad", "transpose", "max_pool", "average_pool", "concat")
+UNCHANGED = (
+    *("reshape", "slice", "pad", "transpose", "depth_to_space"),
+    *("max_pool", "average_pool", "concat"),
+)
 """Layers whose inputs and output have one scale."""
 ENDS = {"sigmoid": (0.0, 255 / 256), "hardsigmoid": (0.0, 1.0)}
 """Of the output, whatever the images; those of the sigmoid are what TFLite asks for."""

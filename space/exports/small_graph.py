@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -72,34 +72,66 @@ def simplified(graph: SmallGraph) -> SmallGraph:
 
 
 def _without_copies(graph: SmallGraph) -> SmallGraph:
-    """Without layers that do nothing in evaluation, such as dropout."""
+    """Without layers that do nothing in evaluation, such as dropout, or a reshape and its way back:
+    what stands between a linear layer and its normalisation.
+    """
     stands_for: dict[str, str] = {}
+    reshaped: dict[str, str] = {}
     layers = []
     for layer in graph.layers:
         inputs = tuple(stands_for.get(name, name) for name in layer.inputs)
-        if layer.kind == "identity":
+        if layer.kind == "reshape":
+            inputs = (reshaped.get(inputs[0], inputs[0]),)
+            reshaped[layer.output] = inputs[0]
+        is_back = layer.kind == "reshape" and graph.shapes[inputs[0]] == graph.shapes[layer.output]
+        if layer.kind == "identity" or is_back:
             stands_for[layer.output] = inputs[0]
         else:
             layers.append(replace(layer, inputs=inputs))
     output = stands_for.get(graph.output, graph.output)
-    return replace(graph, layers=tuple(layers), output=output)
+    used = {output, *(name for layer in layers for name in layer.inputs)}
+    kept = tuple(layer for layer in layers if layer.kind != "reshape" or layer.output in used)
+    return replace(graph, layers=kept, output=output)
 
 
 def _merge(graph: SmallGraph, joined: Any) -> SmallGraph:
-    """joined: one layer that does what two do, or None."""
+    """joined: one layer that does what two do, or None. Those that merely move positions may stand
+    between the two.
+    """
     uses = Counter(name for layer in graph.layers for name in layer.inputs)
     uses[graph.output] += 1
     layers: dict[str, Layer] = {}
     for layer in graph.layers:
+        moves: list[Layer] = []
         before = layers.get(layer.inputs[0])
-        both = joined(before, layer) if before and uses[before.output] == 1 else None
-        if both is None:
+        while before and _only_moves(before) and uses[before.output] == 1:
+            moves.append(before)
+            before = layers.get(before.inputs[0])
+        merged = joined(before, _undone(layer, moves)) if before else None
+        if before is None or merged is None or uses[before.output] > 1:
             layers[layer.output] = layer
+        elif moves:
+            layers[before.output] = replace(merged, output=before.output)
+            del layers[moves[0].output]
+            layers[layer.output] = replace(moves[0], output=layer.output)
         else:
-            assert before is not None, "joined with a layer"
             del layers[before.output]
-            layers[layer.output] = replace(both, output=layer.output)
+            layers[layer.output] = replace(merged, output=layer.output)
     return replace(graph, layers=tuple(layers.values()))
+
+
+def _only_moves(layer: Layer) -> bool:
+    """Whether each number of an output channel is one of an input channel, whatever its place."""
+    positions = layer.kind == "slice" and layer.options["dim"] > 1
+    return positions or layer.kind == "depth_to_space"
+
+
+def _undone(layer: Layer, moves: list[Layer]) -> Layer:
+    """As it would be before these moves."""
+    if layer.factor is None or layer.shift is None:
+        return layer
+    times = prod(move.options["step"] ** 2 for move in moves if move.kind == "depth_to_space")
+    return replace(layer, factor=layer.factor.repeat(times), shift=layer.shift.repeat(times))
 
 
 def _normalised(before: Layer, layer: Layer) -> Layer | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
@@ -23,7 +25,7 @@ class Trace:
         self.kernels: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
-        self._named: dict[int, str] = {}
+        self._named: dict[tuple[int, ...], str] = {}
 
     def graph(self, start: str, end: str) -> SmallGraph:
         """All layers, from the tensor ``start`` to the tensor ``end``."""
@@ -38,10 +40,20 @@ class Trace:
         self.layers.append(Layer(kind, inputs, output, where_of(node), **given))
         return str(output)
 
-    def kernel(self, weight: Tensor, shape: tuple[int, ...]) -> str:
-        """The name of a kernel; one tensor has one."""
-        name = self._named.setdefault(weight.data_ptr(), f"kernel_{len(self._named)}")
-        self.kernels[name] = weight.double().reshape(shape)
+    def kernel(
+        self,
+        weight: Tensor,
+        shape: tuple[int, ...],
+        made: Callable[[Tensor], Tensor] = lambda weight: weight,
+        by: tuple[int, ...] = (),
+    ) -> str:
+        """The name of a kernel; one tensor has one.
+
+        made: what is computed of the weight, one for each ``by``.
+        """
+        key = (weight.data_ptr(), *by)
+        name = self._named.setdefault(key, f"kernel_{len(self._named)}")
+        self.kernels[name] = made(weight.double()).reshape(shape)
         return name
 
 
@@ -49,3 +61,15 @@ def where_of(node: Node) -> str:
     """The path of the module in whose forward a node was traced."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return str(stack[-1][0]) if stack else ""
+
+
+def sides_of(value: Any, count: int) -> tuple[int, ...]:
+    """One number for each side."""
+    found = tuple(value) if isinstance(value, list | tuple) else (value,)
+    return found * count if len(found) == 1 else found
+
+
+def affine(channels: int, bias: Tensor | None) -> dict[str, Tensor]:
+    """Factor and shift of a convolution with a bias, or without."""
+    ones = torch.ones(channels, dtype=torch.float64)
+    return {"factor": ones, "shift": torch.zeros_like(ones) if bias is None else bias.double()}

@@ -170,5 +170,8 @@ WRITERS: dict[str, Write] = {
     "slice": _slice,
     "pad": _pad,
     "transpose": _transpose,
+    "depth_to_space": lambda writer, layer: writer.put(
+        "DEPTH_TO_SPACE", 1, layer, of="DepthToSpaceOptions", blockSize=layer.options["step"]
+    ),
 }
 """By kind: a function that adds the operators."""
