@@ -146,10 +146,10 @@ def test_export_fine_tunes_and_says_so(
     PlanFile.model_validate({**NOTHING.model_dump(by_alias=True), "backbone": backbone}).save(
         "p.json"
     )
-    asked = ("--dataset", "digits")
+    asked = ("--dataset", "digits", "--resolution", 6)  # stands in the file
     assert command("train", "p.json", "--epochs", 1, *asked, "-o", "m.safetensors")[0] == 0
     for name in ("onnx-int8", "tflite"):
-        given = ("export", "m.safetensors", "--format", name, *asked, "-o")
+        given = ("export", "m.safetensors", "--format", name, "-o")
         assert command(*given, "plain")[0] == 0
         code, out, err = command(*given, "tuned", "--int8-epochs", 2)
         assert code == 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 EPOCHS = 60
 """As long as a training that a network is deployed after."""
 
+OF_IMAGES = ("dataset", "subset", "resolution", "channels", "data_folder", "augment")
+"""Options that say which images a network has learned; its file has them."""
+
 OF_THE_SEARCH = (
     *("dataset", "resolution", "channels", "data_folder", "batch_size", "optimizer"),
     *("learning_rate", "label_smoothing", "augment"),

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import nn
 
 from isoshare.evaluators.data.datasets import Dataset
@@ -28,6 +27,7 @@ from isoshare.evaluators.training_evaluator import TrainingEvaluator
 from isoshare.search.checks import check_distilled
 from isoshare.search.config import SearchConfig, make_config
 from isoshare.search.options.full_training import DISTILLATION, EPOCHS, OF_THE_SEARCH, WEIGHTS
+from isoshare.search.workflows.exporting.calibration import input_of
 from isoshare.search.workflows.preparation.evaluator import load_data, training_settings
 from isoshare.search.workflows.preparation.network import check_output, fitting_arguments
 from isoshare.search.workflows.preparation.weights import check_weights, given_weights
@@ -129,7 +129,7 @@ def run_training(training: FullTraining, report: Report) -> dict[str, Any]:
     }
     document = training.plan.model_dump(by_alias=True, exclude_none=True)
     document["measured"] = [*document["measured"], measured]
-    document["provenance"]["input"] = _input(evaluator.train_batches)
+    document["provenance"]["input"] = input_of(evaluator.train_batches, config)
     _write(network.cpu(), training, PlanFile.model_validate(document))
     return {
         "weights": str(training.output),
@@ -187,14 +187,6 @@ def _kept(network: nn.Module, training: FullTraining, file: PlanFile) -> str:
     except Exception as error:
         return f"nor can they be kept in {elsewhere.parent}: {error}"
     return f"the trained weights are in {elsewhere}"
-
-
-def _input(images: Batches) -> dict[str, Any]:
-    """What the network takes: the shape of an image, and how its bytes are normalised."""
-    mean, deviation = (
-        torch.as_tensor(value).flatten().tolist() for value in (images.mean, images.deviation)
-    )
-    return {"image": list(images.images.shape[1:]), "mean": mean, "deviation": deviation}
 
 
 def _evaluator(

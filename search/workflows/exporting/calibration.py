@@ -1,4 +1,7 @@
-"""Images of the data that a network was trained on, as it takes them: what 8 bits are fitted to."""
+"""Images of the data that a network was trained on, as it takes them: what 8 bits are fitted to.
+
+Its file says which they are: ``input_of`` writes it, ``training_images`` reads it.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,31 @@ import torch
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.data.splits import DataOptions
 from isoshare.evaluators.training.batches import Batches
+from isoshare.search.options.full_training import OF_IMAGES
 from isoshare.space.errors import IsoshareError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from isoshare.search.config import SearchConfig
     from isoshare.space.plan import PlanFile
 
 IMAGES = 512
 BATCH = 64
 VALIDATION = 0.2
 """What a training kept for measuring is left out, by default."""
+
+
+def input_of(images: Batches, config: SearchConfig) -> dict[str, Any]:
+    """What a network takes: the shape of an image, how its bytes are normalised, and which images
+    it has learned.
+    """
+    mean, deviation = (
+        torch.as_tensor(value).flatten().tolist() for value in (images.mean, images.deviation)
+    )
+    data = config.model_dump(include=set(OF_IMAGES), exclude_none=True)
+    shape = list(images.images.shape[1:])
+    return {"image": shape, "mean": mean, "deviation": deviation, "data": data}
 
 
 def calibration_batches(plan: PlanFile, dataset: str | None) -> list[Tensor]:
@@ -34,11 +51,13 @@ def calibration_batches(plan: PlanFile, dataset: str | None) -> list[Tensor]:
 def training_images(plan: PlanFile, dataset: str | None) -> Batches:
     """All training images, to be normalised as the network takes them.
 
-    plan: of a trained file, which says how bytes are normalised and, if a search found it, on what
-    data. dataset: their name otherwise. Raises IsoshareError.
+    plan: of a trained file, which says how bytes are normalised, and on what data; files of earlier
+    versions do if a search found the plan. dataset: their name otherwise. Raises IsoshareError.
     """
     taken, config = plan.provenance.get("input"), plan.provenance.get("config")
-    known: dict[str, Any] = config if isinstance(config, dict) else {}
+    known: dict[str, Any] = dict(config) if isinstance(config, dict) else {}
+    if isinstance(taken, dict) and isinstance(taken.get("data"), dict):
+        known |= {key: taken["data"].get(key) for key in OF_IMAGES}
     name = dataset or known.get("dataset")
     if not isinstance(taken, dict) or "mean" not in taken:
         raise IsoshareError(
@@ -49,7 +68,7 @@ def training_images(plan: PlanFile, dataset: str | None) -> Batches:
         raise IsoshareError(
             "the file does not say what it was trained on: name its images, like --dataset digits"
         )
-    asked = DataOptions(*(known.get(key) for key in ("subset", *OF_IMAGES)))
+    asked = DataOptions(*(known.get(key) for key in OF_IMAGES[1:-1]))
     found = load_dataset(name, known.get("validation", VALIDATION), asked)
     if list(found.image_shape) != list(taken["image"]):
         raise IsoshareError(
@@ -66,9 +85,6 @@ def as_images(batches: Sequence[Tensor]) -> Batches:
     """Inputs as a network takes them, to be trained on without labels."""
     together = torch.cat(list(batches))
     return Batches(together, torch.zeros(len(together), dtype=torch.int64))
-
-
-OF_IMAGES = ("resolution", "channels", "data_folder")
 
 
 def _sides(shape: Any) -> str:
