@@ -32,6 +32,7 @@ from isoshare.space.methods.checks import (
 )
 from isoshare.space.methods.device import Held, Uses, one_kernel, own_kernel
 from isoshare.space.methods.parts.computed_weight import become_computed
+from isoshare.space.methods.parts.decomposition import coordinates, principal
 from isoshare.space.methods.parts.filter_layer import FilterBasis, affine
 from isoshare.space.methods.parts.ordinary import Concatenated, become_sequence, layer_by, norm_by
 from isoshare.space.sites import Site, describe, describe_signature
@@ -152,13 +153,13 @@ def project(
     """
     groups = sites[0].groups
     rows = [_by_group(one.double(), groups) / one.norm().clamp_min(1e-12) for one in kernels]
-    basis = _principal(torch.cat(rows, 1), options["shared_rank"] // groups)
+    basis = principal(torch.cat(rows, 1), options["shared_rank"] // groups)
     made = []
     for site, own, trained in zip(sites, rows, kernels, strict=True):
         conv: Any = network.get_submodule(site.name)
-        unique = _principal(own - own @ basis.mT @ basis, options["unique_rank"] // groups)
+        unique = principal(own - own @ basis.mT @ basis, options["unique_rank"] // groups)
         filters = torch.cat([unique, basis], 1)
-        scaled = own @ torch.linalg.pinv(filters) * trained.norm()
+        scaled = coordinates(own, filters) * trained.norm()
         with torch.no_grad():
             conv.basis.copy_(basis.reshape(conv.basis.shape))
             if conv.unique is not None:
@@ -232,15 +233,6 @@ def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> Non
 def _by_group(kernel: Tensor, groups: int) -> Tensor:
     """(groups, out/groups, elements of a filter)."""
     return kernel.reshape(groups, len(kernel) // groups, -1)
-
-
-def _principal(rows: Tensor, rank: int) -> Tensor:
-    """(groups, rank, columns): the first right singular vectors of each group's rows; zeros where
-    there are no more.
-    """
-    vectors = torch.linalg.svd(rows, full_matrices=False).Vh[:, :rank]
-    missing = vectors.new_zeros(len(rows), rank - vectors.shape[1], rows.shape[2])
-    return torch.cat([vectors, missing], 1)
 
 
 def _kaiming(weight: Tensor) -> None:

@@ -26,6 +26,7 @@ from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_isomorphic, check_plain
 from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.methods.parts.computed_weight import CachedWeight, become_computed
+from isoshare.space.methods.parts.decomposition import truncated
 from isoshare.space.sites import Site
 
 ROUNDS = 3
@@ -183,9 +184,7 @@ def _fit(layer: LowRank, wanted: Tensor) -> None:
     """The residual of the layer's rank that comes closest to a kernel (out, in/groups, k, k)."""
     groups = groups_of(layer)
     rows = wanted.reshape(groups, len(wanted) // groups, -1).double()
-    left, values, right = torch.linalg.svd(rows, full_matrices=False)
-    rank = min(layer.left.shape[1], values.shape[1])
-    root = values[:, :rank].sqrt()
-    layer.left.zero_()[:, :rank] = (left[..., :rank] * root[:, None]).flatten(0, 1).to(wanted)
+    left, right = truncated(rows, layer.left.shape[1])
+    layer.left.zero_()[:, : left.shape[2]] = left.flatten(0, 1).to(wanted)
     into = layer.right.zero_().view(groups, layer.left.shape[1], -1)
-    into[:, :rank] = (right[:, :rank] * root[..., None]).to(wanted)
+    into[:, : right.shape[1]] = right.to(wanted)

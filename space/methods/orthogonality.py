@@ -16,6 +16,8 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
+from isoshare.space.methods.parts.decomposition import coordinates
+
 
 @dataclass(frozen=True)
 class Orthogonality:
@@ -74,7 +76,7 @@ def orthonormal(shape: Sequence[int], others: Sequence[Tensor], device: torch.de
     if not others or sum(map(len, others)) + len(rows) > rows.shape[1]:
         return fresh
     taken = torch.cat([one.flatten(1) for one in others]).double()
-    left = rows - rows @ torch.linalg.pinv(taken) @ taken
+    left = rows - coordinates(rows, taken) @ taken
     made: Tensor = torch.linalg.qr(left.mT).Q.mT.to(fresh)
     return made.reshape(fresh.shape)
 

@@ -31,6 +31,7 @@ from isoshare.space.methods import FLOAT_BYTES, ActivationElements, counts
 from isoshare.space.methods.checks import check_kernel_size, check_plain
 from isoshare.space.methods.device import Held, Uses, own_site
 from isoshare.space.methods.parts.computed_weight import CachedWeight, become_computed
+from isoshare.space.methods.parts.decomposition import principal
 from isoshare.space.sites import Site
 
 
@@ -147,7 +148,7 @@ def project(
     ]
     if generator.requires_grad:
         elements, code = generator.shape
-        vectors = torch.linalg.svd(torch.cat(cut), full_matrices=False).Vh[:code]
+        vectors = principal(torch.cat(cut)[None], code)[0]
         scaled = (vectors * sqrt(elements / code)).mT  # the variance of a fresh generator
         with torch.no_grad():
             generator.zero_()[:, : scaled.shape[1]] = scaled.to(generator.dtype)
