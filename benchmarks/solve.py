@@ -151,7 +151,14 @@ def resnet50(_: argparse.Namespace) -> Found:
     images = torch.randn(64, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     parts = [(one, torch.zeros(len(one)).long()) for one in torch.split(images, 16)]
     network = build_backbone("resnet50", {})
-    return times(network, lambda space: score_sharing(network, space, parts), (3, 224, 224))
+
+    def heard(done: int, steps: int) -> None:
+        print(f"{done} of {steps} after {time.process_time():.0f} s", file=sys.stderr, flush=True)
+
+    def measure(space: SearchSpace) -> PlanScores:
+        return score_sharing(network, space, parts, heard=heard)
+
+    return times(network, measure, (3, 224, 224))
 
 
 def times(

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from isoshare.space.methods.parts.decomposition import coordinates, principal, truncated
+from isoshare.space.methods.parts.decomposition import (
+    coordinates,
+    principal,
+    remembering,
+    truncated,
+)
 
 SHAPES = [(1, 5, 20), (3, 4, 9), (1, 40, 6), (2, 1, 9)]
 
@@ -42,6 +47,25 @@ def test_vectors_are_orthonormal_also_where_rows_are_equal_or_nothing() -> None:
         assert largest(vectors @ vectors.mT - torch.eye(4, dtype=torch.double)) < 1e-12
         one, other = truncated(some, 4)
         assert largest(one @ other - some) < 1e-12
+
+
+def test_what_is_remembered_is_decomposed_once() -> None:
+    rows, other = drawn((1, 4, 30)), drawn((1, 5, 24))
+    expected, beside = principal(rows, 2), principal(other, 3)
+    with pytest.MonkeyPatch.context() as patch, remembering():
+        decompose, asked = torch.linalg.eigh, list[Tensor]()
+
+        def counted(one: Tensor) -> object:
+            asked.append(one)
+            return decompose(one)
+
+        patch.setattr(torch.linalg, "eigh", counted)
+        for _ in range(3):
+            assert torch.equal(principal(rows.clone(), 2), expected)
+            assert torch.equal(principal(other, 3), beside)
+        assert len(asked) == 2
+        assert not torch.equal(principal(rows + 1, 2), expected)
+        assert len(asked) == 3
 
 
 def test_ranks_that_there_are_not_are_zeros() -> None:

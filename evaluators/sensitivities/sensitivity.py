@@ -10,8 +10,9 @@ were matched (output_matching.py), as a plan that inherits is; what lies between
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
+import json
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from itertools import accumulate, combinations
 from typing import Any
 
 from torch import nn
@@ -22,6 +23,7 @@ from isoshare.evaluators.sensitivities.plan_scores import NOTHING, GroupScores, 
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics, site_statistics
 from isoshare.space.choices.method_choices import MethodConfig
 from isoshare.space.errors import IsoshareError
+from isoshare.space.methods.parts.decomposition import remembering
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.sites import Site, describe
 
@@ -30,21 +32,25 @@ MATCHING_WORK = 3e10
 """Multiply-accumulates of one step up to which banks are scored as they are after their outputs
 were matched, some two minutes of one core: enough for a ResNet-20. A rule, not a timing."""
 Heard = Callable[[int, int], None]
+Moves = MutableMapping[str, dict[str, float]]
+"""How far the outputs of a bank's sites move, by what the bank is."""
 
 
-def score_sharing(
+def score_sharing(  # noqa: PLR0913  what is measured on what, who listens, what is known
     network: nn.Module,
     space: SearchSpace,
     batches: Iterable[tuple[Any, Any]],
     *,
     loss: Loss | None = None,
     heard: Heard | None = None,
+    known: Moves | None = None,
 ) -> PlanScores:
     """What each bank of ``space`` is expected to cost the trained ``network``.
 
     batches: inputs and targets, some hundred images in all, in any order and of any sizes. loss: of
     outputs and targets, a mean over images; with it pairs count more that add more loss when they
-    are tied. heard: is told how many of how many steps are done.
+    are tied. heard: is told how much of how much work is done. known: of banks of this network on
+    these batches what was measured before, and is measured now.
     """
     _check_kinds(space)
     kept = batches if loss is None else list(batches)
@@ -52,49 +58,46 @@ def score_sharing(
     statistics = site_statistics(network, scored, kept)
     _check_called(space, statistics)
     projection = BankProjection(network, statistics)
-    measure = _Measure(projection, space.sites, _matching_work(space) <= MATCHING_WORK)
-    offers = [
-        (group.sites, offer.method, dict(offer.options))
-        for group in space.group_spaces
-        for offer in group.offers
-    ]
-    wide = space.wide.offers
-    told = heard or (lambda _done, _of: None)
+    offers = [(group.sites, offer) for group in space.group_spaces for offer in group.offers]
+    works = [*(_group_work(sites) for sites, _ in offers), *_wide_works(space)]
+    is_matched = sum(works) <= MATCHING_WORK
+    measure = _Measure(projection, space.sites, is_matched, {} if known is None else known)
     pairs = [] if loss is None else tied_pairs(space)
-    offered, groups, network_wide = len(offers) + len(wide), [], {}
-    total = offered + len(pairs)
-    for place, (sites, method, options) in enumerate(offers):
-        groups.append(measure.group(sites, method, options))
-        told(place + 1, total)
-    for place, one in enumerate(wide, start=len(offers)):
+    done = list(accumulate([*works, *[max(1, sum(works) // len(works))] * len(pairs)], initial=0))
+
+    def told(step: int) -> None:
+        if heard is not None:
+            heard(done[step], done[-1])
+
+    groups, network_wide = [], {}
+    with remembering():
+        for step, (sites, offer) in enumerate(offers):
+            told(step)
+            groups.append(measure.group(sites, offer))
+    for step, one in enumerate(space.wide.offers, start=len(offers)):
+        told(step)
         banks = space.wide.joining(one)
         network_wide[one.method, one.options] = measure.everywhere(banks, one)
-        told(place + 1, total)
     scores = PlanScores(tuple(groups), network_wide)
     if loss is not None:
-        found = pair_weights(
-            projection, pairs, list(kept), loss, lambda done: told(offered + done, total)
-        )
-        scores = scores.weighed(found)
-    told(total, total)
+        asked = projection, pairs, list(kept), loss
+        scores = scores.weighed(pair_weights(*asked, lambda pair: told(len(works) + pair)))
+    told(len(done) - 1)
     return scores.rounded()
 
 
-def _matching_work(space: SearchSpace) -> int:
-    """Multiply-accumulates of one step of all banks that would be matched."""
-    in_groups = sum(
-        size * len(group.offers) * _step_work(group.sites[0])
-        for group in space.group_spaces
-        for size in (2, *_sizes(len(group.sites)))
-    )
+def _group_work(sites: Sequence[Site]) -> int:
+    """Multiply-accumulates of one step of all banks of an offer that are measured."""
+    return sum((2, *_sizes(len(sites)))) * _step_work(sites[0])
+
+
+def _wide_works(space: SearchSpace) -> list[int]:
+    """The same of each network-wide offer."""
     sites = {site.name: site for site in space.sites}
-    network_wide = sum(
-        _step_work(sites[name])
-        for offer in space.wide.offers
-        for names in space.wide.joining(offer)
-        for name in names
-    )
-    return in_groups + network_wide
+    return [
+        sum(_step_work(sites[name]) for names in space.wide.joining(one) for name in names)
+        for one in space.wide.offers
+    ]
 
 
 def _step_work(site: Site) -> int:
@@ -111,43 +114,60 @@ def tied_pairs(space: SearchSpace) -> list[tuple[Site, Site]]:
 class _Measure:
     """Measures what a space offers, by how far outputs move."""
 
-    def __init__(self, projection: BankProjection, sites: Sequence[Site], matched: bool) -> None:
+    def __init__(
+        self, projection: BankProjection, sites: Sequence[Site], matched: bool, known: Moves
+    ) -> None:
         self.projection, self.sites = projection, {site.name: site for site in sites}
-        self.matched = matched
+        self.matched, self.known = matched, known
+        self._apart: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
 
-    def group(self, sites: Sequence[Site], method: str, options: Mapping[str, Any]) -> GroupScores:
+    def group(self, sites: Sequence[Site], offer: MethodConfig) -> GroupScores:
         """All pairs, and evenly spread banks of growing sizes, of an isomorphic group."""
-        pairs = {
-            pair: self._bank([sites[place] for place in pair], method, options)
-            for pair in combinations(range(len(sites)), 2)
-        }
-        names = tuple(site.name for site in sites)
-        usual = sum(pairs.values()) / len(pairs)
-        levels, larger = {2: usual}, _sizes(len(sites))
-        for size in (2, *larger) if self.matched else larger:
+        pairs = self._pairs(sites, offer)
+        usual, levels = sum(pairs.values()) / len(pairs), dict[int, float]()
+        for size in (2, *_sizes(len(sites))):
             places = [round(step * (len(sites) - 1) / (size - 1)) for step in range(size)]
-            found = self._bank([sites[place] for place in places], method, options, self.matched)
+            found = self._bank([sites[place] for place in places], offer, self.matched)
             mean = sum(pairs[pair] for pair in combinations(places, 2)) * 2 / (size * (size - 1))
             likeness = mean / usual if usual > NOTHING else 1.0
-            if size > 2 or likeness > NOTHING:  # a pair without loss says nothing of the others
-                levels[size] = found / max(likeness, NOTHING)
+            # A pair without loss says nothing of the others.
+            known = size > 2 or likeness > NOTHING
+            levels[size] = found / max(likeness, NOTHING) if known else usual
         if usual > NOTHING:  # pairs are told apart unmatched: there are too many to match them all
             pairs = {pair: score * levels[2] / usual for pair, score in pairs.items()}
-        return GroupScores(method, dict(options), names, pairs, levels)
+        names = tuple(site.name for site in sites)
+        return GroupScores(offer.method, dict(offer.options), names, pairs, levels)
+
+    def _pairs(self, sites: Sequence[Site], offer: MethodConfig) -> dict[tuple[int, int], float]:
+        """What each pair costs beside the others, unmatched; in a large network, which is not
+        matched, by the first options of a method for all of them.
+        """
+        known = sites[0].name, offer.method
+        if self.matched or known not in self._apart:
+            self._apart[known] = {
+                pair: self._bank([sites[place] for place in pair], offer)
+                for pair in combinations(range(len(sites)), 2)
+            }
+        return self._apart[known]
 
     def everywhere(self, banks: Sequence[Sequence[str]], offer: MethodConfig) -> dict[str, float]:
         """The sites of network-wide banks, one bank for each kernel size."""
         found: dict[str, float] = {}
         for names in banks:
-            sites = [self.sites[name] for name in names]
-            options = dict(offer.options)
-            found |= self.projection.moved(sites, offer.method, options, matched=self.matched)
+            found |= self._moved([self.sites[name] for name in names], offer, self.matched)
         return found
 
-    def _bank(
-        self, sites: Sequence[Site], method: str, options: Mapping[str, Any], matched: bool = False
-    ) -> float:
-        return sum(self.projection.moved(sites, method, options, matched=matched).values())
+    def _bank(self, sites: Sequence[Site], offer: MethodConfig, matched: bool = False) -> float:
+        return sum(self._moved(sites, offer, matched).values())
+
+    def _moved(self, sites: Sequence[Site], offer: MethodConfig, matched: bool) -> dict[str, float]:
+        """How far the output of each site of a bank moves, measured once."""
+        names = [site.name for site in sites]
+        asked = offer.method, dict(offer.options)
+        key = json.dumps([*asked, names, matched])
+        if key not in self.known:
+            self.known[key] = self.projection.moved(sites, *asked, matched=matched)
+        return self.known[key]
 
 
 def _check_kinds(space: SearchSpace) -> None:

@@ -37,26 +37,12 @@ class SiteStatistics:
 
     def variance(self, kernel: Tensor) -> Tensor:
         """Of each out-channel under ``kernel`` (out, in/groups, ...), (out,)."""
-        return self._product(kernel, kernel)
-
-    def correlation(self, one: Tensor, other: Tensor) -> Tensor:
-        """Of the outputs under two kernels, channel by channel, (out,) from -1 to 1.
-
-        1 where both are constant, 0 where only one is.
-        """
-        variances = self.variance(one), self.variance(other)
-        least = 1e-12 * max(float(variances[0].max()), 1e-30)
-        still = [variance <= least for variance in variances]
-        product = self._product(one, other) / (variances[0] * variances[1]).sqrt()
-        product = torch.where(still[0] | still[1], (still[0] & still[1]).double(), product)
-        return product.clamp(-1, 1)
+        rows = self.rows(kernel)
+        return ((rows @ self.covariance) * rows).sum(-1).flatten()
 
     def error(self, wanted: Tensor, found: Tensor) -> float:
-        """How far the output moves if kernel ``wanted`` becomes ``found``, without mean and scale.
-
-        In units of the output's own standard deviation, the mean over channels: from 0 to 2.
-        """
-        return float((2 - 2 * self.correlation(wanted, found)).sqrt().mean())
+        """How far the output moves if kernel ``wanted`` becomes ``found``: see ``KnownOutput``."""
+        return KnownOutput(self, wanted).error(found)
 
     def as_before(self, wanted: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """``found`` with the scale of each channel's output that it has under ``wanted``, and what
@@ -70,14 +56,41 @@ class SiteStatistics:
 
     def _level(self, kernel: Tensor) -> Tensor:
         """The mean of each channel's output, without its bias, (out,)."""
-        return (self._rows(kernel) @ self.mean[:, :, None]).flatten()
+        return (self.rows(kernel) @ self.mean[:, :, None]).flatten()
 
-    def _product(self, one: Tensor, other: Tensor) -> Tensor:
-        return ((self._rows(one) @ self.covariance) * self._rows(other)).sum(-1).flatten()
-
-    def _rows(self, kernel: Tensor) -> Tensor:
+    def rows(self, kernel: Tensor) -> Tensor:
+        """(groups, out/groups, fan-in), double."""
         groups = len(self.covariance)
         return kernel.double().reshape(groups, len(kernel) // groups, -1)
+
+
+class KnownOutput:
+    """The output of a site under one kernel, beside which that under others is held."""
+
+    def __init__(self, statistics: SiteStatistics, kernel: Tensor) -> None:
+        self._statistics = statistics
+        self._product = statistics.rows(kernel) @ statistics.covariance
+        self._variance = (self._product * statistics.rows(kernel)).sum(-1).flatten()
+
+    def correlation(self, other: Tensor) -> Tensor:
+        """With the output under another kernel, channel by channel, (out,) from -1 to 1.
+
+        1 where both are constant, 0 where only one is.
+        """
+        variances = self._variance, self._statistics.variance(other)
+        least = 1e-12 * max(float(variances[0].max()), 1e-30)
+        still = [variance <= least for variance in variances]
+        product = (self._product * self._statistics.rows(other)).sum(-1).flatten()
+        product = product / (variances[0] * variances[1]).sqrt()
+        product = torch.where(still[0] | still[1], (still[0] & still[1]).double(), product)
+        return product.clamp(-1, 1)
+
+    def error(self, other: Tensor) -> float:
+        """How far it moves if the site has another kernel, without mean and scale.
+
+        In units of the output's own standard deviation, the mean over channels: from 0 to 2.
+        """
+        return float((2 - 2 * self.correlation(other)).sqrt().mean())
 
 
 @torch.no_grad()

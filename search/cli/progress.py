@@ -15,10 +15,12 @@ from rich.progress import Progress as Bar
 from isoshare.evaluators import is_own_evaluator
 from isoshare.search.defaults import unserved
 from isoshare.search.jobs import Progress
+from isoshare.search.options.durations import span
 from isoshare.search.results.describe import counted, pace_in_words
 from isoshare.storage.records import StudyRecord
 
 MEASURING = "measuring what sharing costs"
+SECONDS_BETWEEN_LINES = 30
 
 
 def headline(study: StudyRecord, trials: int) -> str:
@@ -82,15 +84,34 @@ def open_epochs(console: Console) -> Iterator[Callable[[int, int, Mapping[str, f
 
 @contextmanager
 def open_steps(console: Console, text: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many steps of how many are done: a bar on a terminal, elsewhere what is done."""
+    """Show how much work of how much is done: a bar on a terminal, elsewhere lines now and then."""
     if not console.is_terminal:
         console.print(text, highlight=False)
-        yield lambda _done, _of: None
+        yield _Lines(console, text).heard
         return
     columns = (SpinnerColumn(), TextColumn(text), BarColumn(bar_width=24), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+class _Lines:
+    """How far a work is, and when it ends, twice a minute."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._console, self._text = console, text
+        self._began: tuple[float, int] | None = None
+        self._said = time.monotonic()
+
+    def heard(self, done: int, of: int) -> None:
+        """So much of so much is done."""
+        now = time.monotonic()
+        self._began = self._began or (now, done)
+        if done < of and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said, (began, before) = now, self._began
+            left = (now - began) * (of - done) / max(1, done - before)
+            known = f", {span(left)} left" if done > before else ""
+            self._console.print(f"{self._text}: {done / of:.0%}{known}", highlight=False)
 
 
 def _first(values: Mapping[str, float]) -> str:

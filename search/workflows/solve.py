@@ -27,6 +27,7 @@ from isoshare.search.options.full_training import OF_VARIANTS
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver, Solved
 from isoshare.search.solver.variant_solver import VariantSolver
 from isoshare.search.workflows.preparation.evaluator import evaluator_of, load_data
+from isoshare.search.workflows.preparation.kept_moves import KeptMoves
 from isoshare.search.workflows.preparation.network import (
     check_output,
     fitting_arguments,
@@ -47,7 +48,7 @@ from isoshare.space.plan import PlanFile, Variant
 from isoshare.space.variants.variant_space import Space
 from isoshare.space.weights.trained_weights import TrainedWeights
 
-SCORES = 4
+SCORES = 5
 """Counts up when the same network and images give other scores than before."""
 
 
@@ -124,7 +125,7 @@ def _of_variants(config: SearchConfig, dataset: Dataset) -> Solving:
 def solver_for(solving: Solving, heard: Heard | None = None) -> PlanSolver | VariantSolver:
     """What solves for any budget, once all scores are there.
 
-    heard: is told how many of how many steps are done, for each variant anew.
+    heard: is told how much of how much work is done, for each variant anew.
     """
     members = solving.space.members
     solvers = {
@@ -138,19 +139,21 @@ def solver_for(solving: Solving, heard: Heard | None = None) -> PlanSolver | Var
 
 
 def _scores(solving: Solving, variant: Variant, heard: Heard | None) -> PlanScores:
-    """The scores of a network, from the cache if they have been measured before."""
+    """The scores of a network, from the cache if they have been measured before, or some of it."""
     network = solving.network(variant)
     path = _cached(solving, variant, network)
     if path is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return PlanScores.of(json.loads(path.read_text()))
     data = normalised(solving.dataset.train, solving.dataset.train)
-    scores = scores_on(data, network, solving.space.members[variant], heard)
+    known = KeptMoves(path and path.with_suffix(".jsonl"))
+    scores = scores_on(data, network, solving.space.members[variant], heard, known)
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as half:
                 half.write_text(json.dumps(scores.document()))
+            known.drop()
     return scores
 
 

@@ -48,7 +48,7 @@ def is_unforeseen(prepared: Prepared, store: Store) -> bool:
 def with_scores(prepared: Prepared, heard: Heard | None = None) -> Prepared:
     """The search with the scores of the network that its plans inherit from, to be kept with it.
 
-    Its evaluator must have been prepared. heard: is told how many of how many steps are done.
+    Its evaluator must have been prepared. heard: is told how much of how much work is done.
     Raises IsoshareError for layers that cannot be scored.
     """
     inner = prepared.evaluator

@@ -10,7 +10,12 @@ from torch.nn import functional
 
 from isoshare.evaluators.sensitivities.output_matching import BATCH, IMAGES
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
-from isoshare.evaluators.sensitivities.sensitivity import Heard, score_sharing, tied_pairs
+from isoshare.evaluators.sensitivities.sensitivity import (
+    Heard,
+    Moves,
+    score_sharing,
+    tied_pairs,
+)
 from isoshare.evaluators.training.batches import Batches
 from isoshare.evaluators.training.vmap_ensemble import outputs_of
 from isoshare.space.passes.forward_pass import network_costs
@@ -23,16 +28,21 @@ enough for a ResNet-20. A rule, not a timing, so that it repeats."""
 
 
 def scores_on(
-    data: Batches, network: nn.Module, space: SearchSpace, heard: Heard | None = None
+    data: Batches,
+    network: nn.Module,
+    space: SearchSpace,
+    heard: Heard | None = None,
+    known: Moves | None = None,
 ) -> PlanScores:
-    """On the first training images. heard: is told how many of how many steps are done.
+    """On the first training images. heard, known: as in ``score_sharing``.
 
     Raises IsoshareError for layers that cannot be scored.
     """
     with_loss = _loss_work(data, network, space) <= LOSS_WORK
     batches = data.first(IMAGES, BATCH)
     network = network.to(data.images.device)
-    return score_sharing(network, space, batches, loss=_loss if with_loss else None, heard=heard)
+    loss = _loss if with_loss else None
+    return score_sharing(network, space, batches, loss=loss, heard=heard, known=known)
 
 
 def _loss(outputs: Any, labels: Tensor) -> Tensor:
