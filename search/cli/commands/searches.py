@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from isoshare.search.workflows.preparation.prepared import Prepared
     from isoshare.storage.store import Store
 
-RUN_AGAIN = {name: OPTIONS[name] for name in ("workers", "ray_address", "out", "timeout")}
+RUN_AGAIN = {
+    name: OPTIONS[name] for name in ("workers", "plans_per_worker", "ray_address", "out", "timeout")
+}
 """Options of a launch that a later run may set anew."""
 
 
