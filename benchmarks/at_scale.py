@@ -14,7 +14,7 @@ learn what the unshared network answers.
 
 Every training is kept in --out, and a second call goes on from there; --only A+B trains some
 plans, and a training that was killed goes on from its last epoch if --checkpoints is the same
-folder. --table prints what is kept as Markdown.
+folder. --first-seed leaves out those before it. --table prints what is kept as Markdown.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("base", nargs="?", help="trained weights of the unshared network")
     parser.add_argument("--dataset", help="CIFAR-10, as folder:PATH")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--distill", action="store_true")
     parser.add_argument("--only", help="names of plans")
@@ -83,9 +84,8 @@ def train_missing(options: argparse.Namespace) -> None:
     plans = all_plans()
     wanted = options.only.split("+") if options.only else list(plans)
     asked = {"epochs": options.epochs, "distill": options.distill}
-    jobs: list[Row] = [
-        {"plan": name, "seed": seed, **asked} for seed in range(options.seeds) for name in wanted
-    ]
+    seeds = range(options.first_seed, options.seeds)
+    jobs: list[Row] = [{"plan": name, "seed": seed, **asked} for seed in seeds for name in wanted]
     for job in track(jobs, "training", console=Console(stderr=True)):
         # Looked up each time: two of these commands may fill one file.
         if any(all(row[key] == job[key] for key in KEY) for row in kept(options.out)):

@@ -179,14 +179,16 @@ def device_values() -> dict[str, object]:
 
 def at_scale_values() -> dict[str, object]:
     """Of the section on a network of real size."""
-    rows = [row for row in rows_of("at_scale") if not row["distill"]]
+    rows = rows_of("at_scale")
+    alone, taught = ([row for row in rows if row["distill"] == which] for which in (False, True))
     seeds = [len(same) for same in at_scale.by_plan(rows)]
     return {
         "scale_epochs": rows[0]["epochs"],
         "scale_seeds": str(min(seeds)) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}",
         "scale_bases": len({row["base"] for row in rows}),
         "scale_table": at_scale.table(rows),
-        "scale_headline": half_headline(rows),
+        "scale_headline": half_headline(alone),
+        "scale_distilled": half_headline(taught),
     }
 
 
@@ -202,9 +204,10 @@ def half_headline(rows: Sequence[Row]) -> str:
     least, row = min(lost, key=lambda pair: pair[0])
     share = f"{row['parameters'] / at_scale.UNSHARED_PARAMETERS:.0%}"
     met = "met" if least <= AIM else "missed"
+    seeds = len({one["seed"] for one in rows if one["plan"] == row["plan"]})
     return (
-        f"**With {share} of the parameters the best plan ({row['plan']}) loses {100 * least:.1f} "
-        f"points** (aim: at most {100 * AIM:.1f}, {met})."
+        f"**With {share} of the parameters the best plan ({row['plan']}, n = {seeds}) "
+        f"loses {100 * least:.2f} points** (aim: at most {100 * AIM:.1f}, {met})."
     )
 
 
