@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from benchmarks.micro import run_micro
 from isoshare import Bank, SharingPlan, apply_plan
 from isoshare.space.apply import deployed
+from isoshare.space.errors import IsoshareError
 from isoshare.space.exports.arithmetic import run
 from isoshare.space.exports.int8 import export_int8
+from isoshare.space.exports.onnx_file import save_onnx
 from isoshare.space.exports.onnx_int8 import ONNX
 from isoshare.space.exports.small_graph import CONVOLUTION
 from isoshare.space.exports.tflite.export import TFLITE
@@ -139,4 +142,27 @@ def test_transposed_convolutions_with_stride_and_groups_are_named(tmp_path: Path
         export_int8(
             network, tmp_path / "n", PlanFile.of(SharingPlan()), [torch.randn(8, 4, 5, 5)], ONNX
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "images", "says"),
+    [
+        (float("nan"), torch.zeros(4, 3, 9, 9), r"NaN or infinite .* these are: 0\.weight"),
+        (0.5, torch.full((4, 3, 9, 9), float("inf")), "some numbers of these are NaN"),
+        (0.5, torch.zeros(0, 3, 9, 9), "and there are none"),
+    ],
+)
+def test_weights_and_images_that_are_no_numbers_are_named(
+    tmp_path: Path, value: float, images: Tensor, says: str
+) -> None:
+    first = nn.Conv2d(3, 4, 3)
+    first.weight.data[0, 0, 0, 0] = value
+    network, plan = nn.Sequential(first, nn.ReLU()), PlanFile.of(SharingPlan())
+    for form in FORMATS:
+        with pytest.raises(IsoshareError, match=says):
+            export_int8(network, tmp_path / "n", plan, [images], form)
+    if math.isnan(value):
+        with pytest.raises(IsoshareError, match=says):
+            save_onnx(network, tmp_path / "n", plan, (3, 9, 9))
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from isoshare.space.apply import deployed
+from isoshare.space.exports.checks import check_images, check_numbers
 from isoshare.space.exports.fake_quantised import FakeQuantised
 from isoshare.space.exports.quantised import Quantised, quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, SmallGraph
@@ -73,6 +74,8 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
     tune: trains the network in 8 bits before it is written. Raises ConversionError where a layer
     cannot be converted or the runtime computes something else than the reference.
     """
+    check_numbers(network)
+    check_images(batches)
     graph = traced(deployed(network, plan.plan), batches[0][:1])
     _check_kinds(graph, form)
     made = quantised(graph, batches)

@@ -23,6 +23,7 @@ import torch
 from isoshare.space.apply import bake as bake_sites
 from isoshare.space.apply import deployed
 from isoshare.space.errors import IsoshareError, in_one_line
+from isoshare.space.exports.checks import check_numbers
 from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
 from isoshare.space.network_copy import copy_network
@@ -66,6 +67,7 @@ def save_onnx(
     Returns the largest difference, in onnxruntime, to the outputs of torch. Raises OnnxError.
     """
     check_packages()
+    check_numbers(network)
     whole = bake_sites(network, plan.plan) if bake else deployed(network, plan.plan)
     images = torch.randn(FEW_IMAGES, *image, generator=torch.Generator().manual_seed(0))
     with atomic_write(path) as half:
@@ -159,7 +161,7 @@ def _difference(network: nn.Module, path: Path, images: Tensor) -> float:
         expected = network(images)
     (found,) = session.run(None, {"images": images.numpy()})
     difference = float((torch.from_numpy(found) - expected).abs().max())
-    if difference > TOLERANCE * max(1.0, float(expected.abs().max())):
+    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise OnnxError(
             f"the ONNX file computes something else than the network (outputs differ by "
             f"{difference:.2g}), so it is not written; export it with --bake, or as safetensors"

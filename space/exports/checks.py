@@ -1,0 +1,34 @@
+"""What is looked at before a network is written for other runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from isoshare.space.errors import IsoshareError, listed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def check_numbers(network: nn.Module) -> None:
+    """Raise IsoshareError that names weights that are no finite numbers. Buffers may be infinite,
+    as masks are.
+    """
+    broken = [name for name, one in network.named_parameters() if not bool(one.isfinite().all())]
+    broken += [name for name, one in network.named_buffers() if bool(one.isnan().any())]
+    if broken:
+        raise IsoshareError(
+            f"weights that are NaN or infinite cannot be exported, and these are: "
+            f"{listed(broken, 3)}; train the network again, with a lower rate"
+        )
+
+
+def check_images(batches: Sequence[Tensor]) -> None:
+    """Raise IsoshareError unless there are images to fit 8 bits to, all of finite numbers."""
+    if not sum(len(batch) for batch in batches):
+        raise IsoshareError("8 bits are fitted to images, and there are none: give some batches")
+    if not all(bool(batch.isfinite().all()) for batch in batches):
+        raise IsoshareError(
+            "8 bits are fitted to images, and some numbers of these are NaN or infinite"
+        )
