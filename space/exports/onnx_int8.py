@@ -77,6 +77,7 @@ class _Writer:
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *sides])
             for name, sides in ((name, graph.shapes[one][1:]) for name, one in names.items())
         ]
+        self._shorten()
         made = helper.make_graph(
             self.nodes, "network", ends[:1], ends[1:], list(self.initialisers.values())
         )
@@ -86,6 +87,15 @@ class _Writer:
         helper.set_model_props(model, {PLAN_KEY: plan.text})
         onnx.checker.check_model(model)
         onnx.save(model, path)
+
+    def _shorten(self) -> None:
+        """Number all tensors but input and output: names took more of a small file than kernels."""
+        known = {name: name for name in ("images", "logits")}
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [known.setdefault(name, f"{len(known):x}") for name in names]
+        for name, tensor in self.initialisers.items():
+            tensor.name = known[name]
 
     def round(self, name: str, real: str, last: bool = False) -> None:
         """Quantise ``real`` as the tensor ``name`` and read it again."""
@@ -141,7 +151,7 @@ class _Writer:
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
 
 
 Made = tuple[str, list[str], Mapping[str, Any]]
