@@ -175,15 +175,22 @@ def onnx_weights(path: Path) -> int:
 
 
 def timed(path: Path, beside: Path, rounds: int) -> Row:
-    """Milliseconds of a file and of the unshared one beside it."""
-    own, other = process("latency", rounds, path, beside)
-    return {"ms": own, "unshared_ms": other, "rounds": rounds}
+    """Milliseconds of a file and of the unshared one beside it, and quartiles of the quotient."""
+    (own, other), quotient = process("latency", rounds, path, beside)
+    found = {"ms": own, "unshared_ms": other, "rounds": rounds}
+    return {**found, "quotient": quotient, "clock": "processor"}
 
 
 def process(*arguments: object) -> Any:
     """What a fresh process prints."""
     command = [sys.executable, str(PROCESS), *map(str, arguments)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def quartiles(row: Row) -> str:
+    """How many times as long as the unshared file: the median round, and half of all rounds."""
+    low, median, high = row.get("quotient") or (0.0, 0.0, 0.0)
+    return f"{median:.2f} ({low:.2f} to {high:.2f})" if median else ""
 
 
 COLUMNS = ("counted", "file", "weights", "loaded", "first", "arena", "activations")
@@ -193,14 +200,14 @@ def table(rows: Sequence[Row]) -> str:
     """In Markdown, a line for each row; bytes in kB."""
     lines = [
         "| network | method | format | device_bytes | file | weights in onnxruntime | private, "
-        "loaded | private, first run | arena | of it activations | ms | of unshared |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "loaded | private, first run | arena | of it activations | ms | of unshared | by rounds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         sizes = [row.get(one) for one in COLUMNS]
         cells = [row["network"], row["method"], row["format"]]
         cells += ["" if size is None else f"{size / 1000:,.0f}" for size in sizes]
-        cells += [f"{row['ms']:.2f}", f"{row['ms'] / row['unshared_ms']:.2f}"]
+        cells += [f"{row['ms']:.2f}", f"{row['ms'] / row['unshared_ms']:.2f}", quartiles(row)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
-from isoshare.evaluators.data.splits import stratified_subset, take
+from isoshare.evaluators.data.splits import DataOptions, stratified_subset, take
 from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit
 from isoshare.evaluators.sensitivities.output_matching import (
     BATCH,
@@ -44,6 +44,7 @@ from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import find_sites, isomorphic_groups
 from isoshare.space.weights.trained_weights import GivenWeights
 
+RESNET = "resnet_cifar"
 KEY = ("weights", "plan", "start", "epochs", "distill", "images", "tested")
 SETTINGS = TrainingSettings(epochs=1, batch_size=128, learning_rate=0.05)
 
@@ -61,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=45_000)
     parser.add_argument("--tested", type=int, default=4_000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/projection.jsonl"))
+    parser.set_defaults(backbone=RESNET, resolution=None, precision="auto")
     return parser.parse_args()
 
 
@@ -104,10 +106,11 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        data = load_dataset(options.dataset, 0.1)
-        arguments = {"depth": options.depth, "shortcut": "pad"}
-        self.source = build_backbone("resnet_cifar", arguments)
-        given = GivenWeights(options.weights).read(self.source, "resnet_cifar", arguments)
+        data = load_dataset(options.dataset, 0.1, DataOptions(resolution=options.resolution))
+        is_published = options.backbone == RESNET
+        arguments = {"depth": options.depth, "shortcut": "pad"} if is_published else {}
+        self.source = build_backbone(options.backbone, arguments)
+        given = GivenWeights(options.weights).read(self.source, options.backbone, arguments)
         self.source.load_state_dict(given.state)
         self.source.eval()
         self.train = normalised(data.train, data.train, data.augmentation)
@@ -146,7 +149,8 @@ class Bench:
     def training(self, network: nn.Module) -> TrainingRun:
         """The fine-tuning."""
         data = self.some()
-        settings = replace(SETTINGS, epochs=self.options.epochs)
+        given = {"epochs": self.options.epochs, "precision": self.options.precision}
+        settings = replace(SETTINGS, **given)
         if self.options.distill:
             teacher = Teacher(self.source)
             return DistilledTraining([network], data, settings, [0], teacher=teacher)

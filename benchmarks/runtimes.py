@@ -4,8 +4,9 @@
     python benchmarks/runtimes.py latency ROUNDS FILE...
 
 memory: bytes that only this process has, more than when it had run SMALL, a file of the same kind:
-after FILE was loaded and after its first run. latency: milliseconds of one image on one thread, the
-fastest run of each file; all are loaded and take turns. Prints JSON.
+after FILE was loaded and after its first run. latency: milliseconds of the processor for one image,
+on one thread, the fastest run of each file, and the quartiles of how many times the last file's the
+first one took in each round; all are loaded and take turns. Prints JSON.
 """
 
 from __future__ import annotations
@@ -64,16 +65,19 @@ def private_bytes() -> int:
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private"))
 
 
-def latencies(calls: list[Callable[[], object]], rounds: int) -> list[float]:
-    """The fastest of each, in milliseconds: what else runs on the machine only adds."""
+def latencies(calls: list[Callable[[], object]], rounds: int) -> tuple[list[float], list[float]]:
+    """The fastest of each, in milliseconds of this process: what else runs on the machine takes
+    caches away, so it only adds. The quartiles of the first by the last, of the same round.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for turn in range(WARM + rounds):
         for call, own in zip(calls, times, strict=True):
-            began = time.perf_counter()
+            began = time.process_time()
             call()
             if turn >= WARM:
-                own.append(1000 * (time.perf_counter() - began))
-    return [min(own) for own in times]
+                own.append(1000 * (time.process_time() - began))
+    fastest = [min(own) for own in times]
+    return fastest, np.percentile(np.divide(times[0], times[-1]), (25, 50, 75)).tolist()
 
 
 if __name__ == "__main__":
