@@ -1,6 +1,6 @@
 """Beside the searchers that people would take instead: who finds the best front in how many trials?
 
-    python benchmarks/opponents.py [--tables sharebench-digits,sharebench-cifar10] [--seeds 10]
+    python benchmarks/opponents.py [--tables sharebench-digits,...] [--seeds 10]
         [--trials 60] [--searchers ehvi,botorch,...] [--minutes 50] [--print]
 
     pip install botorch smac syne-tune neural-pipeline-search    # what is missing is left out
@@ -37,7 +37,7 @@ from isoshare.evaluators.training.batches import use_threads
 Searches = dict[int, Row]
 """By seed."""
 BUDGETS = (10, 20, 40, 60, 100, 200)
-TABLES = ("sharebench-digits", "sharebench-cifar10")
+TABLES = ("sharebench-cifar10-16", "sharebench-digits", "sharebench-cifar10")
 OURS = "ehvi"
 SLOW = {
     "BoTorch": 60,

@@ -137,14 +137,15 @@ def joint_values() -> dict[str, object]:
 def opponents_values() -> dict[str, object]:
     """Of the section on other searchers."""
     rows = rows_of("opponents")
-    digits, cifar = opponents.TABLES
+    sampled, digits, cifar = opponents.TABLES
     missing = [one for one in SEARCHERS if not any(row["searcher"] == one for row in rows)]
     found, shown = zip(
-        *(opponents.of_the_ceiling(rows, name) for name in (digits, cifar)), strict=True
+        *(opponents.of_the_ceiling(rows, name) for name in opponents.TABLES), strict=True
     )
     return {
         "opponents_verdict": opponents.verdict(rows),
         "opponents_missing": ", ".join(missing) or "none",
+        "opponents_sampled": opponents.table(rows, sampled),
         "opponents_digits": opponents.table(rows, digits),
         "opponents_cifar": opponents.table(rows, cifar),
         "opponents_found": " and ".join(f"{one:.0%}" for one in found),
