@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from isoshare import Bank, SharingPlan, apply_plan
+from isoshare.evaluators.data.augmentation import Augmentation
 from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit, take_over
 from isoshare.evaluators.training.batches import Batches
 from isoshare.space.methods import METHODS
@@ -193,3 +195,17 @@ def test_the_normalisations_that_projection_takes_for_the_identity_become_it() -
     for norm in norms:
         x = torch.randn(2, norm.num_features, 5, 5)
         assert torch.allclose(norm(x), x, atol=1e-5)
+
+
+def test_statistics_are_those_of_images_as_they_are_trained_on() -> None:
+    """Weights that have learnt from cropped images expect their black borders."""
+    white = torch.full((64, 3, 8, 8), 255, dtype=torch.uint8)
+    data = Batches(white, torch.zeros(64, dtype=torch.long), augmentation=Augmentation(crop=4))
+    means = []
+    for some in (data, data, replace(data, augmentation=Augmentation())):
+        norm = nn.BatchNorm2d(3)
+        calibrate(norm, some)
+        assert norm.running_mean is not None
+        means.append(norm.running_mean)
+    assert torch.equal(means[0], means[1]), "the same images each time"
+    assert torch.all(means[0] < means[2] - 50)

@@ -71,7 +71,8 @@ def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Te
 
 @torch.no_grad()
 def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
-    """Estimate the statistics of batch normalisation again, on the first ``images`` of ``data``.
+    """Estimate the statistics of batch normalisation again, on the first ``images`` of ``data``,
+    changed as in training: the weights expect what they have seen there.
 
     The normalisations within what methods add become the identity on these images: so they were
     taken when weights were projected. Everything else, dropout above all, is in evaluation mode.
@@ -91,8 +92,11 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
         norm.train()
-    for start in range(0, min(images, len(data.labels)), BATCH):
-        some = data.normalised(data.images[start : start + BATCH])
+    generators = [torch.Generator().manual_seed(0)]
+    last = min(images, len(data.labels))
+    for start in range(0, last, BATCH):
+        places = torch.arange(start, min(start + BATCH, last))
+        some = data.normalised(data.augmented(places[None], generators)[0])
         if some.dim() == 4 and not worth_stacking(network, some, BATCH):
             some = some.contiguous(memory_format=torch.channels_last)  # as trained: a third quicker
         network(some)
