@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from isoshare.search.engine import ATTEMPTS
 from isoshare.search.results.study_results import load_results
 from isoshare.space.plan import SharingPlan
 from isoshare.storage.records import TrialRecord
@@ -212,8 +213,9 @@ def test_a_search_killed_again_and_again_loses_and_repeats_nothing(tmp_path: Pat
         arguments = ("resume", "s")
     with start("resume", "s", cwd=tmp_path) as driver:  # a killed worker costs no trial and no line
         _wait_for_trials(store, driver, 1)
-        before = {trial.number: trial.attempts for trial in store.trials("s")}
         wait_until(lambda: bool(ray_workers(driver.pid)), driver, PATIENCE)
+        wait_until(lambda: not _at_the_last_attempt(store), driver, PATIENCE)
+        before = {trial.number: trial.attempts for trial in store.trials("s")}
         os.kill(ray_workers(driver.pid)[0], signal.SIGKILL)
         output, errors = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, errors
@@ -228,6 +230,12 @@ def test_a_search_killed_again_and_again_loses_and_repeats_nothing(tmp_path: Pat
         assert after.plan == known.plan
         assert after.samples("accuracy") == known.samples("accuracy")
     assert all(len(trial.samples("accuracy")) == 2 for trial in trials)
+
+
+def _at_the_last_attempt(store: Store) -> bool:
+    """Whether a trial that runs would count as failed if its worker died once more."""
+    running = (trial for trial in store.trials("s") if trial.state == "running")
+    return any(trial.attempts >= ATTEMPTS for trial in running)
 
 
 def _wait_for_trials(store: Store, driver: subprocess.Popen[str], more: int) -> set[int]:

@@ -107,7 +107,8 @@ class JobDispatcher(tune.Callback):
 
     def _take(self, trial: Trial, result: Result) -> None:
         """What a worker has of one of its jobs; it gets others when all of them are over."""
-        jobs = self._jobs[trial.trial_id]
+        if (jobs := self._jobs.get(trial.trial_id)) is None:
+            return  # it has died since: its jobs are somebody else's
         if result.number in jobs and take(self._engine, result):
             del jobs[result.number]
         if not jobs:
