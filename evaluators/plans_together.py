@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from isoshare.evaluators.evaluator import Measured
 from isoshare.evaluators.training.checkpoints import Checkpoint
 from isoshare.evaluators.training.vmap_plans import PlansAsOne, more_than_kernels
+from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import build_backbone
 from isoshare.space.plan import SharingPlan, Split, Variant
 
@@ -40,9 +42,10 @@ def measured_together(
     """
     variant = plans[0].variant
     backbone = _backbone(evaluator, variant)
-    networks = dict(_joinable(evaluator, plans, seeds, backbone))
-    if len(networks) < 2:
+    places = _joinable(evaluator, plans, seeds, backbone)
+    if len(places) < 2:
         return
+    networks = {place: [evaluator.network(plans[place], s) for s in seeds] for place in places}
     pairs = list(product(networks, seeds))
     every = [network for some in networks.values() for network in some]
     as_one = PlansAsOne([plans[place] for place, _ in pairs], every, backbone)
@@ -67,15 +70,20 @@ def _joinable(
     plans: Sequence[SharingPlan],
     seeds: Sequence[int],
     backbone: nn.Module,
-) -> Iterator[tuple[int, list[nn.Module]]]:
-    """The places of those that can be one of several, with a network for each seed."""
+) -> list[int]:
+    """The places of those that can be one of several: told by fresh networks, as the evaluator's
+    own may take seconds to project, and are made again for plans that are measured alone.
+    """
     if not evaluator.side_by_side(backbone):
-        return
-    for place, plan in enumerate(plans):
-        if plan.variant == plans[0].variant and not _has_begun(evaluator, plan, seeds):
-            first = evaluator.network(plan, seeds[0])
-            if not more_than_kernels(first, backbone):
-                yield place, [first, *(evaluator.network(plan, seed) for seed in seeds[1:])]
+        return []
+    with torch.random.fork_rng():
+        return [
+            place
+            for place, plan in enumerate(plans)
+            if plan.variant == plans[0].variant
+            and not _has_begun(evaluator, plan, seeds)
+            and not more_than_kernels(apply_plan(backbone, plan, weights="fresh"), backbone)
+        ]
 
 
 def _has_begun(evaluator: TrainingEvaluator, plan: SharingPlan, seeds: Sequence[int]) -> bool:

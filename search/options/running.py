@@ -11,7 +11,7 @@ from pydantic import BaseModel, field_validator
 from isoshare.search.options.definition import FROZEN, ConfigError, option
 from isoshare.search.options.durations import PATTERN, seconds_of
 
-PLANS = r"auto|[1-9]\d?"
+PLANS = r"^(auto|[1-9]\d?)$"
 """Plans per worker."""
 
 

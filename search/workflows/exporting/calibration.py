@@ -68,7 +68,8 @@ def training_images(plan: PlanFile, dataset: str | None) -> Batches:
         raise IsoshareError(
             "the file does not say what it was trained on: name its images, like --dataset digits"
         )
-    asked = DataOptions(*(known.get(key) for key in OF_IMAGES[1:-1]))
+    options = ("subset", "resolution", "channels", "data_folder")
+    asked = DataOptions(*(known.get(key) for key in options))
     found = load_dataset(name, known.get("validation", VALIDATION), asked)
     if list(found.image_shape) != list(taken["image"]):
         raise IsoshareError(

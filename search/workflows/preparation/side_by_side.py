@@ -19,13 +19,13 @@ def plans_per_worker(config: SearchConfig, evaluator: Evaluator) -> tuple[int, s
     if asked == "auto":
         return max(1, min(most, config.trials // (ROUNDS * config.workers))), ""
     if most == 1:
-        return 1, f"plans are trained one by one: {_WHY}; leave --plans-per-worker out"
+        return 1, (
+            "plans are trained one by one: side by side, networks must be small and their "
+            "evaluator must train them from images; leave --plans-per-worker out"
+        )
     if config.rungs:
         return 1, (
             "plans are trained one by one: a training that may be stopped early is alone; "
             "leave --plans-per-worker or the rungs out"
         )
     return int(asked), ""
-
-
-_WHY = "side by side, networks must be small and their evaluator must train them from images"
