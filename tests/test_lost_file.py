@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,11 @@ from isoshare.search.drivers.inline import run_inline
 from isoshare.storage.change_feed import Overview, WatchedStore
 from isoshare.storage.opening.database import StoreError, WriteError, parse_url
 from isoshare.storage.opening.database import make_engine as make_database_engine
-from isoshare.storage.records import NoteRecord
+from isoshare.storage.records import NoteRecord, StudyRecord
 from isoshare.storage.store import Store
+from isoshare.storage.study_values import StudyConfig, StudyContext
 from tests.fakes import FakeEvaluator, MakeEngine
+from tests.test_store import CONFIG, CONTEXT
 
 
 @pytest.fixture
@@ -140,6 +145,61 @@ def test_a_file_that_stays_cut_off_is_refused_with_a_sentence(
         cut.truncate(file.stat().st_size // 2)
     with pytest.raises(StoreError, match="not whole: it is still being copied"):
         Store(f"sqlite:///{file}").trials("study")
+
+
+LOOK = """
+import sys
+from isoshare.storage.store import Store
+print(len(Store(sys.argv[1]).studies()))
+"""
+TABLES = """
+import sys
+from isoshare.storage.transactions import Database
+Database(sys.argv[1]).create()
+"""
+LOGGED = """
+import sys, sqlite3
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA journal_mode=WAL")
+connection.execute("CREATE TABLE of_somebody_else (x)")
+"""
+STUDY = f"""
+import sys
+from datetime import UTC, datetime
+from isoshare.storage.records import StudyRecord
+from isoshare.storage.store import Store
+from isoshare.storage.study_values import StudyConfig, StudyContext
+config, context = StudyConfig.read({CONFIG!r}), StudyContext.read({CONTEXT!r})
+Store(sys.argv[1]).create_study(StudyRecord("study", datetime.now(UTC), config, context))
+"""
+
+
+def _elsewhere(program: str, argument: object) -> str:
+    """What another process prints, which closes the file at its end."""
+    line = [sys.executable, "-c", program, str(argument)]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
+def test_what_is_written_while_others_come_and_go_is_there_for_all(file: Path) -> None:
+    url = f"sqlite:///{file}"
+    config, context = StudyConfig.read(CONFIG), StudyContext.read(CONTEXT)
+    with Store(url) as store, Store(url) as second:
+        store.create_study(StudyRecord("first", datetime.now(UTC), config, context))
+        assert len(second.studies()) == 1  # it looks at the file: our locks must outlast that
+        assert _elsewhere(LOOK, url) == "1\n"
+        store.create_study(StudyRecord("second", datetime.now(UTC), config, context))
+        assert _elsewhere(LOOK, url) == "2\n"
+
+
+def test_who_waits_for_the_tables_of_a_search_sees_all_that_comes_after_them(file: Path) -> None:
+    url = f"sqlite:///{file}"
+    _elsewhere(LOGGED, file)
+    store = Store(url)
+    assert [store.studies() for _ in range(2)] == [[], []]
+    _elsewhere(TABLES, url)
+    assert store.studies() == []
+    _elsewhere(STUDY, url)
+    assert len(store.studies()) == 1
 
 
 def test_a_file_that_was_just_taken_away_is_not_made_anew(file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ FileIdentity = tuple[int, int]
 
 Opener = Callable[..., sqlite3.Connection]
 """Listens to "do_connect" of an engine."""
-HEADER_BYTES, LONGEST_PAGE = 100, 65_536
+HEADER_BYTES = 100
 _CAN_ASK = os.access in os.supports_effective_ids
 
 
@@ -60,19 +61,23 @@ def is_cut_off(url: URL) -> bool:
     """Whether a SQLite file is shorter than its header says, as one that is being copied here.
 
     To open it then may destroy it: SQLite writes the log that lies beside it into a file whose
-    pages are overwritten a moment later (https://sqlite.org/fileformat.html, section 1.3).
+    pages are overwritten a moment later (https://sqlite.org/fileformat.html, section 1.3). It is
+    asked as a file that does not change, so that it leaves the log alone. It must be SQLite that
+    looks: whoever else opens the file and closes it takes away the locks of all connections of
+    this process (https://sqlite.org/howtocorrupt.html, section 2.2).
     """
     file = sqlite_file(url)
     try:
         if file is None or not file.is_file():
             return False
-        with file.open("rb") as opened:
-            header = opened.read(HEADER_BYTES)
-        if len(header) < HEADER_BYTES:
+        if file.stat().st_size < HEADER_BYTES:
             return True
-        pages, page = int.from_bytes(header[28:32]), int.from_bytes(header[16:18])
-        knows_pages = header[24:28] == header[92:96]
-        return knows_pages and file.stat().st_size < pages * (LONGEST_PAGE if page == 1 else page)
+        with closing(sqlite3.connect(_address(file, "mode=ro&immutable=1"), uri=True)) as unchanged:
+            pages = unchanged.execute("PRAGMA page_count").fetchone()[0]
+            page = unchanged.execute("PRAGMA page_size").fetchone()[0]
+        return bool(file.stat().st_size < pages * page)
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorname == "SQLITE_CORRUPT"
     except OSError:
         return False  # whoever opens it is told why that cannot be done
 
