@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from torch.nn import functional
 import isoshare
 from isoshare import IsoshareError, SearchSpace, SharingPlan, apply_plan, count_parameters
 from isoshare.evaluators.objectives import exact_values
-from isoshare.evaluators.sensitivities import sensitivity
+from isoshare.evaluators.sensitivities import plan_scores, sensitivity
 from isoshare.evaluators.sensitivities.bank_projection import BankProjection
 from isoshare.evaluators.sensitivities.plan_scores import GroupScores, PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import score_sharing, tied_pairs
 from isoshare.evaluators.sensitivities.site_statistics import patches, site_statistics
+from isoshare.evaluators.training.batches import threads_for_now
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.group_options import nested_clusterings
 from isoshare.search.solver.plan_solver import PlanSolver
@@ -171,6 +173,54 @@ def test_the_predicted_front_of_a_sampled_space_is_in_it(every: Any) -> None:
     assert not all(plan in some for plan in best)
 
 
+def plans_of(space: SearchSpace, scores: PlanScores) -> list[SharingPlan]:
+    """The plans that are chosen, for one budget and for two."""
+    solver = PlanSolver(space, scores)
+    both = [{"max_parameters": most, "max_macs": 10**9} for most in range(4_000, 11_000, 1_000)]
+    solved = [solver.solve(exact_limits(limits)).plan for limits in both]
+    return [*(one.plan for one in solver.front()), *solved]
+
+
+def test_between_equally_good_plans_it_is_not_noise_that_chooses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space, scores = small()
+    coarse = [
+        replace(
+            one,
+            pairs={pair: 0.25 + round(2 * score) / 4 for pair, score in one.pairs.items()},
+            levels={size: size / 4.0 for size in one.levels},
+        )
+        for one in scores.groups
+    ]
+
+    def noisy(seed: int) -> PlanScores:
+        rng = random.Random(seed)
+        groups = []
+        for one in coarse:
+            pairs = {pair: score * rng.uniform(1, 1 + 1e-5) for pair, score in one.pairs.items()}
+            groups.append(replace(one, pairs=pairs))
+        return replace(scores, groups=tuple(groups))
+
+    expected = plans_of(space, noisy(0))
+    for seed in (1, 2):
+        assert plans_of(space, noisy(seed)) == expected
+    monkeypatch.setattr(plan_scores, "BITS", 40)
+    assert plans_of(space, noisy(1)) != plans_of(space, noisy(2)), "noise can be told from this"
+
+
+def test_the_plan_does_not_depend_on_threads_nor_on_the_order_of_batches() -> None:
+    network = trained()
+    space = space_of(network, ("kernel", "anchored"))
+    found = []
+    for threads, known in ((1, batches()), (1, batches()[::-1]), (3, batches())):
+        with threads_for_now(threads):
+            scores = score_sharing(network, space, known, loss=functional.cross_entropy)
+        found.append([one.plan for one in PlanSolver(space, scores).front()])
+    assert len(found[0]) > 2
+    assert all(one == found[0] for one in found)
+
+
 def test_network_wide_banks_pay_their_fixed_part_once() -> None:
     space, scores = small()
     front = PlanSolver(space, scores).front()
@@ -206,8 +256,8 @@ def test_nested_clusterings_join_what_costs_least() -> None:
     scores = GroupScores("kernel", {}, tuple("abcd"), pairs, {2: mean, 3: 2 * mean, 4: 3 * mean})
     steps = list(nested_clusterings("abcd", scores))
     assert steps == [(("a", "b"),), (("a", "b"), ("c", "d")), (("a", "b", "c", "d"),)]
-    assert scores.bank([0, 1]) == pytest.approx(0.1)
-    assert scores.bank([0, 1, 2, 3]) == pytest.approx(3 * mean)
+    assert scores.bank([0, 1]) == pytest.approx(0.1, rel=1e-3)
+    assert scores.bank([0, 1, 2, 3]) == pytest.approx(3 * mean, rel=1e-3)
     assert scores.bank([3]) == 0
 
 
@@ -422,7 +472,7 @@ def test_windows_in_the_batch_and_several_calls_change_no_sensitivity() -> None:
     assert all(found[0])
     for other in found[1:]:
         for one, expected in zip(other, found[0], strict=True):
-            assert one == pytest.approx(expected, rel=1e-3)  # sums in single precision
+            assert one == pytest.approx(expected, rel=1e-2)  # L-BFGS in single precision
 
 
 class Read(Windows):

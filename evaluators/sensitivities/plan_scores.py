@@ -27,7 +27,10 @@ Config = tuple[str, tuple[tuple[str, Any], ...]]
 NOTHING = 1e-6
 """Pairs that cost less are tied without loss: then nothing follows from how they differ."""
 DIGITS = 6
-"""Significant ones of a score: what is beyond depends on the order of the sums."""
+"""Significant ones of what is measured: what is beyond depends on the order of the sums."""
+BITS = 10
+"""Significant ones of what a bank costs: plans that differ by less are equally good, as what lies
+beyond depends on numbers of threads. In binary digits, so that sums over banks are exact."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,11 @@ class GroupScores:
     def composed(self, pairs: Numbers | float, sizes: NDArray[np.int64]) -> Numbers:
         """What banks of ``sizes`` cost whose pairs cost ``pairs`` in sum; of one site nothing.
 
-        Pairs have exactly what was measured.
+        Pairs have what was measured.
         """
+        return _steady(self._composed(pairs, sizes))
+
+    def _composed(self, pairs: Numbers | float, sizes: NDArray[np.int64]) -> Numbers:
         known = np.array(sorted(self.levels))
         level = np.interp(sizes, [1, *known], [0.0, *(self.levels[size] for size in known)])
         if self.levels[2] <= NOTHING:
@@ -106,7 +112,7 @@ class PlanScores:
         """What one bank costs. Raises IsoshareError for one that the scores say nothing of."""
         config = config_of(method, options)
         if config in self.wide:
-            return sum(self.wide[config][name] for name in sites)
+            return sum(float(_steady(self.wide[config][name])) for name in sites)
         known = self.group(method, options, sites[0])
         return known.bank([known.sites.index(name) for name in sites])
 
@@ -189,6 +195,13 @@ class PlanScores:
 def config_of(method: str, options: Mapping[str, Any]) -> Config:
     """The key of a method with its options."""
     return method, tuple(sorted(options.items()))
+
+
+def _steady(scores: Numbers | float) -> Numbers:
+    """To ``BITS``; nothing where they are next to nothing."""
+    mantissas, exponents = np.frexp(np.where(np.abs(scores) < NOTHING, 0.0, scores))
+    found: Numbers = np.ldexp(np.rint(np.ldexp(mantissas, BITS)), exponents - BITS)
+    return found
 
 
 def _mean(weights: Sequence[float]) -> float:

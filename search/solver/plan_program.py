@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_array
 
+from isoshare.evaluators.sensitivities.plan_scores import NOTHING
 from isoshare.search.constraints import Constraint
 from isoshare.search.pareto import nondominated
 from isoshare.search.solver.group_options import Costs, Family, GroupOption
@@ -84,15 +85,31 @@ class _Program(Generic[Offer]):
         scores = np.zeros(self.width)
         scores[: len(columns)] = [one.score for one in columns]
         constraints = [self._each_group_once(), *self._who_joins_pays()]
-        for name, budget in budgets.items():
-            costs = np.zeros((1, self.width))
-            costs[0, : len(columns)] = [one.costs[name] for one in columns]
-            after = len(columns) + len(self.banks)
-            costs[0, len(columns) : after] = [family.fixed[name] for _, family in self.banks]
-            constraints.append(LinearConstraint(costs, -np.inf, budget))
+        costs = [self._costs(columns, name) for name in budgets]
+        for row, budget in zip(costs, budgets.values(), strict=True):
+            constraints.append(LinearConstraint(row[None], -np.inf, budget))
+        best = self._least(scores, constraints)
+        if best is None:
+            return None
+        # Of equally good plans the one that has least of what the first budget is for.
+        constraints.append(LinearConstraint(scores[None], -np.inf, scores @ best + NOTHING))
+        smallest = self._least(costs[0], constraints)
+        return self._chosen(best if smallest is None else smallest)
+
+    def _costs(self, columns: Sequence[GroupOption], name: str) -> NDArray[np.float64]:
+        """What each variable adds to an objective."""
+        fixed = [family.fixed[name] for _, family in self.banks]
+        found = [*(one.costs[name] for one in columns), *fixed]
+        return np.array(found + [0.0] * (self.width - len(found)))
+
+    def _least(
+        self, weights: NDArray[np.float64], constraints: Sequence[LinearConstraint]
+    ) -> NDArray[np.bool_] | None:
+        """Which variables are taken where their weights add up to the least."""
         whole, bounds = np.ones(self.width), Bounds(0, 1)
-        found = milp(scores, integrality=whole, bounds=bounds, constraints=constraints)
-        return None if found.x is None else self._chosen(found.x > 0.5)
+        asked = {"integrality": whole, "bounds": bounds, "constraints": constraints}
+        found = milp(weights, options={"mip_rel_gap": 0.0}, **asked)
+        return None if found.x is None else found.x > 0.5
 
     def _chosen(self, taken: NDArray[np.bool_]) -> list[tuple[Offer | None, int, int]]:
         joined = taken[len(self.options) :]
