@@ -2,14 +2,17 @@
 
     python benchmarks/flash.py --dataset digits --epochs 30
     python benchmarks/flash.py --dataset folder:PATH --resolution 16 --epochs 6
+    python benchmarks/flash.py --dataset folder:PATH --resolution 16 --trained unshared.safetensors
+        solved.safetensors
     options: [--depth 56] [--plans unshared+tied] [--out benchmarks/results/flash.jsonl]
 
 The anchor is HyperTinyPW (Shaalan 2026, MLSys, arXiv 2603.24916), which reports 6.31 times fewer
 bytes in flash at 95 % of the score or more, everything that stands there counted. Here that is the
 whole file for TFLite Micro: kernels, scales, biases and the tables that describe layers. A CIFAR
 ResNet is trained from scratch, each plan with the same rate, epochs and seed, written in 8 bits and
-tested once in LiteRT, on all test images. Rows are kept in --out, and a second call goes on from
-there. Prints a table in Markdown.
+tested once in LiteRT, on all test images. --trained: networks that ``isoshare train`` has written,
+all from the same weights, are written and tested so, by the name of their file. Rows are kept in
+--out, and a second call goes on from there. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from isoshare.space.backbones import build_backbone
 from isoshare.space.exports.int8 import export_int8
 from isoshare.space.exports.tflite.export import TFLITE
 from isoshare.space.plan import PlanFile, SharingPlan
+from isoshare.space.weights.saving import load_network, read_plan
 
 KEY = ("data", "depth", "side", "epochs", "plan", "seed")
 UNSHARED = "unshared"
@@ -54,13 +58,17 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--plans", default=f"{UNSHARED}+tied")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--trained", type=Path, nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/flash.jsonl"))
     options = parser.parse_args()
     rows = kept(options.out)
     done = [{key: row[key] for key in KEY} for row in rows]
     data = load_dataset(options.dataset, 0.1, DataOptions(resolution=options.resolution))
     use_threads(1)
-    for seed in range(options.seeds):
+    for path in options.trained:
+        rows.append(row_of_trained(path, data, Path(options.dataset).name))
+        keep(options.out, rows[-1])
+    for seed in range(0 if options.trained else options.seeds):
         for name in options.plans.split("+"):
             asked = {
                 "data": Path(options.dataset).name,
@@ -89,12 +97,35 @@ def row_of(asked: Row, data: Dataset) -> Row:
     settings = TrainingSettings(asked["epochs"], 128, RATE)
     finish(TrainingRun([network], train, settings, [asked["seed"]]), None, None)
     seconds = round(time.process_time() - began)
+    return {**asked, **measured(network, plan, train, test), "seconds": seconds}
+
+
+def row_of_trained(path: Path, data: Dataset, name: str) -> Row:
+    """What the file of a network gets right that ``isoshare train`` has trained."""
+    file, network = read_plan(path), load_network(path)
+    assert file.backbone is not None, "train writes it"
+    last = file.measured[-1]
+    asked = {
+        "data": name,
+        "depth": file.backbone.arguments["depth"],
+        "side": data.image_shape[1],
+        "epochs": last.fidelity["epochs"],
+        "plan": path.stem,
+        "seed": last.seed,
+        "weights": "trained",
+    }
+    train = normalised(data.train, data.train, data.augmentation)
+    test = normalised(data.test, data.train)
+    return {**asked, **measured(network, file.plan, train, test)}
+
+
+def measured(network: nn.Module, plan: SharingPlan, train: Batches, test: Batches) -> Row:
+    """Sizes of a trained network, and what it gets right, as it is and as a file in 8 bits."""
     size, logits = as_file(network.eval(), plan, train, test)
     with torch.no_grad():
         parts = torch.split(test.images, 500)
         expected = torch.cat([network(test.normalised(part)) for part in parts])
     return {
-        **asked,
         "parameters": count_parameters(network),
         "float32": 4 * sum(one.numel() for one in {*network.parameters(), *network.buffers()}),
         "file": size,
@@ -102,7 +133,6 @@ def row_of(asked: Row, data: Dataset) -> Row:
         "accuracy_int8": right(logits, test),
         "train_images": len(train.labels),
         "test_images": len(test.labels),
-        "seconds": seconds,
         "torch": torch.__version__,
     }
 
@@ -129,13 +159,13 @@ def table(rows: list[Row]) -> str:
         "| of unshared |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    base = {kind_of(row): row for row in rows if row["plan"] == UNSHARED}
+    base = {kind_of(row): row for row in rows if row["plan"].startswith(UNSHARED)}
     for row in rows:
         beside = base[kind_of(row)]
         cells = [
             f"ResNet-{row['depth']}, {row['data']} {row['side']}x{row['side']}",
             row["plan"],
-            f"{row['epochs']}, {row['seed']}",
+            f"{row['epochs']}{'*' * ('weights' in row)}, {row['seed']}",
             f"{row['parameters']:,}",
             f"{row['file']:,}",
             f"{beside['file'] / row['file']:.2f}",
@@ -149,7 +179,7 @@ def table(rows: list[Row]) -> str:
 
 def kind_of(row: Row) -> tuple[object, ...]:
     """What plans that are compared have in common."""
-    return tuple(row[key] for key in KEY if key != "plan")
+    return tuple(row.get(key) for key in (*KEY, "weights") if key != "plan")
 
 
 if __name__ == "__main__":

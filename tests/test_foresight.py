@@ -70,6 +70,13 @@ def test_plans_that_are_foreseen_on_the_front_are_measured_first() -> None:
     assert not any(origin.startswith("start: ") for origin in origins)
 
 
+def test_methods_that_are_not_foreseen_on_the_front_get_their_turn_later() -> None:
+    space = space_with_costs(6, ("kernel", "anchored", "low_rank"))
+    origins = [origin for origin, _ in searched(space, configured(24))]
+    late = {place: origin for place, origin in enumerate(origins) if origin.startswith("start: ")}
+    assert late == {20: "start: low_rank"}, "the sampler has found the plan of the other one"
+
+
 def test_a_search_that_is_interrupted_proposes_the_same_plans() -> None:
     space = space_with_costs(6, METHODS)
     whole = searched(space, configured())

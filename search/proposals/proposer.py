@@ -18,6 +18,10 @@ CHANCE = 8
 """The attempt whose seed random plans are drawn with; samplers take those before it."""
 RANDOM_DRAWS = 200
 """So many plans are drawn at random; if none of them may be proposed, the space is walked."""
+FORESEEN_METHODS_FROM = 20
+"""The trial from which on each method is measured once everywhere, where a trained network foresaw
+what is better: a search that has met a method in small plans alone believes the worst of it
+(benchmarks/search_efficiency.py)."""
 WALK = 20_000
 """The most plans looked at on that walk."""
 
@@ -51,6 +55,8 @@ class Proposer:
     def _candidates(self, number: int) -> Iterator[Proposal]:
         """Plans from the best source to the last resort."""
         yield from self._warm_starts
+        if number >= FORESEEN_METHODS_FROM:
+            yield from self._method_starts
         chosen = self._sampler.propose(number)
         if chosen is not None:
             yield Proposal(chosen, "sampler")
@@ -62,13 +68,19 @@ class Proposer:
 
     @cached_property
     def _warm_starts(self) -> list[Proposal]:
-        """Those of the space; one for each method only where no trained network foresees better."""
+        """Those of the space; in place of those of its methods what a trained network foresees."""
         known = [Proposal(plan, name) for name, plan in self._space.warm_starts().items()]
         foresight = self._history.foresight
         if foresight is None:
             return known
         others = [one for one in known if not one.origin.startswith(START)]
         return others + [Proposal(plan, SOLVED) for plan in foresight.starts]
+
+    @cached_property
+    def _method_starts(self) -> list[Proposal]:
+        """One plan for each method."""
+        known = self._space.warm_starts().items()
+        return [Proposal(plan, name) for name, plan in known if name.startswith(START)]
 
     def _walk(self) -> Iterator[SharingPlan]:
         """All plans of a small space; of a larger one those around the smallest plan, or around one
