@@ -128,7 +128,9 @@ def test_the_prior_mean_is_believed_where_nothing_else_is_known() -> None:
     assert np.abs(samples.mean(0) - means).max() < 0.01
 
 
-def test_a_search_with_trained_weights_keeps_their_scores(tmp_path: Path) -> None:
+def test_a_search_with_trained_weights_keeps_their_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     arguments = {"depth": 8, "width": 4, "in_channels": 1, "classes": 10}
     torch.save(build_backbone("resnet_cifar", arguments).state_dict(), tmp_path / "w.pt")
@@ -140,7 +142,11 @@ def test_a_search_with_trained_weights_keeps_their_scores(tmp_path: Path) -> Non
     store = Store("sqlite://")
     prepared = prepare(make_config(options), store)
     prepared.evaluator.prepare()
+    scored = with_scores(prepared)
+    again = "isoshare.search.workflows.preparation.kept_scores.scores_on"
+    monkeypatch.setattr(again, lambda *_: pytest.fail("measured again"))
     prepared = with_scores(prepared)
+    assert prepared.study.context.scores == scored.study.context.scores
     engine = start(prepared, store)
     run_inline(engine, prepared.evaluator)
     kept = store.study("s").context.scores

@@ -83,7 +83,7 @@ def another_budget_measures_nothing_again(
     def fails(*_: Any, **__: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("isoshare.search.workflows.solve.scores_on", fails)
+    monkeypatch.setattr("isoshare.search.workflows.preparation.kept_scores.scores_on", fails)
     for name in ("one.json", "two.json"):
         assert solved(here, checkpoint, "--max-bytes", "34000", "-o", name)[0] == 0
     assert SharingPlan.load("one.json") == SharingPlan.load("two.json")

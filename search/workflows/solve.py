@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +10,8 @@ from typing import Any
 
 import torch
 
-from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.data.datasets import Dataset
 from isoshare.evaluators.inheriting.pretrained_evaluator import PretrainedEvaluator
-from isoshare.evaluators.sensitivities.output_matching import IMAGES
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import Heard
 from isoshare.evaluators.training.batches import normalised
@@ -27,13 +22,12 @@ from isoshare.search.options.full_training import OF_VARIANTS
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver, Solved
 from isoshare.search.solver.variant_solver import VariantSolver
 from isoshare.search.workflows.preparation.evaluator import evaluator_of, load_data
-from isoshare.search.workflows.preparation.kept_moves import KeptMoves
+from isoshare.search.workflows.preparation.kept_scores import kept_scores, weights_digest
 from isoshare.search.workflows.preparation.network import (
     check_output,
     fitting_arguments,
     network_space,
 )
-from isoshare.search.workflows.preparation.scores import scores_on
 from isoshare.search.workflows.preparation.varying import whole_space, with_reference
 from isoshare.search.workflows.preparation.weights import (
     given_weights,
@@ -43,13 +37,8 @@ from isoshare.search.workflows.preparation.weights import (
 from isoshare.search.workflows.solve_variants import TrainedVariants
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import IsoshareError
-from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile, Variant
 from isoshare.space.variants.variant_space import Space
-from isoshare.space.weights.trained_weights import TrainedWeights
-
-SCORES = 5
-"""Counts up when the same network and images give other scores than before."""
 
 
 @dataclass(frozen=True)
@@ -139,22 +128,10 @@ def solver_for(solving: Solving, heard: Heard | None = None) -> PlanSolver | Var
 
 
 def _scores(solving: Solving, variant: Variant, heard: Heard | None) -> PlanScores:
-    """The scores of a network, from the cache if they have been measured before, or some of it."""
-    network = solving.network(variant)
-    path = _cached(solving, variant, network)
-    if path is not None:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return PlanScores.of(json.loads(path.read_text()))
-    data = normalised(solving.dataset.train, solving.dataset.train)
-    known = KeptMoves(path and path.with_suffix(".jsonl"))
-    scores = scores_on(data, network, solving.space.members[variant], heard, known)
-    if path is not None:
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as half:
-                half.write_text(json.dumps(scores.document()))
-            known.drop()
-    return scores
+    config, data = solving.config, solving.dataset.train
+    named = (config.backbone, {**config.backbone_arg, **dict(variant)})
+    space, network = solving.space.members[variant], solving.network(variant)
+    return kept_scores(normalised(data, data), network, space, named, heard)
 
 
 def solve_plan(
@@ -202,7 +179,7 @@ def _file_of(solving: Solving, solved: Solved, parameters: dict[str, int]) -> Pl
         provenance={
             "solved": {
                 "score": solved.score,
-                "weights": _digest(solving.network(solved.plan.variant)),
+                "weights": weights_digest(solving.network(solved.plan.variant)),
                 **_expected(solved),
             },
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -216,22 +193,3 @@ def _file_of(solving: Solving, solved: Solved, parameters: dict[str, int]) -> Pl
             "config": config.document(),
         },
     )
-
-
-def _digest(network: torch.nn.Module) -> str:
-    return TrainedWeights(network.state_dict()).fingerprint
-
-
-def _cached(solving: Solving, variant: Variant, network: torch.nn.Module) -> Path | None:
-    """Where the scores of this network, on these images, are kept."""
-    config = solving.config
-    asked = [
-        *(SCORES, IMAGES, config.backbone, {**config.backbone_arg, **dict(variant)}),
-        *(list(config.methods), _digest(network), solving.dataset.fingerprint),
-        versions()["torch"],
-    ]
-    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]
-    try:
-        return cache_folder() / "scores" / f"{name}.json"
-    except OSError:
-        return None

@@ -15,8 +15,8 @@ from isoshare.search.constraints import fits, limits_of
 from isoshare.search.proposals.foresight import Foresight
 from isoshare.search.solver.plan_solver import Solved, countable
 from isoshare.search.solver.predicted_front import predicted_front
+from isoshare.search.workflows.preparation.kept_scores import kept_scores
 from isoshare.search.workflows.preparation.prepared import Prepared
-from isoshare.search.workflows.preparation.scores import scores_on
 from isoshare.space.plan import SharingPlan
 from isoshare.space.search_space import SearchSpace
 from isoshare.space.variants.variant_space import Space
@@ -56,7 +56,8 @@ def with_scores(prepared: Prepared, heard: Heard | None = None) -> Prepared:
     space = prepared.space
     if not isinstance(evaluator, InheritingEvaluator) or not isinstance(space, SearchSpace):
         return prepared
-    scores = scores_on(evaluator.train_batches, evaluator.unshared(), space, heard)
+    named = (prepared.config.backbone, prepared.config.backbone_arg)
+    scores = kept_scores(evaluator.train_batches, evaluator.unshared(), space, named, heard)
     context = replace(prepared.study.context, scores=scores.document())
     return replace(prepared, study=replace(prepared.study, context=context))
 
