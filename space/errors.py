@@ -6,6 +6,7 @@ The command line prints it as one sentence and exits with 2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,12 @@ def failure_in_words(error: Exception) -> str:
     return str(error) if isinstance(error, IsoshareError) else f"{type(error).__name__}: {error}"
 
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def in_one_line(error: BaseException, most: int = 300) -> str:
-    """What an error of others says, without its line breaks; its beginning, if it is long."""
-    return " ".join(str(error).split())[:most]
+    """What an error of others says in one line, without colours; its beginning, if it is long."""
+    return " ".join(COLOUR.sub("", str(error)).split())[:most]
 
 
 def typed_in_one_line(error: BaseException, most: int = 200) -> str:

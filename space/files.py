@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL, EISDIR
 from pathlib import Path
+
+from isoshare.space.errors import IsoshareError
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; what lies there gets its name when all went well.
 
-    Otherwise, on a full disk for one, it is removed, and ``path`` stays as it was.
+    Otherwise, on a full disk for one, it is removed, and ``path`` stays as it was. Raises OSError
+    for a folder, or a device such as /dev/null, whose place a file would take.
     """
+    place = Path(path)
+    if place.is_dir():
+        raise OSError(EISDIR, os.strerror(EISDIR))
+    if place.exists() and not place.is_file():
+        raise OSError(EINVAL, "it is a device, and only files are written")
     half = Path(f"{path}.part")
     try:
         yield half
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def check_writable(output: Path) -> None:
+    """Raise IsoshareError before hours are spent on what cannot be written."""
+    folder = output.resolve().parent
+    if not folder.is_dir():
+        raise IsoshareError(f"cannot write {output}: there is no folder {folder}")
+    if output.is_dir():
+        raise IsoshareError(f"cannot write {output}: it is a folder; add the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise IsoshareError(f"cannot write {output}: the folder {folder} is read-only")

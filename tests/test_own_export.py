@@ -17,6 +17,7 @@ from isoshare.search.workflows.own_code.own_export import Format
 from isoshare.space.weights.saving import read_plan
 from tests.fakes import ThreeSites
 
+ALL = isoshare.SharingPlan((isoshare.Bank("kernel", {}, ("convs.0", "convs.1", "convs.2")),))
 IMAGES = torch.randn(8, 2, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -90,6 +91,7 @@ def test_all_trials_go_to_optuna(study: Study, tmp_path: Path) -> None:
             {"network": True},
             "parameters, and by the plan of trial 0 it would",
         ),
+        ("net.onnx", None, {"network": True, "example_input": IMAGES[:, :1]}, "images of 1x6x6: "),
         ("net.onnx", None, {"network": True}, "ONNX files need one input"),
         ("net.onnx", None, {"network": True, "format": "onnx-int8"}, "8 bits are fitted to inputs"),
         ("net.tflite", None, {"network": True}, "8 bits are fitted to inputs"),
@@ -119,3 +121,21 @@ def test_what_cannot_be_written_is_a_sentence(  # noqa: PLR0917
     with pytest.raises(isoshare.IsoshareError, match=sentence):
         study.export(tmp_path / name, smallest, **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_another_plan_of_the_same_size_are_refused(tmp_path: Path) -> None:
+    made = isoshare.create_study(ThreeSites(3), "all", methods=["kernel"])
+    made.optimize(lambda *_: 0.5, n_trials=5)
+    pairs = [one for one in made.trials if len(one.plan.sites) == 2]
+    first, second = (isoshare.apply_plan(ThreeSites(3), one.plan) for one in pairs[:2])
+    assert isoshare.count_parameters(first) == isoshare.count_parameters(second)
+    path, other = tmp_path / "first.safetensors", tmp_path / "other.safetensors"
+    made.export(path, pairs[0].number, network=first)
+    with pytest.raises(isoshare.IsoshareError, match="the network shares otherwise than by the"):
+        made.export(other, pairs[0].number, network=second)
+    for network in (second, ThreeSites(3), isoshare.apply_plan(ThreeSites(3), ALL)):
+        with pytest.raises(isoshare.IsoshareError, match="is of a network that shares otherwise"):
+            isoshare.load_weights(network, path)
+    again = isoshare.load_weights(isoshare.apply_plan(ThreeSites(3), pairs[0].plan), path)
+    assert torch.equal(again.eval()(IMAGES), first.eval()(IMAGES))
+    assert not other.exists()

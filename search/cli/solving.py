@@ -49,7 +49,7 @@ def solve_on_terminal(
     if as_json:
         print_json(done)
     else:
-        open_console().print(_sentences(done, given), highlight=False, soft_wrap=True)
+        open_console().print(_sentences(done, given, backbone), highlight=False, soft_wrap=True)
     return DONE
 
 
@@ -88,16 +88,18 @@ def _of_variant(done: dict[str, Any]) -> list[str]:
     return [f"variant {chosen}, expected accuracy {done['expected_accuracy']:.3f} on validation"]
 
 
-def _next(done: dict[str, Any], given: dict[str, Any]) -> str:
+def _next(done: dict[str, Any], given: dict[str, Any], backbone: str) -> str:
     """What to type next: weights of the user may be those of another variant."""
-    train = f"{program()} train {done['plan']}"
+    from isoshare.search.results.summary import trust
+
+    train = f"{program()} train {done['plan']}{trust(backbone)}"
     if "arguments" in done:
         return f"train it: {train} -o model.safetensors"
     weights = given.get("weights", "FILE")
     return f"fine-tune it: {train} --weights {weights} --epochs 10 -o model.safetensors"
 
 
-def _sentences(done: dict[str, Any], given: dict[str, Any]) -> str:
+def _sentences(done: dict[str, Any], given: dict[str, Any], backbone: str) -> str:
     from isoshare.search.results.describe import counted
 
     lines = []
@@ -109,7 +111,7 @@ def _sentences(done: dict[str, Any], given: dict[str, Any]) -> str:
             f"{counts['shared']:,} parameters ({share:.0%} of {counts['unshared']:,}), "
             f"{done['bytes']:,} bytes, expected cost {done['score']:.3g}",
             *_of_variant(done),
-            _next(done, given),
+            _next(done, given, backbone),
         ]
     if "sweep" in done:
         lines.append(f"wrote the predicted front, {done['plans']} plans, to {done['sweep']}")

@@ -5,7 +5,6 @@ All training images are used, those for validation included; the test images onc
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from isoshare.search.workflows.preparation.weights import check_weights, given_w
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError, in_one_line
+from isoshare.space.files import check_writable
 from isoshare.space.passes.sample_pass import own_sample
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import save_weights
@@ -85,7 +85,7 @@ def prepare_training(
             f"{name} names no backbone, so there is nothing to train: add "
             '"backbone": {"name": ..., "arguments": {...}}'
         )
-    _check_writable(output)
+    check_writable(output)
     where = "its study" if plan is file else str(plan)
     check_named(file.backbone.name, options.get("backbone"), where)
     check_distilled(options)
@@ -148,17 +148,6 @@ def _unshared(evaluator: TrainingEvaluator, test: Batches) -> dict[str, Any]:
     network = evaluator.unshared().to(device())
     found = accuracy_and_loss(lambda images: outputs_of(network(images[0]))[0][None], test)
     return {"unshared": {f"test_{name}": value for name, value in found.items()}}
-
-
-def _check_writable(output: Path) -> None:
-    """Raise IsoshareError before hours are spent on what cannot be written."""
-    folder = output.resolve().parent
-    if not folder.is_dir():
-        raise IsoshareError(f"cannot write {output}: there is no folder {folder}")
-    if output.is_dir():
-        raise IsoshareError(f"cannot write {output}: it is a folder; add the name of a file")
-    if not os.access(folder, os.W_OK):
-        raise IsoshareError(f"cannot write {output}: the folder {folder} is read-only")
 
 
 def _write(network: nn.Module, training: FullTraining, file: PlanFile) -> None:

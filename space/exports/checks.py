@@ -5,10 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isoshare.space.errors import IsoshareError, listed
+import torch
+from torch import Tensor
+
+from isoshare.space.errors import IsoshareError, in_one_line, listed
+from isoshare.space.network_copy import copy_network
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+
+def computed(network: nn.Module, images: Tensor) -> Tensor:
+    """What a network makes of images in evaluation. Raises IsoshareError where it cannot, or makes
+    something else than one tensor.
+    """
+    sides = "x".join(map(str, images.shape[1:]))
+    try:
+        with torch.no_grad():
+            found = copy_network(network).eval()(images)
+    except Exception as error:  # whatever the user's network raises
+        raise IsoshareError(
+            f"the network cannot take images of {sides}: {in_one_line(error)}; give images as it "
+            "was trained on"
+        ) from error
+    if not isinstance(found, Tensor):
+        raise IsoshareError(
+            f"the network returns a {type(found).__name__}, and these files have one output: "
+            "wrap it in a module that returns one tensor"
+        )
+    return found
 
 
 def check_numbers(network: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from isoshare.space.apply import deployed
-from isoshare.space.exports.checks import check_images, check_numbers
+from isoshare.space.exports.checks import check_images, check_numbers, computed
 from isoshare.space.exports.fake_quantised import FakeQuantised
 from isoshare.space.exports.quantised import Quantised, quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, SmallGraph
@@ -76,12 +76,11 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
     """
     check_numbers(network)
     check_images(batches)
+    wanted = torch.cat([computed(network, batch) for batch in batches])
     graph = traced(deployed(network, plan.plan), batches[0][:1])
     _check_kinds(graph, form)
     made = quantised(graph, batches)
     trained = copy_network(network).eval()
-    with torch.no_grad():
-        wanted = torch.cat([trained(batch) for batch in batches])
     untuned, rounded = None, made
     if tune is not None:
         with tempfile.TemporaryDirectory() as folder:  # what it refuses, it refuses now

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,9 @@ import torch
 from isoshare.space.apply import bake as bake_sites
 from isoshare.space.apply import deployed
 from isoshare.space.errors import IsoshareError, in_one_line
-from isoshare.space.exports.checks import check_numbers
+from isoshare.space.exports.checks import check_numbers, computed
 from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
-from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOOLS_KEY = "isoshare.tools"
 FEW_IMAGES = 3
 TOLERANCE = 1e-4
 """Of the largest output: files that differ by more are not written. Usual are 1e-7 to 1e-6."""
@@ -68,11 +69,20 @@ def save_onnx(
     """
     check_packages()
     check_numbers(network)
+    images = _images(image)
+    expected = computed(network, images)
     whole = bake_sites(network, plan.plan) if bake else deployed(network, plan.plan)
-    images = torch.randn(FEW_IMAGES, *image, generator=torch.Generator().manual_seed(0))
     with atomic_write(path) as half:
         _write(_graph(whole, images[:2]), half, plan)
-        return _difference(copy_network(network).eval(), half, images)
+        return _difference(expected, half, images)
+
+
+def _images(image: Sequence[int]) -> Tensor:
+    try:
+        return torch.randn(FEW_IMAGES, *image, generator=torch.Generator().manual_seed(0))
+    except RuntimeError as error:
+        sides = "x".join(map(str, image))
+        raise OnnxError(f"images of {sides} do not fit into memory: give smaller ones") from error
 
 
 def _graph(network: nn.Module, images: Tensor) -> Any:
@@ -140,15 +150,21 @@ def _drop_fillers(model: Any, weights: Collection[str]) -> None:
             node.resize_inputs(2)  # an empty third one keeps runtimes from folding
 
 
+def versions(*packages: str) -> str:
+    """Of the packages that a file was written and tried with."""
+    return ", ".join(f"{name} {version(name)}" for name in packages)
+
+
 def _write(model: Any, path: Path, plan: PlanFile) -> None:
     import onnx_ir
 
-    model.metadata_props[PLAN_KEY] = plan.text
-    model.producer_name = "isoshare"
+    tools = versions("torch", *PACKAGES)
+    model.metadata_props.update({PLAN_KEY: plan.text, TOOLS_KEY: tools})
+    model.producer_name, model.producer_version = "isoshare", version("isoshare")
     onnx_ir.save(model, path)
 
 
-def _difference(network: nn.Module, path: Path, images: Tensor) -> float:
+def _difference(expected: Tensor, path: Path, images: Tensor) -> float:
     """How far onnxruntime is from the network as it was trained, on another batch size than was
     traced: what asks for the kind of a layer may do something else with the layers in the file.
     """
@@ -157,8 +173,6 @@ def _difference(network: nn.Module, path: Path, images: Tensor) -> float:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        expected = network(images)
     (found,) = session.run(None, {"images": images.numpy()})
     difference = float((torch.from_numpy(found) - expected).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):

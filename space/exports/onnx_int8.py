@@ -8,6 +8,7 @@ of two products at 16 bits on processors that have AVX2 alone, and computes some
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from isoshare.space.exports.int8 import Exported, Int8Format, Tune, export_int8
+from isoshare.space.exports.onnx_file import TOOLS_KEY, versions
 from isoshare.space.exports.quantised import Quantised
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer
 from isoshare.space.plan import PlanFile
@@ -83,8 +85,9 @@ class _Writer:
         )
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(made, opset_imports=opsets, ir_version=IR)
-        model.producer_name = "isoshare"
-        helper.set_model_props(model, {PLAN_KEY: plan.text})
+        model.producer_name, model.producer_version = "isoshare", version("isoshare")
+        tools = versions("torch", "onnx", "onnxruntime")
+        helper.set_model_props(model, {PLAN_KEY: plan.text, TOOLS_KEY: tools})
         onnx.checker.check_model(model)
         onnx.save(model, path)
 

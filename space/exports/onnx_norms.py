@@ -15,7 +15,7 @@ import numpy as np
 
 def keep_shared(model: Any) -> None:
     """Replace the normalisations of an ``onnx_ir.Model`` that do not follow a convolution with a
-    kernel of its own: those may be folded, and are quicker then.
+    kernel of its own, stored or computed: those may be folded, and are quicker then.
     """
     made: dict[tuple[object, ...], Any] = {}
     for node in list(model.graph):
@@ -28,12 +28,7 @@ def keep_shared(model: Any) -> None:
 
 def _may_be_folded(node: Any) -> bool:
     before = node.inputs[0].producer()
-    return (
-        before is not None
-        and before.op_type == "Conv"
-        and before.inputs[1].is_initializer()
-        and len(before.inputs[1].uses()) == 1
-    )
+    return before is not None and before.op_type == "Conv" and len(before.inputs[1].uses()) == 1
 
 
 def _factors(graph: Any, node: Any, made: dict[tuple[object, ...], Any]) -> Any:

@@ -29,7 +29,10 @@ def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
 
     laid_out: Any = SimpleNamespace(state_dict=lambda: contiguous_state(network))
     with atomic_write(path) as half:
+        half.touch()
+        usual = half.stat().st_mode
         save_model(laid_out, str(half), {PLAN_KEY: plan.text})
+        half.chmod(usual)  # safetensors lets nobody else read what it writes
 
 
 def contiguous_state(network: nn.Module) -> dict[str, Tensor]:
@@ -50,6 +53,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
+    _check_ties(network, path)
     try:
         load_model(network, str(path))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -61,6 +65,29 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     return network
 
 
+def _check_ties(network: nn.Module, path: str | Path) -> None:
+    """Raise WeightsError where what is one tensor in the file is several in the network, or the
+    other way round: of each tensor the file has one name, and in its metadata all others.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            stored, first = set(file.keys()), file.metadata() or {}
+    except (OSError, SafetensorError):
+        return  # whoever loads it says so
+    state = {name: id(tensor) for name, tensor in network.state_dict(keep_vars=True).items()}
+    own = {tensor: name for name, tensor in state.items() if name in stored}
+    for name, tensor in state.items():
+        here, there = own.get(tensor), name if name in stored else first.get(name)
+        if here != there and (here or there in state):
+            raise WeightsError(
+                f"{path} is of a network that shares otherwise ({name} is not the same tensor as "
+                f"{here or there} in both): share yours by the plan in the file "
+                "(isoshare.space.weights.saving.read_plan) before its weights are loaded"
+            )
+
+
 def read_plan(path: str | Path) -> PlanFile:
     """The plan in a file of weights. Raises WeightsError or PlanError."""
     from safetensors import SafetensorError, safe_open
@@ -68,8 +95,13 @@ def read_plan(path: str | Path) -> PlanFile:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise WeightsError(f"cannot read {path}: {error}") from error
+    except SafetensorError as error:
+        raise WeightsError(
+            f"cannot read {path} as weights ({in_one_line(error)}): name a file that 'isoshare "
+            "train' has written"
+        ) from error
     if PLAN_KEY not in metadata:
         raise WeightsError(f"{path} holds no plan: it was not written by Isoshare")
     return PlanFile.parse(metadata[PLAN_KEY])

@@ -52,7 +52,7 @@ def export(
     ] = None,
     trial: Annotated[int | None, typer.Option(metavar="N", help="The plan of this trial.")] = None,
     bake: Annotated[
-        bool, typer.Option("--bake", help="onnx: give each site its own kernel.")
+        bool, typer.Option("--bake", help="onnx: each site as an ordinary layer.")
     ] = False,
     fast: Annotated[
         bool,
@@ -82,8 +82,8 @@ def export(
 ) -> None:
     """Write the plan of one trial as a file, or the trained network.
 
-    A study keeps no weights: for safetensors and onnx its plan is trained first, as by train, or a
-    file that train has written is named in place of the study.
+    A study keeps no weights: for all formats but json and optuna its plan is trained first, as by
+    train, or a file that train has written is named in place of the study.
 
     Example: isoshare export digits-resnet_cifar-1 --max-parameters 2500 -o plan.json
     """
@@ -93,6 +93,7 @@ def export(
     from isoshare.search.workflows.exporting.export_source import (
         ExportOptions,
         ExportSource,
+        check_output,
         source_of,
         weights_beside,
     )
@@ -103,6 +104,7 @@ def export(
     row = FORMATS[format]
     asked = ExportOptions(bake, image, backbone, dataset, fast, int8_epochs)
     check_taken(format, asked, "--")
+    check_output(source, output, format)
     row.check(source, asked)
     if given and not (row.needs_weights and source.weights is None):
         raise IsoshareError(

@@ -80,13 +80,18 @@ def write_onnx(source: ExportSource, path: Path, options: ExportOptions) -> str:
     """Export a trained network."""
     from isoshare.space.exports.onnx_file import save_onnx
 
-    shape = _image(source.plan, options.image)
+    shape, known = _image(source.plan, options.image), image_shape(source.plan)
+    other = (
+        f"; it was trained on images of {'x'.join(map(str, known))}: try how well it does on these"
+        if known and known != shape
+        else ""
+    )
     network = source.trained(options.backbone)
     difference = save_onnx(network, path, source.plan, shape, options.bake)
     return (
         f"wrote {path}, {path.stat().st_size:,} bytes: images (batch, "
         f"{', '.join(map(str, shape))}), {_scaling(source.plan)} → logits; in onnxruntime "
-        f"they differ from torch by at most {difference:.1e}"
+        f"they differ from torch by at most {difference:.1e}{other}"
     )
 
 

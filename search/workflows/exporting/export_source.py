@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from isoshare.search.results.choose import Selection, chosen, plan_file
 from isoshare.space.errors import IsoshareError
+from isoshare.space.files import check_writable
 from isoshare.space.plan import PlanFile
 
 if TYPE_CHECKING:
@@ -115,6 +116,18 @@ def source_of(target: str, choice: Selection, results: Callable[[], Results]) ->
             "--trial, --max-parameters and --min-accuracy, or name a study"
         )
     return ExportSource(weights=Path(target))
+
+
+def check_output(source: ExportSource, output: Path, format: str) -> None:
+    """Raise IsoshareError for a place that cannot be written, or that is what is exported."""
+    check_writable(output)
+    if source.weights is None or format == WEIGHTS[1:] or not output.exists():
+        return
+    if source.weights.exists() and output.samefile(source.weights):
+        raise IsoshareError(
+            f"{output} is the file that is exported, and {format} would take its place: give -o "
+            "another name"
+        )
 
 
 def weights_beside(output: Path) -> Path:
