@@ -38,7 +38,7 @@ Searches = dict[int, Row]
 """By seed."""
 BUDGETS = (10, 20, 40, 60, 100, 200)
 TABLES = ("sharebench-cifar10-16", "sharebench-digits", "sharebench-cifar10")
-OURS = "ehvi"
+OURS, FORESEEN = "ehvi", "ehvi --solve-first"
 SLOW = {
     "BoTorch": 60,
     "BoTorch from our start": 60,
@@ -170,24 +170,31 @@ def compared(found: Searches, ours: Searches, kind: str, budget: str) -> tuple[f
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Where ours is ahead or behind beyond chance, one test for each table, searcher and budget."""
+    """Where ours is ahead or behind beyond chance, alone and with a trained network to ask first."""
+    return " ".join(verdict_on(rows, ours) for ours in (OURS, FORESEEN))
+
+
+def verdict_on(rows: Sequence[Row], ours: str) -> str:
+    """One test for each table, searcher and budget."""
     told = {
         (searcher, name, budget): better
         for name in tables_of(rows)
         for searcher in SEARCHERS
         if not searcher.startswith(OURS)  # with another option it is ours as well
         for budget in map(str, BUDGETS)
-        if (better := compared(*pairs_of(rows, name, searcher), "found", budget)) is not None
+        if (better := compared(*pairs_of(rows, name, searcher, ours), "found", budget)) is not None
     }
     sure = {key: ahead for key, (ahead, p) in told.items() if p < SIGNIFICANT}
     behind = [f"{one} ({of}, {at} trials)" for (one, of, at), ahead in sure.items() if ahead < 0]
-    words = f"`{OURS}` is ahead in {len(sure) - len(behind)} of {len(told)} comparisons"
+    words = f"`{ours}` is ahead in {len(sure) - len(behind)} of {len(told)} comparisons"
     return f"{words} (p < {SIGNIFICANT}) and behind {', '.join(behind) or 'in none'}."
 
 
-def of_the_ceiling(rows: Sequence[Row], name: str, budget: int = 40) -> tuple[float, float]:
+def of_the_ceiling(
+    rows: Sequence[Row], name: str, budget: int = 40, searcher: str = OURS
+) -> tuple[float, float]:
     """What ours finds and what it shows of what the true ranking would, medians."""
-    ours = by_seed(rows, name, OURS).values()
+    ours = by_seed(rows, name, searcher).values()
     most = ceiling(name, (budget,))
     shares = [
         float(np.median([row[kind][str(budget)] for row in ours]) / np.median(most[kind][budget]))
@@ -201,9 +208,11 @@ def tables_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["table"] for row in rows))
 
 
-def pairs_of(rows: Sequence[Row], name: str, searcher: str) -> tuple[Searches, Searches]:
+def pairs_of(
+    rows: Sequence[Row], name: str, searcher: str, ours: str = OURS
+) -> tuple[Searches, Searches]:
     """The searches of another searcher and ours; of ours itself there is nothing to compare."""
-    return by_seed(rows, name, searcher), by_seed(rows, name, OURS) if searcher != OURS else {}
+    return by_seed(rows, name, searcher), by_seed(rows, name, ours) if searcher != ours else {}
 
 
 if __name__ == "__main__":

@@ -142,8 +142,14 @@ def opponents_values() -> dict[str, object]:
     found, shown = zip(
         *(opponents.of_the_ceiling(rows, name) for name in opponents.TABLES), strict=True
     )
+    foreseen = {
+        budget: opponents.of_the_ceiling(rows, sampled, budget, opponents.FORESEEN)[0]
+        for budget in (40, 60)
+    }
     return {
         "opponents_verdict": opponents.verdict(rows),
+        "foreseen_at_40": f"{foreseen[40]:.1%}",
+        "foreseen_at_60": f"{foreseen[60]:.1%}",
         "opponents_missing": ", ".join(missing) or "none",
         "opponents_sampled": opponents.table(rows, sampled),
         "opponents_digits": opponents.table(rows, digits),
