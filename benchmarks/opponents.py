@@ -170,7 +170,7 @@ def compared(found: Searches, ours: Searches, kind: str, budget: str) -> tuple[f
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Where ours is ahead or behind beyond chance, alone and with a trained network to ask first."""
+    """Where ours is ahead or behind beyond chance, with and without a trained network to ask."""
     return " ".join(verdict_on(rows, ours) for ours in (OURS, FORESEEN))
 
 
