@@ -88,7 +88,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tested", type=int, default=4_000)
     parser.add_argument("--int8-epochs", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/int8_accuracy.jsonl"))
-    parser.set_defaults(distill=False)
+    parser.set_defaults(distill=False, batch_size=128, learning_rate=0.05)
     return parser.parse_args()
 
 

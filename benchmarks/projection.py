@@ -2,12 +2,14 @@
 
     python benchmarks/projection.py --dataset folder:PATH --weights FILE [--depth 20] [--epochs 0]
         [--plans pairs+tied] [--starts kernels,outputs] [--distill] [--images 45000]
+        [--batch-size 128] [--learning-rate 0.05]
 
 Ten plans of all methods and the unshared network, a CIFAR ResNet with published weights (shortcut
 "pad"). Start "kernels" projects kernels alone, "outputs" also matches what sites compute. Test
 accuracy right away, batch normalisation estimated again on 2,048 training images, or after epochs
-of fine-tuning: SGD, peak rate 0.05, batch 128, crop and flip, seed 0. Seconds are of the processor,
-one thread. Every row is kept in --out, and a second call goes on from there. Prints a table.
+of fine-tuning: SGD, crop and flip, seed 0. Seconds are of the processor, one thread. --backbone
+names another network, --resolution the pixels that images are shrunk to. Every row is kept in
+--out, and a second call goes on from there. Prints a table.
 """
 
 from __future__ import annotations
@@ -45,8 +47,10 @@ from isoshare.space.sites import find_sites, isomorphic_groups
 from isoshare.space.weights.trained_weights import GivenWeights
 
 RESNET = "resnet_cifar"
-KEY = ("weights", "plan", "start", "epochs", "distill", "images", "tested")
-SETTINGS = TrainingSettings(epochs=1, batch_size=128, learning_rate=0.05)
+KEY = (
+    *("weights", "plan", "start", "epochs", "distill", "images", "tested"),
+    *("batch_size", "learning_rate"),
+)
 
 
 def parse() -> argparse.Namespace:
@@ -59,10 +63,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plans")
     parser.add_argument("--starts", default="kernels,outputs")
     parser.add_argument("--distill", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--images", type=int, default=45_000)
     parser.add_argument("--tested", type=int, default=4_000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/projection.jsonl"))
-    parser.set_defaults(backbone=RESNET, resolution=None, precision="auto")
+    parser.add_argument("--backbone", default=RESNET)
+    parser.add_argument("--resolution", type=int)
+    parser.set_defaults(precision="auto")
     return parser.parse_args()
 
 
@@ -149,9 +157,11 @@ class Bench:
     def training(self, network: nn.Module) -> TrainingRun:
         """The fine-tuning."""
         data = self.some()
-        given = {"epochs": self.options.epochs, "precision": self.options.precision}
-        settings = replace(SETTINGS, **given)
-        if self.options.distill:
+        options = self.options
+        settings = TrainingSettings(
+            options.epochs, options.batch_size, options.learning_rate, precision=options.precision
+        )
+        if options.distill:
             teacher = Teacher(self.source)
             return DistilledTraining([network], data, settings, [0], teacher=teacher)
         return TrainingRun([network], data, settings, [0])

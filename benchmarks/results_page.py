@@ -237,7 +237,8 @@ def projection_values() -> dict[str, object]:
 
 def projections() -> list[Row]:
     """Of the published ResNet-20, before any epoch of fine-tuning."""
-    return [row for row in rows_of("projection") if row["epochs"] == 0 and not row["distill"]]
+    published = [row for row in rows_of("projection") if row["weights"].startswith("resnet20")]
+    return [row for row in published if row["epochs"] == 0 and not row["distill"]]
 
 
 def projected() -> dict[str, tuple[int, float, float]]:
