@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from isoshare import IsoshareError, SharingPlan
+import isoshare
+from isoshare import IsoshareError, SharingPlan, count_parameters
 from isoshare.search.constraints import Constraint, exact_limits
 from isoshare.search.solver.plan_solver import PlanSolver, Solved
 from isoshare.search.solver.variant_solver import Ends, VariantSolver
@@ -154,3 +156,47 @@ def test_options_of_a_training_are_for_variants(command: Command, tmp_path: Path
     code, _, said = command(*words, "-o", tmp_path / "plan.json")
     assert code == 2
     assert "--pretrain-epochs says how variants of a backbone are trained: add --vary" in said
+
+
+class Layers(nn.Module):
+    """Three equal layers of some width, and a head."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(4, width)
+        self.body = nn.Sequential(*(nn.Linear(width, width) for _ in range(3)))
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch, 4)."""
+        y: Tensor = self.head(self.body(self.stem(x)))
+        return y
+
+
+def test_variants_are_solved_in_python_too() -> None:
+    torch.manual_seed(0)
+    trained_ones: list[tuple[int, int]] = []
+
+    def train(network: Any) -> float:
+        width: int = network.stem.out_features
+        trained_ones.append((width, count_parameters(network)))
+        return 0.5 + 0.01 * width + (0.1 if len(trained_ones) % 2 else 0.0)  # unshared first
+
+    batches = [(torch.randn(32, 4), torch.zeros(32).long())]
+    asked: dict[str, Any] = {"methods": ("kernel",), "vary": {"width": [6, 8]}}
+    solver = isoshare.Solver(Layers, batches, train=train, **asked)
+    whole = {width: count_parameters(Layers(width)) for width in (6, 8)}
+    assert [width for width, _ in trained_ones] == [6, 6, 8, 8]
+    assert [size for _, size in trained_ones[::2]] == list(whole.values())
+    assert all(size < whole[width] for width, size in trained_ones[1::2])
+    for budget, width in ((whole[8], 8), (whole[8] - 1, 8), (150, 6)):
+        plan = solver.plan(max_parameters=budget)
+        shared = isoshare.apply_plan(Layers(width), plan)
+        assert dict(plan.variant) == {"width": width}
+        assert count_parameters(shared) <= budget
+    assert {dict(plan.variant)["width"] for plan in solver.front()} == {6, 8}
+    for model, trains in ((Layers(6), train), (Layers, None)):
+        with pytest.raises(IsoshareError, match="vary needs the function"):
+            isoshare.Solver(model, batches, train=trains, **asked)
+    with pytest.raises(IsoshareError, match="train is for the networks of vary"):
+        isoshare.Solver(Layers(6), batches, train=train)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver
+from isoshare.search.solver.variant_solver import Ends, VariantSolver
 from isoshare.space.errors import IsoshareError
 from isoshare.space.methods import METHODS
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.search_space import SearchSpace
+from isoshare.space.variants.arguments import combinations
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,35 +30,31 @@ class Solver:
     all, in any order. methods: those that plans may use, all by default. loss: of the model's
     outputs and the targets, a mean; with it pairs of layers count more whose tying adds more of it,
     which takes a pass over the batches for each pair.
+
+    vary: arguments of a function that makes networks, which is given as ``model`` then, and the
+    values that each may take: ``{"width": [8, 16]}``. Plans are those of all combinations, and say
+    which as ``variant``. train: trains a network in place and returns its accuracy; called twice
+    for each combination, with the network as it is and with all that can be shared in it shared.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what is measured on what, and what may vary
         self,
-        model: nn.Module,
+        model: nn.Module | Callable[..., nn.Module],
         batches: Iterable[tuple[Any, Any]],
         *,
         methods: Sequence[str] | None = None,
         loss: Loss | None = None,
+        vary: Mapping[str, Sequence[Any]] | None = None,
+        train: Callable[[nn.Module], float] | None = None,
     ) -> None:
-        from isoshare.evaluators.sensitivities.sensitivity import score_sharing
-        from isoshare.space.apply import count_parameters
-        from isoshare.space.passes.acting_sites import acting_sites, participation
-        from isoshare.space.passes.forward_pass import network_costs
-        from isoshare.space.sites import find_sites
-
-        rest = iter(batches)
-        first = next(rest, None)
-        if first is None:
-            raise IsoshareError("there are no batches: give some hundred inputs with their targets")
-        known = tuple(methods or METHODS)
-        unshared, found = count_parameters(model), find_sites(model)
-        sites = acting_sites(model, found, unshared, known, first[0][:2])
-        for said in participation(found, sites):
-            warnings.warn(said, stacklevel=2)
-        costs = network_costs(model, sites, first[0][:1])
-        self.space = SearchSpace(sites, unshared, known, costs=costs)
-        self.scores: PlanScores = score_sharing(model, self.space, chain([first], rest), loss=loss)
-        self._solver = PlanSolver(self.space, self.scores)
+        measure = partial(_measured, methods=tuple(methods or METHODS), loss=loss)
+        self._solver: PlanSolver | VariantSolver
+        if vary:
+            self._solver = _over_variants(model, list(batches), vary, train, measure)
+        elif train is not None:
+            raise IsoshareError("train is for the networks of vary: give it, or leave train out")
+        else:
+            self._solver = measure(model, batches)
 
     def plan(self, **budgets: int) -> SharingPlan:
         """The plan of the lowest score within ``max_parameters``, ``max_bytes``, ``max_macs``,
@@ -75,6 +73,62 @@ class Solver:
     def front(self) -> list[SharingPlan]:
         """The plans that are expected to be best for their parameters, the smallest first."""
         return [one.plan for one in self._solver.front()]
+
+
+def _over_variants(
+    make: nn.Module | Callable[..., nn.Module],
+    batches: Sequence[tuple[Any, Any]],
+    vary: Mapping[str, Sequence[Any]],
+    train: Callable[[nn.Module], float] | None,
+    measure: Callable[..., PlanSolver],
+) -> VariantSolver:
+    """Both ends of each variant are trained, and the unshared one is measured."""
+    from torch import nn
+
+    from isoshare.space.apply import apply_plan
+
+    if isinstance(make, nn.Module) or train is None:
+        raise IsoshareError(
+            "vary needs the function that makes a network of these arguments in place of a model, "
+            "and train, which trains one and returns its accuracy"
+        )
+    solvers, ends = {}, {}
+    for variant in combinations(vary):
+        network = make(**dict(variant))
+        unshared = float(train(network))
+        solver = solvers[variant] = measure(network.eval(), batches, variant=variant)
+        plan = solver.space.fully_shared_plan()
+        shared = apply_plan(make(**dict(variant)), plan, weights="fresh")
+        ends[variant] = Ends(unshared, float(train(shared)))
+    return VariantSolver(solvers, ends)
+
+
+def _measured(
+    model: Any,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    methods: Sequence[str],
+    loss: Loss | None,
+    variant: Variant = (),
+) -> PlanSolver:
+    """What solves for one trained network. Raises IsoshareError."""
+    from isoshare.evaluators.sensitivities.sensitivity import score_sharing
+    from isoshare.space.apply import count_parameters
+    from isoshare.space.passes.acting_sites import acting_sites, participation
+    from isoshare.space.passes.forward_pass import network_costs
+    from isoshare.space.sites import find_sites
+
+    rest = iter(batches)
+    first = next(rest, None)
+    if first is None:
+        raise IsoshareError("there are no batches: give some hundred inputs with their targets")
+    unshared, found = count_parameters(model), find_sites(model)
+    sites = acting_sites(model, found, unshared, methods, first[0][:2])
+    for said in participation(found, sites):
+        warnings.warn(said, stacklevel=3)
+    costs = network_costs(model, sites, first[0][:1])
+    space = SearchSpace(sites, unshared, methods, costs=costs, variant=variant)
+    return PlanSolver(space, score_sharing(model, space, chain([first], rest), loss=loss))
 
 
 def solve(
