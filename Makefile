@@ -38,8 +38,8 @@ fuzz: $(VENV)/installed-dev  ## 100,000 broken plan files: minutes
 sweep: $(VENV)/installed-dev  ## all networks of timm's families and of torchvision, by every method: minutes
 	ISOSHARE_ALL_NETWORKS=1 $(BIN)/python -m pytest tests/test_timm.py tests/test_torchvision.py
 
-exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors: minutes
-	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py tests/test_onnx.py
+exports: $(VENV)/installed-dev  ## every method on three backbones as ONNX and safetensors, bytes held: half an hour
+	ISOSHARE_ALL_EXPORTS=1 $(BIN)/python -m pytest tests/test_exports.py tests/test_onnx.py tests/test_held_bytes.py
 
 examples: $(VENV)/installed-dev  ## all of examples/, some with libraries of their own: minutes
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[examples]'

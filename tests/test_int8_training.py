@@ -83,8 +83,10 @@ def test_fine_tuning_brings_8_bits_nearer_to_float32(tmp_path: Path, form: Int8F
     assert done.untuned is not None
     assert done.agreement >= done.untuned
     with torch.no_grad():
-        found = form.run(path, fitted)
-        assert (found - student(fitted)).abs().max() <= 2.001 * made.steps[made.graph.output].scale
+        step = made.steps[made.graph.output].scale
+        steps = (form.run(path, fitted) - student(fitted)).abs() / step
+    assert (steps < 1.001).float().mean() > 0.9
+    assert steps.max() < 4.001, "a rounding more at each of the layers, which processors differ in"
     assert len(made.graph.shared) == 1
 
 

@@ -103,7 +103,7 @@ def test_plans_that_change_more_than_kernels_are_refused(evaluator: TrainingEval
 
 
 def test_several_plans_are_measured_at_once_and_the_others_left(
-    evaluator: TrainingEvaluator, tmp_path: Path
+    evaluator: TrainingEvaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all their seeds; where ends are kept, the test images need no training."""
     basis = SharingPlan((Bank("filter_basis", {"shared_rank": 4}, STAGES[0]),))
@@ -118,9 +118,11 @@ def test_several_plans_are_measured_at_once_and_the_others_left(
     assert all(one.conditions == {"plans_together": 3} for of in found.values() for one in of)
     assert all(0.2 < one.values["accuracy"] <= 1 for of in found.values() for one in of)
     assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.setattr(Batches, "augmented", lambda *_: pytest.fail("trained again"))
     tested = [one for step in some(plans[2], [3, 4], "validation") for one in step]
     assert [one.values for one in tested] == [one.values for one in found[2]]
-    assert sum(one.seconds for one in tested) < sum(one.seconds for one in found[2]) / 3
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        list(some(plans[1], [3], "validation"))
 
 
 def test_what_is_alone_or_has_begun_or_is_large_is_not_joined(
