@@ -7,8 +7,9 @@
     options: [--depth 56] [--plans unshared+tied] [--out benchmarks/results/flash.jsonl]
 
 The anchor is HyperTinyPW (Shaalan 2026, MLSys, arXiv 2603.24916), which reports 6.31 times fewer
-bytes in flash at 95 % of the score or more, everything that stands there counted. Here that is the
-whole file for TFLite Micro: kernels, scales, biases and the tables that describe layers. A CIFAR
+bytes in flash at 95 % of the score or more, all that belongs to the network counted. Here that is
+what a device holds of it (kernels, scales, biases), and beside it the whole file for TFLite Micro,
+which has the tables that describe layers as well. A CIFAR
 ResNet is trained from scratch, each plan with the same rate, epochs and seed, written in 8 bits and
 tested once in LiteRT, on all test images. --trained: networks that ``isoshare train`` has written,
 all from the same weights, are written and tested so, by the name of their file. Rows are kept in
@@ -38,9 +39,12 @@ from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.trainer import TrainingRun, finish
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone
+from isoshare.space.costs.closed_form import device_bytes
 from isoshare.space.exports.int8 import export_int8
 from isoshare.space.exports.tflite.export import TFLITE
+from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile, SharingPlan
+from isoshare.space.sites import find_sites
 from isoshare.space.weights.saving import load_network, read_plan
 
 KEY = ("data", "depth", "side", "epochs", "plan", "seed")
@@ -97,7 +101,8 @@ def row_of(asked: Row, data: Dataset) -> Row:
     settings = TrainingSettings(asked["epochs"], 128, RATE)
     finish(TrainingRun([network], train, settings, [asked["seed"]]), None, None)
     seconds = round(time.process_time() - began)
-    return {**asked, **measured(network, plan, train, test), "seconds": seconds}
+    done = measured(network, unshared, plan, train, test)
+    return {**asked, **done, "seconds": seconds}
 
 
 def row_of_trained(path: Path, data: Dataset, name: str) -> Row:
@@ -116,11 +121,16 @@ def row_of_trained(path: Path, data: Dataset, name: str) -> Row:
     }
     train = normalised(data.train, data.train, data.augmentation)
     test = normalised(data.test, data.train)
-    return {**asked, **measured(network, file.plan, train, test)}
+    unshared = build_backbone(file.backbone.name, file.backbone.arguments)
+    return {**asked, **measured(network, unshared, file.plan, train, test)}
 
 
-def measured(network: nn.Module, plan: SharingPlan, train: Batches, test: Batches) -> Row:
+def measured(
+    network: nn.Module, unshared: nn.Module, plan: SharingPlan, train: Batches, test: Batches
+) -> Row:
     """Sizes of a trained network, and what it gets right, as it is and as a file in 8 bits."""
+    sites = find_sites(unshared)
+    costs = network_costs(unshared, sites, test.normalised(test.images[:1]))
     size, logits = as_file(network.eval(), plan, train, test)
     with torch.no_grad():
         parts = torch.split(test.images, 500)
@@ -128,6 +138,7 @@ def measured(network: nn.Module, plan: SharingPlan, train: Batches, test: Batche
     return {
         "parameters": count_parameters(network),
         "float32": 4 * sum(one.numel() for one in {*network.parameters(), *network.buffers()}),
+        "held": device_bytes(plan, sites, costs, "int8"),
         "file": size,
         "accuracy": right(expected, test),
         "accuracy_int8": right(logits, test),
@@ -155,9 +166,9 @@ def right(logits: Tensor, test: Batches) -> float:
 def table(rows: list[Row]) -> str:
     """In Markdown, each row beside the unshared one of its kind."""
     lines = [
-        "| network | plan | epochs, seed | parameters | file | unshared : this | float32 | 8 bits "
-        "| of unshared |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        "| network | plan | epochs, seed | parameters | held | unshared : this | file "
+        "| unshared : this | float32 | 8 bits | of unshared |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     base = {kind_of(row): row for row in rows if row["plan"].startswith(UNSHARED)}
     for row in rows:
@@ -167,6 +178,8 @@ def table(rows: list[Row]) -> str:
             row["plan"],
             f"{row['epochs']}{'*' * ('weights' in row)}, {row['seed']}",
             f"{row['parameters']:,}",
+            f"{row['held']:,}",
+            f"{beside['held'] / row['held']:.2f}",
             f"{row['file']:,}",
             f"{beside['file'] / row['file']:.2f}",
             f"{row['accuracy']:.2%}",
