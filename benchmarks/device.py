@@ -1,13 +1,14 @@
 """What devices hold of shared networks, beside what is counted: bytes, arenas, milliseconds.
 
     python benchmarks/device.py [--networks resnet20,...] [--methods unshared,kernel,...]
-        [--rounds 50] [--out benchmarks/results/device.jsonl]
+        [--rounds 50] [--formats onnx,...] [--out benchmarks/results/device.jsonl]
 
 Everything that can share by a method does; weights and images are random. For each file: bytes
 that are counted (device_bytes) and that it has; of ONNX files what onnxruntime keeps of weights;
 what a fresh process has more of after loading and after the first run; the arena of TFLite Micro.
-Each shared file is timed beside the unshared one, in one process, one thread, batch of one. Rows
-are kept in --out, and a second call goes on from there. Prints a table in Markdown.
+Each shared file is timed beside the unshared one, in one process, one thread, batch of one. The
+format torch.onnx is what torch.onnx.export makes of the same network by itself. Rows are kept in
+--out, and a second call goes on from there. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ FORMATS: dict[str, tuple[Int8Format | None, str]] = {
     "tflite --fast": (FAST_TFLITE, "int8"),
 }
 """By name: what writes it in 8 bits, and what device_bytes counts for it."""
+PLAIN = "torch.onnx"
+"""The same network by PyTorch's own export, for comparison."""
 UNSHARED = "unshared"
 FITTED = 8
 PROCESS = Path(__file__).with_name("runtimes.py")
@@ -70,6 +73,7 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--methods", default=",".join((UNSHARED, *METHODS)))
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/device.jsonl"))
     options = parser.parse_args()
     rows = kept(options.out)
@@ -78,28 +82,29 @@ def main() -> None:
         asked = [one for one in options.methods.split(",") if one not in known]
         if not asked:
             continue
-        for row in measured(name, asked, options.rounds):
+        for row in measured(name, asked, options.rounds, options.formats.split(",")):
             rows.append(row)
             keep(options.out, row)
     print(table(rows))
 
 
-def measured(name: str, methods: Sequence[str], rounds: int) -> Iterator[Row]:
+def measured(name: str, methods: Sequence[str], rounds: int, forms: Sequence[str]) -> Iterator[Row]:
     """A row for each method and format of one network."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        small = write_all(folder / "small", nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), NOTHING)
-        beside = write_all(folder / UNSHARED, *shared(name, UNSHARED))
+        little = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        small = write_all(folder / "small", little, NOTHING, forms)
+        beside = write_all(folder / UNSHARED, *shared(name, UNSHARED), forms)
         for method in methods:
             network, plan = shared(name, method)
             is_new = method != UNSHARED
-            files = write_all(folder / method, network, plan) if is_new else beside
+            files = write_all(folder / method, network, plan, forms) if is_new else beside
             for form, path in files.items():
                 yield {
                     "network": name,
                     "method": method,
                     "format": form,
-                    "counted": counted(name, plan, FORMATS[form][1]),
+                    "counted": counted(name, plan, FORMATS.get(form, (None, "float32"))[1]),
                     "file": path.stat().st_size,
                     **held(path, small[form]),
                     **timed(path, beside[form], rounds),
@@ -145,9 +150,13 @@ def write_all(
     made = quantised(traced(deployed(network.eval(), plan.plan), images[:1]), [images])
     files = {}
     for name in forms:
-        form, _ = FORMATS[name]
-        files[name] = folder / f"{name}.{name.split(' ')[0].split('-')[0]}"
-        if form is None:
+        form, _ = FORMATS.get(name, (None, ""))
+        kind = "onnx" if name == PLAIN else name.split(" ")[0].split("-")[0]
+        files[name] = folder / f"{name}.{kind}"
+        if name == PLAIN:
+            some, names = (images[:1],), ["images"]
+            torch.onnx.export(network, some, files[name], input_names=names, external_data=False)
+        elif form is None:
             save_onnx(network, files[name], plan, image)
         else:
             form.save(made, files[name], plan)
