@@ -62,6 +62,7 @@ FORMATS: dict[str, tuple[Int8Format | None, str]] = {
 """By name: what writes it in 8 bits, and what device_bytes counts for it."""
 PLAIN = "torch.onnx"
 """The same network by PyTorch's own export, for comparison."""
+ALL_FORMATS = {**FORMATS, PLAIN: FORMATS["onnx"]}
 UNSHARED = "unshared"
 FITTED = 8
 PROCESS = Path(__file__).with_name("runtimes.py")
@@ -104,7 +105,7 @@ def measured(name: str, methods: Sequence[str], rounds: int, forms: Sequence[str
                     "network": name,
                     "method": method,
                     "format": form,
-                    "counted": counted(name, plan, FORMATS.get(form, (None, "float32"))[1]),
+                    "counted": counted(name, plan, ALL_FORMATS[form][1]),
                     "file": path.stat().st_size,
                     **held(path, small[form]),
                     **timed(path, beside[form], rounds),
@@ -150,9 +151,8 @@ def write_all(
     made = quantised(traced(deployed(network.eval(), plan.plan), images[:1]), [images])
     files = {}
     for name in forms:
-        form, _ = FORMATS.get(name, (None, ""))
-        kind = "onnx" if name == PLAIN else name.split(" ")[0].split("-")[0]
-        files[name] = folder / f"{name}.{kind}"
+        form, _ = ALL_FORMATS[name]
+        files[name] = folder / f"{name}.{name.split(' ')[0].split('-')[0]}"
         if name == PLAIN:
             some, names = (images[:1],), ["images"]
             torch.onnx.export(network, some, files[name], input_names=names, external_data=False)

@@ -47,7 +47,8 @@ from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.sites import find_sites
 from isoshare.space.weights.saving import load_network, read_plan
 
-KEY = ("data", "depth", "side", "epochs", "plan", "seed")
+KEY = ("data", "depth", "side", "epochs", "plan", "seed", "weights")
+"""Rows of networks that are trained from scratch have no weights."""
 UNSHARED = "unshared"
 RATE = 0.2
 ANCHOR = 6.31
@@ -66,12 +67,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/flash.jsonl"))
     options = parser.parse_args()
     rows = kept(options.out)
-    done = [{key: row[key] for key in KEY} for row in rows]
+    done = [{key: row[key] for key in KEY if key in row} for row in rows]
     data = load_dataset(options.dataset, 0.1, DataOptions(resolution=options.resolution))
     use_threads(1)
     for path in options.trained:
-        rows.append(row_of_trained(path, data, Path(options.dataset).name))
-        keep(options.out, rows[-1])
+        asked = asked_of(path, data, Path(options.dataset).name)
+        if asked not in done:
+            rows.append(row_of_trained(path, asked, data))
+            keep(options.out, rows[-1])
     for seed in range(0 if options.trained else options.seeds):
         for name in options.plans.split("+"):
             asked = {
@@ -105,12 +108,12 @@ def row_of(asked: Row, data: Dataset) -> Row:
     return {**asked, **done, "seconds": seconds}
 
 
-def row_of_trained(path: Path, data: Dataset, name: str) -> Row:
-    """What the file of a network gets right that ``isoshare train`` has trained."""
-    file, network = read_plan(path), load_network(path)
+def asked_of(path: Path, data: Dataset, name: str) -> Row:
+    """What tells the row of a file that ``isoshare train`` has written from others."""
+    file = read_plan(path)
     assert file.backbone is not None, "train writes it"
     last = file.measured[-1]
-    asked = {
+    return {
         "data": name,
         "depth": file.backbone.arguments["depth"],
         "side": data.image_shape[1],
@@ -119,10 +122,17 @@ def row_of_trained(path: Path, data: Dataset, name: str) -> Row:
         "seed": last.seed,
         "weights": "trained",
     }
+
+
+def row_of_trained(path: Path, asked: Row, data: Dataset) -> Row:
+    """What the network in a file gets right."""
+    file, network = read_plan(path), load_network(path)
+    assert file.backbone is not None, "train writes it"
     train = normalised(data.train, data.train, data.augmentation)
     test = normalised(data.test, data.train)
     unshared = build_backbone(file.backbone.name, file.backbone.arguments)
-    return {**asked, **measured(network, unshared, file.plan, train, test)}
+    done = measured(network, unshared, file.plan, train, test)
+    return {**asked, **done}
 
 
 def measured(
@@ -170,7 +180,7 @@ def table(rows: list[Row]) -> str:
         "| unshared : this | float32 | 8 bits | of unshared |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    base = {kind_of(row): row for row in rows if row["plan"].startswith(UNSHARED)}
+    base = {kind_of(row): row for row in rows if row["plan"] == UNSHARED}
     for row in rows:
         beside = base[kind_of(row)]
         cells = [
@@ -192,7 +202,7 @@ def table(rows: list[Row]) -> str:
 
 def kind_of(row: Row) -> tuple[object, ...]:
     """What plans that are compared have in common."""
-    return tuple(row.get(key) for key in (*KEY, "weights") if key != "plan")
+    return tuple(row.get(key) for key in KEY if key != "plan")
 
 
 if __name__ == "__main__":

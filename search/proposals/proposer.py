@@ -56,7 +56,7 @@ class Proposer:
         """Plans from the best source to the last resort."""
         yield from self._warm_starts
         if number >= FORESEEN_METHODS_FROM:
-            yield from self._method_starts
+            yield from self._known
         chosen = self._sampler.propose(number)
         if chosen is not None:
             yield Proposal(chosen, "sampler")
@@ -67,20 +67,18 @@ class Proposer:
             yield Proposal(plan, "walk")
 
     @cached_property
-    def _warm_starts(self) -> list[Proposal]:
-        """Those of the space; in place of those of its methods what a trained network foresees."""
-        known = [Proposal(plan, name) for name, plan in self._space.warm_starts().items()]
-        foresight = self._history.foresight
-        if foresight is None:
-            return known
-        others = [one for one in known if not one.origin.startswith(START)]
-        return others + [Proposal(plan, SOLVED) for plan in foresight.starts]
+    def _known(self) -> list[Proposal]:
+        """Plans of the space that are known by names, one for each method among them."""
+        return [Proposal(plan, name) for name, plan in self._space.warm_starts().items()]
 
     @cached_property
-    def _method_starts(self) -> list[Proposal]:
-        """One plan for each method."""
-        known = self._space.warm_starts().items()
-        return [Proposal(plan, name) for name, plan in known if name.startswith(START)]
+    def _warm_starts(self) -> list[Proposal]:
+        """Those that are known; in place of those of methods what a trained network foresees."""
+        foresight = self._history.foresight
+        if foresight is None:
+            return self._known
+        others = [one for one in self._known if not one.origin.startswith(START)]
+        return others + [Proposal(plan, SOLVED) for plan in foresight.starts]
 
     def _walk(self) -> Iterator[SharingPlan]:
         """All plans of a small space; of a larger one those around the smallest plan, or around one

@@ -67,7 +67,7 @@ class PlanSolver:
     """Solves for one space and its scores; what does not depend on a budget is made once."""
 
     def __init__(self, space: SearchSpace, scores: PlanScores) -> None:
-        self.space = space
+        self.space, self.scores = space, scores
         self._make = OptionMaker(space, scores, countable(space))
         self._own = [self._make.of_group(group) for group in space.group_spaces]
         self._families = {

@@ -54,7 +54,8 @@ class Solver:
         elif train is not None:
             raise IsoshareError("train is for the networks of vary: give it, or leave train out")
         else:
-            self._solver = measure(model, batches)
+            self._solver = one = measure(model, batches)
+            self.space, self.scores = one.space, one.scores
 
     def plan(self, **budgets: int) -> SharingPlan:
         """The plan of the lowest score within ``max_parameters``, ``max_bytes``, ``max_macs``,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,11 @@ def solver_for(solving: Solving, heard: Heard | None = None) -> PlanSolver | Var
 
 
 def _scores(solving: Solving, variant: Variant, heard: Heard | None) -> PlanScores:
-    config, data = solving.config, solving.dataset.train
-    named = (config.backbone, {**config.backbone_arg, **dict(variant)})
+    config, dataset = solving.config, solving.dataset
+    named = (config.backbone, {**config.backbone_arg, **dict(variant)}, dataset.fingerprint)
     space, network = solving.space.members[variant], solving.network(variant)
-    return kept_scores(normalised(data, data), network, space, named, heard)
+    images = partial(normalised, dataset.train, dataset.train)
+    return kept_scores(images, network, space, named, heard)
 
 
 def solve_plan(

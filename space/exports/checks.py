@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 from isoshare.space.errors import IsoshareError, in_one_line, listed
-from isoshare.space.network_copy import copy_network
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def computed(network: nn.Module, images: Tensor) -> Tensor:
-    """What a network makes of images in evaluation. Raises IsoshareError where it cannot, or makes
-    something else than one tensor.
+    """What a network, in evaluation, makes of images. Raises IsoshareError where it cannot, or
+    makes something else than one tensor.
     """
     sides = "x".join(map(str, images.shape[1:]))
     try:
         with torch.no_grad():
-            found = copy_network(network).eval()(images)
+            found = network(images)
     except Exception as error:  # whatever the user's network raises
         raise IsoshareError(
             f"the network cannot take images of {sides}: {in_one_line(error)}; give images as it "

@@ -76,11 +76,11 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
     """
     check_numbers(network)
     check_images(batches)
-    wanted = torch.cat([computed(network, batch) for batch in batches])
+    trained = copy_network(network).eval()
+    wanted = torch.cat([computed(trained, batch) for batch in batches])
     graph = traced(deployed(network, plan.plan), batches[0][:1])
     _check_kinds(graph, form)
     made = quantised(graph, batches)
-    trained = copy_network(network).eval()
     untuned, rounded = None, made
     if tune is not None:
         with tempfile.TemporaryDirectory() as folder:  # what it refuses, it refuses now

@@ -27,6 +27,7 @@ from isoshare.space.errors import IsoshareError, in_one_line
 from isoshare.space.exports.checks import check_numbers, computed
 from isoshare.space.exports.onnx_norms import keep_shared
 from isoshare.space.files import atomic_write
+from isoshare.space.network_copy import copy_network
 from isoshare.space.plan import PlanFile
 from isoshare.space.weights.saving import PLAN_KEY
 
@@ -70,7 +71,7 @@ def save_onnx(
     check_packages()
     check_numbers(network)
     images = _images(image)
-    expected = computed(network, images)
+    expected = computed(copy_network(network).eval(), images)
     whole = bake_sites(network, plan.plan) if bake else deployed(network, plan.plan)
     with atomic_write(path) as half:
         _write(_graph(whole, images[:2]), half, plan)

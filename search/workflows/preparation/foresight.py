@@ -56,8 +56,9 @@ def with_scores(prepared: Prepared, heard: Heard | None = None) -> Prepared:
     space = prepared.space
     if not isinstance(evaluator, InheritingEvaluator) or not isinstance(space, SearchSpace):
         return prepared
-    named = (prepared.config.backbone, prepared.config.backbone_arg)
-    scores = kept_scores(evaluator.train_batches, evaluator.unshared(), space, named, heard)
+    config, dataset = prepared.config, evaluator.dataset
+    named = (config.backbone, config.backbone_arg, dataset.fingerprint)
+    scores = kept_scores(lambda: evaluator.train_batches, evaluator.unshared(), space, named, heard)
     context = replace(prepared.study.context, scores=scores.document())
     return replace(prepared, study=replace(prepared.study, context=context))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
 
 from isoshare.evaluators.data.data_cache import cache_folder
-from isoshare.evaluators.sensitivities.output_matching import BATCH, IMAGES
+from isoshare.evaluators.sensitivities.output_matching import IMAGES
 from isoshare.evaluators.sensitivities.plan_scores import PlanScores
 from isoshare.evaluators.sensitivities.sensitivity import Heard
 from isoshare.evaluators.training.batches import Batches
@@ -27,7 +27,7 @@ SCORES = 5
 
 
 def kept_scores(
-    data: Batches,
+    data: Callable[[], Batches],
     network: nn.Module,
     space: SearchSpace,
     named: Sequence[object],
@@ -35,15 +35,16 @@ def kept_scores(
 ) -> PlanScores:
     """The scores of a network, from the cache if they have been measured before, or some of them.
 
-    named: the backbone and its arguments, which weights alone do not tell. heard: as in
-    ``scores_on``. Raises IsoshareError for layers that cannot be scored.
+    data: gives the training images, where something has to be measured on them. named: the backbone
+    and its arguments, which weights alone do not tell, and the fingerprint of the data set. heard:
+    as in ``scores_on``. Raises IsoshareError for layers that cannot be scored.
     """
-    path = _place(data, network, space, named)
+    path = _place(network, space, named)
     if path is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return PlanScores.of(json.loads(path.read_text()))
     known = KeptMoves(path and path.with_suffix(".jsonl"))
-    scores = scores_on(data, network, space, heard, known)
+    scores = scores_on(data(), network, space, heard, known)
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,17 +59,10 @@ def weights_digest(network: nn.Module) -> str:
     return TrainedWeights(network.state_dict()).fingerprint
 
 
-def _place(
-    data: Batches, network: nn.Module, space: SearchSpace, named: Sequence[object]
-) -> Path | None:
+def _place(network: nn.Module, space: SearchSpace, named: Sequence[object]) -> Path | None:
     """Where the scores of this network, on these images, are kept; None without a cache."""
-    images = hashlib.sha256()
-    for batch, labels in data.first(IMAGES, BATCH):
-        images.update(batch.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
-    asked = [
-        *(SCORES, *named, list(space.methods), weights_digest(network), images.hexdigest()),
-        versions()["torch"],
-    ]
+    digest, torch = weights_digest(network), versions()["torch"]
+    asked = [SCORES, IMAGES, *named, list(space.methods), digest, torch]
     name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]
     try:
         return cache_folder() / "scores" / f"{name}.json"
