@@ -201,15 +201,16 @@ def at_scale_values() -> dict[str, object]:
 
 def half_headline(rows: Sequence[Row]) -> str:
     """What half of the parameters cost, at best."""
+    whole = at_scale.unshared_parameters(rows)
     lost = [
         (-fmean(at_scale.beside_unshared(same, rows)), same[0])
         for same in at_scale.by_plan(rows)
-        if 2 * same[0]["parameters"] <= at_scale.UNSHARED_PARAMETERS
+        if 2 * same[0]["parameters"] <= whole
     ]
     if not lost:
         return "No plan of at most half of the parameters has been trained yet."
     least, row = min(lost, key=lambda pair: pair[0])
-    share = f"{row['parameters'] / at_scale.UNSHARED_PARAMETERS:.0%}"
+    share = f"{row['parameters'] / whole:.0%}"
     met = "met" if least <= AIM else "missed"
     seeds = len({one["seed"] for one in rows if one["plan"] == row["plan"]})
     return (
