@@ -18,7 +18,7 @@ from isoshare.space.costs.closed_form import device_bytes
 from isoshare.space.exports.arithmetic import run
 from isoshare.space.exports.int8 import Int8Format, export_int8
 from isoshare.space.exports.onnx_int8 import ONNX
-from isoshare.space.exports.quantised import quantised, signs
+from isoshare.space.exports.quantised import Quantised, quantised, signs
 from isoshare.space.exports.tflite.export import TFLITE
 from isoshare.space.exports.tracing import ConversionError, traced
 from isoshare.space.passes.forward_pass import network_costs
@@ -122,6 +122,42 @@ def test_activations_beside_what_they_do_not_bound(
         assert steps_apart(found, form.run(tmp_path / "net", images[0])) <= 1.001
     if activation is not nn.GELU:  # which TFLite Micro does not have
         assert steps_apart(found, run_micro(tmp_path / "net", images[0]).logits) <= MICRO
+
+
+def gated(wide: float = 1) -> nn.Module:
+    """wide: how far numbers are from those that a gate tells apart."""
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Conv2d(4, 4, 3), nn.Hardswish()]
+    parts[0].weight.data *= wide  # type: ignore[operator, assignment]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+
+
+def test_gates_of_numbers_that_are_far_from_them(tmp_path: Path) -> None:
+    network, images, path = gated(2000), batches(), tmp_path / "net"
+    found = quantised(traced(network, images[0][:1]), images)
+    assert max(one.scale for one in found.steps.values()) > 10, "where sums of 16 bits wrap"
+    assert export_int8(network, path, NOTHING, images, TFLITE).difference <= 1.001
+    assert steps_apart(found, run_micro(path, images[0]).logits) <= MICRO
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@pytest.mark.parametrize("fault", ["kernel", "operator"])
+def test_a_file_with_one_wrong_layer_is_refused(
+    tmp_path: Path, form: Int8Format, fault: str
+) -> None:
+    def wrong(made: Quantised, path: Path, plan: PlanFile) -> None:
+        """With a kernel upside down, or another operator in place of the gate."""
+        layers, kernels = list(made.graph.layers), dict(made.kernels)
+        if fault == "kernel":
+            kernels[layers[2].kernel] = kernels[layers[2].kernel].flip(0)
+        else:
+            layers[1] = replace(layers[1], kind="hardswish")
+        graph = replace(made.graph, layers=tuple(layers))
+        form.save(replace(made, graph=graph, kernels=kernels), path, plan)
+
+    with pytest.raises(ConversionError, match="computes something else than its reference"):
+        export_int8(gated(5), tmp_path / "net", NOTHING, batches(), replace(form, save=wrong))
+    assert list(tmp_path.iterdir()) == []
 
 
 def two_uses(factors: list[list[float]]) -> tuple[nn.Module, SharingPlan]:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from isoshare.space.exports.quantised import LEAST
+from isoshare.space.exports.quantised import LEAST, MOST
 from isoshare.space.exports.small_graph import CONVOLUTION, REQUANTISED, Layer
 from isoshare.space.exports.tflite.writer import NO_VOLUMES, Writer, stored
 
 Write = Callable[[Writer, Layer], None]
+MOST_ADDED = 2**15 - 1
+"""Steps of an output that a sum may be far from zero in LiteRT."""
 
 
 def _convolution(writer: Writer, layer: Layer) -> None:
@@ -60,11 +62,18 @@ def _both(name: str, of: str) -> Write:
 
 
 def _hard_sigmoid(writer: Writer, layer: Layer) -> None:
-    """x + 3 in the steps of 0 to 6, which bound it, then the same integers for 0 to 1."""
-    sides = writer.shapes[layer.output]
-    six = writer.file.tensor([sides[one] for one in stored(len(sides))], None, (6 / 255, LEAST))
-    inputs = [writer.places[layer.inputs[0]], writer.constant(3)]
-    writer.file.operator("ADD", 2, inputs, six, of="AddOptions")
+    """x + 3 in the steps of 0 to 6, which bound it, then the same integers for 0 to 1.
+
+    Between -3 and 3 first where x may be wider: LiteRT adds in 16 bits, which wrap.
+    """
+    sides, start = writer.shapes[layer.output], layer.inputs[0]
+    shape = [sides[one] for one in stored(len(sides))]
+    place, steps = writer.places[start], writer.quantised.steps[start]
+    if steps.scale * (MOST - LEAST) + 3 > 6 / 255 * MOST_ADDED:
+        place = writer.file.tensor(shape, None, (6 / 254, 0))
+        writer.file.operator("QUANTIZE", 1, [writer.places[start]], place)
+    six = writer.file.tensor(shape, None, (6 / 255, LEAST))
+    writer.file.operator("ADD", 2, [place, writer.constant(3)], six, of="AddOptions")
     writer.put("MUL", 2, layer, [six, writer.constant(1 / 6)], of="MulOptions")
 
 
