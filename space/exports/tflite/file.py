@@ -1,8 +1,8 @@
 """A TFLite file that is built tensor by tensor; equal bytes are one buffer.
 
 Written with the schema's own classes. Contents of buffers start at multiples of 16 bytes, as
-microcontrollers read them in place. Equal vectors, such as zero points of 8 bytes a channel, stand
-in the file once.
+microcontrollers read them in place. What is equal stands in the file once: constants with their
+steps, the options of operators, vectors such as zero points of 8 bytes a channel.
 """
 
 from __future__ import annotations
@@ -40,6 +40,18 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # without types
         return self.vectors[key]
 
 
+class _Once:
+    """A table that is written where it is first needed; others point there."""
+
+    def __init__(self, table: Any) -> None:
+        self._table, self._place = table, 0
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802  the name of flatbuffers
+        """Where it is in the file."""
+        self._place = self._place or self._table.Pack(builder)
+        return self._place
+
+
 class _Buffer(schema.BufferT):  # type: ignore[misc]  # generated without types
     def Pack(self, builder: Any) -> int:  # noqa: N802  the name of flatbuffers
         """Write the bytes, aligned."""
@@ -62,6 +74,8 @@ class TfliteFile:
         self._operators: list[Any] = []
         self._codes: dict[tuple[int, int], int] = {}
         self._buffers: dict[bytes, int] = {b"": 0}
+        self._constants: dict[object, int] = {}
+        self._tables: dict[object, _Once] = {}
 
     def tensor(
         self,
@@ -84,13 +98,27 @@ class TfliteFile:
         made.buffer = self._buffers.setdefault(data, len(self._buffers))
         made.name = name or None
         if steps is not None:
-            made.quantization = schema.QuantizationParametersT()
-            made.quantization.scale = np.atleast_1d(np.asarray(steps[0], np.float32))
-            zeros = np.full(len(made.quantization.scale), steps[1], np.int64)
-            made.quantization.zeroPoint = zeros
-            made.quantization.quantizedDimension = channels
-        self._tensors.append(made)
+            made.quantization = self._quantization(*steps, channels)
+        if content is None:
+            return self._added(made)
+        key = (made.type, tuple(shape), made.buffer, made.quantization)
+        if key not in self._constants:
+            self._constants[key] = self._added(made)
+        return self._constants[key]
+
+    def _added(self, tensor: Any) -> int:
+        self._tensors.append(tensor)
         return len(self._tensors) - 1
+
+    def _quantization(self, scale: Any, zero: int, channels: int) -> _Once:
+        scales = np.atleast_1d(np.asarray(scale, np.float32))
+        key = (scales.tobytes(), zero, channels)
+        if key not in self._tables:
+            made = schema.QuantizationParametersT()
+            made.scale, made.zeroPoint = scales, np.full(len(scales), zero, np.int64)
+            made.quantizedDimension = channels
+            self._tables[key] = _Once(made)
+        return self._tables[key]
 
     def numbers(self, *numbers: int) -> int:
         """A constant vector of int32."""
@@ -104,13 +132,19 @@ class TfliteFile:
         code = getattr(schema.BuiltinOperator, name)
         made.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
         made.inputs, made.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-        kind = options.pop("of", "")
-        if kind:
+        if kind := options.pop("of", ""):
             made.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-            made.builtinOptions = getattr(schema, f"{kind}T")()
-            for key, value in options.items():
-                setattr(made.builtinOptions, key, value)
+            made.builtinOptions = self._options(kind, options)
         self._operators.append(made)
+
+    def _options(self, kind: str, options: dict[str, Any]) -> _Once:
+        key = (kind, repr(options))
+        if key not in self._tables:
+            made = getattr(schema, f"{kind}T")()
+            for name, value in options.items():
+                setattr(made, name, value)
+            self._tables[key] = _Once(made)
+        return self._tables[key]
 
     def save(self, path: Path, start: int, end: int, description: str) -> None:
         """The whole file. start, end: the tensors that go in and come out."""
