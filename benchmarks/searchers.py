@@ -17,9 +17,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.search_efficiency import SCORES
 from benchmarks.search_task import PATIENCE, Task
@@ -224,7 +226,11 @@ def smac(task: Task) -> None:
 
 
 def syne_tune_ehvi(task: Task) -> None:
-    """Syne Tune's expected hypervolume improvement, by BoTorch over one-hot codes."""
+    """Syne Tune's expected hypervolume improvement, by BoTorch over one-hot codes.
+
+    In double precision from end to end: it leaves some tensors in single precision by itself, and
+    BoTorch 0.18 refuses a mixture.
+    """
     from syne_tune.config_space import choice
     from syne_tune.optimizer.schedulers.multiobjective.expected_hyper_volume_improvement import (
         ExpectedHyperVolumeImprovement,
@@ -236,11 +242,14 @@ def syne_tune_ehvi(task: Task) -> None:
         num_init_random=GP_START,
         random_seed=task.seed,
     )
-    number = 0
-    while True:
-        answers = searcher.suggest()
-        searcher.on_trial_complete(number, answers, list(task.measure(task.plan_of(answers))))
-        number += 1
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.double)
+    try:
+        for number in count():
+            answers = searcher.suggest()
+            searcher.on_trial_complete(number, answers, list(task.measure(task.plan_of(answers))))
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def syne_tune_moasha(task: Task) -> None:
