@@ -1,4 +1,4 @@
-"""What a trained network foresees as the prior mean of accuracies, while few plans are measured.
+"""What a trained network foresees as the prior mean of accuracies, for as long as that helps.
 
 A plan's score times a slope is what is expected of it before it is measured, and the surrogate
 learns the rest. The slope follows from how well scores and measurements agree in rank: believed at
@@ -17,8 +17,9 @@ from isoshare.space.plan import SharingPlan
 
 Numbers = NDArray[np.float64]
 
-ENOUGH = 14
-"""Measured plans from which on a search does better without (benchmarks/search_efficiency.py)."""
+ENOUGH, AGREED = 14, 0.9
+"""Measured plans from which on a search does better without, unless their ranks agree so well with
+what was foreseen (benchmarks/search_efficiency.py)."""
 BELIEVED, BELIEF_WORTH = 0.5, 10
 """The correlation that is expected, and how many measured plans that belief is worth."""
 
@@ -43,9 +44,12 @@ class ScorePrior:
         foreseen, means: of the measured plans, (plans,).
         """
         spread = float(foreseen.std())
-        if len(means) >= ENOUGH or spread == 0:
+        if spread == 0:
             return 0.0
-        seen = len(means) * rank_correlation(foreseen, means)
+        agreement = rank_correlation(foreseen, means)
+        if len(means) >= ENOUGH and agreement < AGREED:
+            return 0.0
+        seen = len(means) * agreement
         trust = (BELIEF_WORTH * BELIEVED + seen) / (BELIEF_WORTH + len(means))
         return max(0.0, trust) * float(means.std()) / spread
 
