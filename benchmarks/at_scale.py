@@ -47,6 +47,8 @@ from isoshare.space.weights.weight_files import file_digest
 
 VALIDATION = 0.1
 """The fraction of the training images that no plan learns from."""
+OURS = "ehvi"
+"""How the names of plans begin that our search has found."""
 TRAINED = ("seed", "epochs", "distill")
 KEY = ("plan", *TRAINED)
 
@@ -153,6 +155,44 @@ def table(rows: Sequence[Row]) -> str:
             f"| {name} | {first['in short']} | {first['parameters']:,} | {share} "
             f"| {spread([row['test'] for row in same])} ({len(same)}) "
             f"| {lost if first['plan'] != UNSHARED else ''} |"
+        )
+    return "\n".join(lines)
+
+
+Duel = tuple[list[Row], list[Row], list[float]]
+"""A plan, the best one found that is no larger, and by how much more accurate that is, by seed."""
+
+
+def duels(rows: Sequence[Row]) -> list[Duel]:
+    """Each plan that our search has not found beside one that it has."""
+    plans = [same for same in by_plan(rows) if same[0]["plan"] != UNSHARED]
+    found = [same for same in plans if same[0]["plan"].startswith(OURS)]
+    told = []
+    for other in (same for same in plans if same not in found):
+        smaller = [same for same in found if same[0]["parameters"] <= other[0]["parameters"]]
+        if smaller:
+            best = max(smaller, key=lambda same: fmean(row["test"] for row in same))
+            told.append((other, best, differences(best, other)))
+    return told
+
+
+def differences(ones: Sequence[Row], others: Sequence[Row]) -> list[float]:
+    """Of the accuracies of two plans, for each seed that both have."""
+    by_seed = {row["seed"]: row["test"] for row in others}
+    return [row["test"] - by_seed[row["seed"]] for row in ones if row["seed"] in by_seed]
+
+
+def duel_table(rows: Sequence[Row]) -> str:
+    """As Markdown."""
+    lines = [
+        "| plan | parameters | test accuracy | found, no larger | parameters | more accurate by |",
+        "|---|--:|--:|---|--:|--:|",
+    ]
+    for other, best, ahead in duels(rows):
+        lines.append(
+            f"| {other[0]['plan']} | {other[0]['parameters']:,} "
+            f"| {spread([row['test'] for row in other])} ({len(other)}) "
+            f"| {best[0]['plan']} | {best[0]['parameters']:,} | {spread(ahead, sign='+')} |"
         )
     return "\n".join(lines)
 

@@ -111,7 +111,6 @@ def botorch(task: Task, begin: Callable[[Task], None]) -> None:
     """BoTorch's Gaussian process over categories and one number, the size, on the accuracy alone;
     the expected hypervolume improvement is exact, as the size is known, and looks at all plans.
     """
-    import torch
 
     begin(task)
     plans = list(task.table.plans)
@@ -148,7 +147,6 @@ def as_ours(task: Task) -> None:
 
 def _gaussian_process(coded: Any, right: list[float], last: Any) -> Any:
     """Fitted from where the last one was, if there is one: then fewer steps are enough."""
-    import torch
     from botorch.models import MixedSingleTaskGP
     from botorch.models.transforms import Standardize
     from botorch.optim.fit import fit_gpytorch_mll_scipy
@@ -288,7 +286,6 @@ def neps(algorithm: str, task: Task) -> None:
     """NePS' MO-ASHA; or PriMO, which begins so, knows a good plan for each objective and goes on
     with a Gaussian process on their weighted sum.
     """
-    import torch
     from neps import AskAndTell, algorithms
     from neps.space import HPOCategorical, HPOInteger, SearchSpace
 
