@@ -112,7 +112,7 @@ TASKS = {
         Task(
             "at_scale_mixer",
             "convmixer",
-            {"width": 64, "depth": 8, "kernel": 3, "patch": 4},
+            {"classes": 10, "in_channels": 3, "width": 64, "depth": 8, "kernel": 3, "patch": 4},
             mixer_plans,
             TrainingSettings(10, batch_size=64, learning_rate=0.1, augment="standard"),
             DataOptions(subset=25_000),

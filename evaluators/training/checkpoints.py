@@ -28,7 +28,7 @@ def training_file(plan: SharingPlan, *decisive: object) -> str:
     """The name of the file of a training. decisive: all that decides how it ends beside the plan
     and the version of torch, as JSON values.
     """
-    asked = json.dumps([*decisive, torch.__version__])
+    asked = json.dumps([*decisive, torch.__version__], sort_keys=True)
     return f"{plan.fingerprint}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.pt"
 
 
