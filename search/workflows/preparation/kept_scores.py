@@ -63,7 +63,7 @@ def _place(network: nn.Module, space: SearchSpace, named: Sequence[object]) -> P
     """Where the scores of this network, on these images, are kept; None without a cache."""
     digest, torch = weights_digest(network), versions()["torch"]
     asked = [SCORES, IMAGES, *named, list(space.methods), digest, torch]
-    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]
+    name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:24]
     try:
         return cache_folder() / "scores" / f"{name}.json"
     except OSError:
