@@ -10,33 +10,38 @@ from pathlib import Path
 
 from isoshare.space.errors import IsoshareError
 
+DEVICE = "it is a device, and only files are written"
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to; what lies there gets its name when all went well.
 
-    Otherwise, on a full disk for one, it is removed, and ``path`` stays as it was. Raises OSError
-    for a folder, or a device such as /dev/null, whose place a file would take.
+    Otherwise, on a full disk for one, it is removed, and ``path`` stays as it was. A symbolic link
+    is followed, as by all who open files. Raises OSError for a folder, or a device such as
+    /dev/null, whose place a file would take.
     """
-    place = Path(path)
+    place = Path(os.path.realpath(path))
     if place.is_dir():
         raise OSError(EISDIR, os.strerror(EISDIR))
     if place.exists() and not place.is_file():
-        raise OSError(EINVAL, "it is a device, and only files are written")
-    half = Path(f"{path}.part")
+        raise OSError(EINVAL, DEVICE)
+    half = place.with_name(f"{place.name}.part")
     try:
         yield half
-        half.replace(path)
+        half.replace(place)
     finally:
         half.unlink(missing_ok=True)
 
 
 def check_writable(output: Path) -> None:
     """Raise IsoshareError before hours are spent on what cannot be written."""
-    folder = output.resolve().parent
+    folder = Path(os.path.realpath(output)).parent
     if not folder.is_dir():
         raise IsoshareError(f"cannot write {output}: there is no folder {folder}")
     if output.is_dir():
         raise IsoshareError(f"cannot write {output}: it is a folder; add the name of a file")
+    if output.exists() and not output.is_file():
+        raise IsoshareError(f"cannot write {output}: {DEVICE}")
     if not os.access(folder, os.W_OK):
         raise IsoshareError(f"cannot write {output}: the folder {folder} is read-only")

@@ -12,7 +12,7 @@ import torch
 
 from isoshare.search.cli import options
 from isoshare.search.workflows.exporting.export import FORMATS
-from isoshare.space.plan import PlanFile
+from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.weights.saving import PLAN_KEY, load_network, read_plan, save_weights
 from tests.fakes import Command
 
@@ -83,6 +83,16 @@ def test_weights_beside_an_export_are_not_written_over(command: Command, folder:
     assert "would write over n.safetensors" in err
     assert "isoshare export n.safetensors -o n.onnx" in err
     assert (folder / "n.safetensors").read_bytes() == b"of another training"
+
+
+def test_weights_that_are_no_numbers_are_named(command: Command, folder: Path) -> None:
+    conv = torch.nn.Conv2d(1, 4, 3)
+    conv.weight.data[0] = float("nan")
+    save_weights(torch.nn.Sequential(conv), "net.safetensors", PlanFile.of(SharingPlan()))
+    code, _, err = command("export", "net.safetensors", "--format", "safetensors", "-o", "n.st")
+    assert code == 2
+    assert "weights that are NaN or infinite cannot be exported, and these are: 0.weight" in err
+    assert not Path("n.st").exists()
 
 
 def test_exporting_a_file_onto_itself_keeps_it(command: Command, folder: Path) -> None:

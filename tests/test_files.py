@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from isoshare.space.files import atomic_write
+from isoshare.space.errors import IsoshareError
+from isoshare.space.files import atomic_write, check_writable
 
 
 def test_a_device_stays_a_device(tmp_path: Path) -> None:
@@ -15,8 +16,26 @@ def test_a_device_stays_a_device(tmp_path: Path) -> None:
     for path, says in ((place, "it is a device"), (tmp_path, "Is a directory")):
         with pytest.raises(OSError, match=says), atomic_write(path) as half:
             half.write_text("text")
+    for path, says in ((place, "it is a device"), (tmp_path, "it is a folder")):
+        with pytest.raises(IsoshareError, match=f"cannot write {path}: {says}"):
+            check_writable(path)
     assert place.is_char_device()
     assert [one.name for one in tmp_path.iterdir()] == ["null"]
+
+
+@pytest.mark.parametrize("before", ["text", None])
+def test_a_link_is_followed(tmp_path: Path, before: str | None) -> None:
+    (tmp_path / "runs").mkdir()
+    file, link = tmp_path / "runs" / "plan.json", tmp_path / "latest.json"
+    if before:
+        file.write_text(before)
+    link.symlink_to(Path("runs/plan.json"))
+    check_writable(link)
+    with atomic_write(link) as half:
+        half.write_text("after")
+    assert link.is_symlink()
+    assert file.read_text() == "after"
+    assert list(file.parent.iterdir()) == [file]
 
 
 def half_of_it(path: Path) -> None:

@@ -24,9 +24,13 @@ def solve_on_terminal(
     """Solve for the budgets in ``given``; returns the exit code. Raises IsoshareError."""
     from isoshare.search.options.words import read_words
     from isoshare.space.errors import IsoshareError
+    from isoshare.space.files import check_writable
 
     if output is None and sweep is None:
         raise IsoshareError("nothing would be written: give -o plan.json, --sweep F.csv, or both")
+    for path in (output, sweep):
+        if path is not None:
+            check_writable(path)
     options = read_words(given)
 
     from isoshare.search.cli.progress import MEASURING, open_steps

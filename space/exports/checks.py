@@ -41,6 +41,11 @@ def check_numbers(network: nn.Module) -> None:
     """
     broken = [name for name, one in network.named_parameters() if not bool(one.isfinite().all())]
     broken += [name for name, one in network.named_buffers() if bool(one.isnan().any())]
+    refuse_broken(broken)
+
+
+def refuse_broken(broken: Sequence[str]) -> None:
+    """Raise IsoshareError if there are names."""
     if broken:
         raise IsoshareError(
             f"weights that are NaN or infinite cannot be exported, and these are: "

@@ -35,6 +35,16 @@ def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
         half.chmod(usual)  # safetensors lets nobody else read what it writes
 
 
+def without_numbers(path: Path) -> list[str]:
+    """The tensors of a file that have NaN; which of them are masks, which may be infinite, no file
+    says.
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        return [name for name in file.keys() if bool(file.get_tensor(name).isnan().any())]  # noqa: SIM118  no dict
+
+
 def contiguous_state(network: nn.Module) -> dict[str, Tensor]:
     """The ``state_dict`` of a network in the layout of files, whatever the layout in memory; what
     is one tensor under several names stays one.

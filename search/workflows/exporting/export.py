@@ -63,13 +63,16 @@ def write_json(source: ExportSource, path: Path, _: ExportOptions) -> str:
 
 def write_safetensors(source: ExportSource, path: Path, _: ExportOptions) -> str:
     """Copy the weights file, or write the network as one."""
-    if source.network is not None:
-        from isoshare.space.weights.saving import save_weights
+    from isoshare.space.exports.checks import check_numbers, refuse_broken
+    from isoshare.space.weights.saving import save_weights, without_numbers
 
+    if source.network is not None:
+        check_numbers(source.network)
         save_weights(source.network, path, source.plan)
         return f"wrote weights and plan to {path}"
     assert source.weights is not None, "needs weights"
     source.plan  # noqa: B018  a file without a plan is refused here
+    refuse_broken(without_numbers(source.weights))
     if not (path.exists() and path.samefile(source.weights)):
         with atomic_write(path) as half:
             shutil.copyfile(source.weights, half)
