@@ -148,9 +148,9 @@ def tuned_once(bench: Bench, epochs: int) -> Tune:
 
 def trained(bench: Bench, plan: SharingPlan) -> nn.Module:
     """Projected and fine-tuned."""
-    network, _ = inherit(bench.source, plan, bench.importance)
+    network, _ = inherit(bench.source, plan, bench.known.importance)
     if plan.banks:
-        match_outputs(network, bench.source, plan, bench.inputs)
+        match_outputs(network, bench.source, plan, bench.known.inputs)
         calibrate(network, bench.train)
     if bench.options.epochs:
         finish(bench.training(network), None, None)

@@ -1,15 +1,16 @@
 """How much of what a trained network knows survives its projection onto a plan?
 
     python benchmarks/projection.py --dataset folder:PATH --weights FILE [--depth 20] [--epochs 0]
-        [--plans pairs+tied] [--starts kernels,outputs] [--distill] [--images 45000]
+        [--plans pairs+tied] [--starts kernels,outputs,channels] [--distill] [--images 45000]
         [--batch-size 128] [--learning-rate 0.05]
 
 Ten plans of all methods and the unshared network, a CIFAR ResNet with published weights (shortcut
-"pad"). Start "kernels" projects kernels alone, "outputs" also matches what sites compute. Test
-accuracy right away, batch normalisation estimated again on 2,048 training images, or after epochs
-of fine-tuning: SGD, crop and flip, seed 0. Seconds are of the processor, one thread. --backbone
-names another network, --resolution the pixels that images are shrunk to. Every row is kept in
---out, and a second call goes on from there. Prints a table.
+"pad"). Start "kernels" projects kernels alone, "outputs" also matches what sites compute,
+"channels" renumbers hidden channels before that, as a search does. Test accuracy right away, batch
+normalisation estimated again on 2,048 training images, or after epochs of fine-tuning: SGD, crop
+and flip, seed 0. Seconds are of the processor, one thread. --backbone names another network,
+--resolution the pixels that images are shrunk to. Every row is kept in --out, and a second call
+goes on from there. Prints a table.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import DataOptions, stratified_subset, take
+from isoshare.evaluators.inheriting.channel_alignment import TrainedNetwork, aligned
 from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit
 from isoshare.evaluators.sensitivities.output_matching import (
     BATCH,
@@ -41,7 +43,7 @@ from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.scoring import accuracy
 from isoshare.evaluators.training.trainer import TrainingRun, finish
 from isoshare.space.apply import count_parameters
-from isoshare.space.backbones import build_backbone
+from isoshare.space.backbones import Argument, build_backbone
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import find_sites, isomorphic_groups
 from isoshare.space.weights.trained_weights import GivenWeights
@@ -61,7 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--plans")
-    parser.add_argument("--starts", default="kernels,outputs")
+    parser.add_argument("--starts", default="kernels,outputs,channels")
     parser.add_argument("--distill", action="store_true")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=0.05)
@@ -75,31 +77,44 @@ def parse() -> argparse.Namespace:
 
 
 def plans(network: nn.Module) -> dict[str, SharingPlan]:
-    """Ten plans by name, from all private to all tied; ranks grow with the width."""
-    groups = [[s.name for s in one] for one in isomorphic_groups(find_sites(network))]
-    groups = [one for one in groups if len(one) > 1]
-    later = [[name for name in one if name.split(".")[2] != "0"] for one in groups]
+    """Ten plans by name, from all private to all tied; ranks grow with the width.
+
+    Of convolutions alone; those with a kernel for each channel are left out of bases, low ranks and
+    the generator.
+    """
+    convolutions = [site for site in find_sites(network) if site.is_image_convolution]
+    groups = [[site.name for site in one] for one in isomorphic_groups(convolutions)]
+    dense = [one for one in isomorphic_groups(convolutions) if one[0].groups == 1]
+    names = [[site.name for site in one] for one in dense]
     pairs = [one[start : start + 2] for one in groups for start in range(0, len(one) - 1, 2)]
-    widths = [2**place for place in range(len(groups))]
+    least = [max(1, min(one[0].out_channels, one[0].in_channels) // 16) for one in dense]
 
     def basis(shared: int, unique: int, parts: list[list[str]]) -> SharingPlan:
-        ranks = [{"shared_rank": shared * m, "unique_rank": unique * m} for m in widths]
+        ranks = [{"shared_rank": shared * m, "unique_rank": unique * m} for m in least]
         return of("filter_basis", parts, *ranks)
 
-    everything = [[name for one in groups for name in one]]
+    everything = [name for one in names for name in one]
     return {
         "unshared": SharingPlan(),
         "pairs": of("kernel", pairs),
-        "basis 16/1, first blocks private": basis(16, 1, later),
+        "basis 16/1, first blocks private": basis(16, 1, [_later(one) for one in names]),
         "tied": of("kernel", groups),
         "last stage in pairs": of("kernel", [one for one in pairs if one[0] in groups[-1]]),
         "last stage tied": of("kernel", groups[-1:]),
         "anchored": of("anchored", groups),
         "anchored pairs": of("anchored", pairs),
-        "basis 8/0": basis(8, 0, groups),
-        "low rank 8": of("low_rank", groups, {"rank": 8}),
-        "generator 16-128": of("slice_generator", everything, {"slice_size": 16, "code_size": 128}),
+        "basis 8/0": basis(8, 0, names),
+        "low rank 8": of("low_rank", names, {"rank": 8}),
+        "generator 16-128": of(
+            "slice_generator", [everything], {"slice_size": 16, "code_size": 128}
+        ),
     }
+
+
+def _later(names: list[str]) -> list[str]:
+    """Without the first block of each stage; in other networks without the first layer of each."""
+    in_stages = [name for name in names if name.startswith("stages.")]
+    return [name for name in in_stages if name.split(".")[2] != "0"] or names[1:]
 
 
 def of(method: str, parts: list[list[str]], *options: Row) -> SharingPlan:
@@ -115,8 +130,9 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         data = load_dataset(options.dataset, 0.1, DataOptions(resolution=options.resolution))
-        is_published = options.backbone == RESNET
-        arguments = {"depth": options.depth, "shortcut": "pad"} if is_published else {}
+        arguments: dict[str, Argument] = {"classes": data.classes}
+        if options.backbone == RESNET:
+            arguments |= {"depth": options.depth, "shortcut": "pad"}
         self.source = build_backbone(options.backbone, arguments)
         given = GivenWeights(options.weights).read(self.source, options.backbone, arguments)
         self.source.load_state_dict(given.state)
@@ -124,17 +140,21 @@ class Bench:
         self.train = normalised(data.train, data.train, data.augmentation)
         self.test = tested(data, options.tested)
         began = time.process_time()
-        self.importance = fisher(self.source, self.train)
+        importance = fisher(self.source, self.train)
         fishing = time.process_time() - began
-        self.inputs = input_statistics(self.source, self.train.first(IMAGES, BATCH))
+        inputs = input_statistics(self.source, self.train.first(IMAGES, BATCH))
+        self.known = TrainedNetwork(self.source, importance, inputs)
         self.once = {"kernels": fishing, "outputs": time.process_time() - began}
 
     def row(self, name: str, plan: SharingPlan, start: str) -> Row:
         """One row, measured."""
-        options, began = self.options, time.process_time() - self.once[start]
-        network, _ = inherit(self.source, plan, self.importance)
-        if start == "outputs" and plan.banks:
-            match_outputs(network, self.source, plan, self.inputs)
+        once = self.once["kernels" if start == "kernels" else "outputs"]
+        options, began, known = self.options, time.process_time() - once, self.known
+        if start == "channels":
+            known = aligned(known, plan, next(self.train.first(BATCH, BATCH))[0])
+        network, _ = inherit(known.network, plan, known.importance)
+        if start != "kernels":
+            match_outputs(network, known.network, plan, known.inputs)
         calibrate(network, self.train)
         seconds = time.process_time() - began
         if options.epochs:

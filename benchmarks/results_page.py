@@ -36,6 +36,11 @@ PICTURES = ROOT / "docs" / "pictures"
 PAIRS = "neighbours tied in pairs"
 LONGER = {"pairs": PAIRS, "tied": "everything tied"}
 """For plans of projection.jsonl whose names there are too short."""
+STARTS = {
+    "kernels": "kernels projected",
+    "outputs": "outputs matched",
+    "channels": "channels renumbered, outputs matched",
+}
 DEVICES = ("ResNet-20", "ResNet-56", "ConvMixer")
 HALF_A_POINT = 0.005
 AIM = 0.007
@@ -226,9 +231,10 @@ def half_headline(rows: Sequence[Row]) -> str:
 def projection_values() -> dict[str, object]:
     """Of the section on trained networks."""
     found = projected()
-    lines = ["| plan | parameters | kernels projected | outputs matched |", "|---|--:|--:|--:|"]
-    for plan, (parameters, kernels, outputs) in found.items():
-        lines.append(f"| {plan} | {parameters:,} | {kernels:.3f} | {outputs:.3f} |")
+    lines = [f"| plan | parameters | {' | '.join(STARTS.values())} |", "|---|--:|--:|--:|--:|"]
+    for plan, (parameters, *accuracies) in found.items():
+        cells = [f"{parameters:,}", *(f"{accuracy:.3f}" for accuracy in accuracies)]
+        lines.append(f"| {plan} | {' | '.join(cells)} |")
     base = next(row for row in projections() if row["plan"] == "unshared")
     return {
         "projected_parameters": f"{base['parameters']:,}",
@@ -236,6 +242,7 @@ def projection_values() -> dict[str, object]:
         "projected_images": f"{base['tested']:,}",
         "pairs_kernels": f"{found[PAIRS][1]:.3f}",
         "pairs_outputs": f"{found[PAIRS][2]:.3f}",
+        "pairs_channels": f"{found[PAIRS][3]:.3f}",
         "projection_table": "\n".join(lines),
     }
 
@@ -246,14 +253,16 @@ def projections() -> list[Row]:
     return [row for row in published if row["epochs"] == 0 and not row["distill"]]
 
 
-def projected() -> dict[str, tuple[int, float, float]]:
-    """Parameters, and accuracy by either start, of the plans that have both."""
-    kernels = {row["plan"]: row for row in projections() if row["start"] == "kernels"}
-    outputs = {row["plan"]: row["accuracy"] for row in projections() if row["start"] == "outputs"}
+def projected() -> dict[str, tuple[Any, ...]]:
+    """Parameters, and accuracy by each start, of the plans that have all."""
+    found = {(str(row["plan"]), row["start"]): row for row in projections()}
     return {
-        LONGER.get(name, name): (row["parameters"], row["accuracy"], outputs[name])
-        for name, row in kernels.items()
-        if name in outputs
+        LONGER.get(name, name): (
+            row["parameters"],
+            *(found[name, start]["accuracy"] for start in STARTS),
+        )
+        for (name, last), row in found.items()
+        if last == "kernels" and all((name, start) in found for start in STARTS)
     }
 
 
@@ -295,10 +304,8 @@ def device_picture() -> Figure:
 def projection_picture() -> Figure:
     """Accuracy right after projection."""
     found = projected()
-    columns = {
-        "kernels projected": [one[1] for one in found.values()],
-        "outputs matched": [one[2] for one in found.values()],
-    }
+    shown = {"kernels": 1, "channels": 3}
+    columns = {STARTS[start]: [one[at] for one in found.values()] for start, at in shown.items()}
     names = [textwrap.fill(words, 10) for words in found]
     return bars("test accuracy before any training", names, columns)
 

@@ -87,7 +87,11 @@ HOMES = {
         "evaluators/data/splits.py",
         "search/samplers/surrogate.py",
     },
-    "scipy": {"search/samplers/ehvi.py", "search/solver/plan_program.py"},
+    "scipy": {
+        "evaluators/inheriting/channel_alignment.py",
+        "search/samplers/ehvi.py",
+        "search/solver/plan_program.py",
+    },
     "pyarrow": {"evaluators/sharebench.py"},
     "PIL": {"evaluators/data/folders/decoding.py", "evaluators/data/pixels.py"},
     "torchvision": {"evaluators/data/torchvision_sets.py", "space/backbones"},

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from isoshare.evaluators.evaluator import Measured
+from isoshare.evaluators.inheriting.channel_alignment import TrainedNetwork, aligned
 from isoshare.evaluators.inheriting.pretrained_evaluator import PretrainedEvaluator
 from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.sensitivities.output_matching import (
@@ -110,17 +111,26 @@ class InheritingEvaluator(PretrainedEvaluator):
         return network
 
     def _inherited(self, plan: SharingPlan, seed: int) -> nn.Module:
-        source = self.unshared(plan.variant)
+        known = self._suited(plan)
         with torch.random.fork_rng():  # for generators that stay random
             torch.manual_seed(seed)
-            network, _ = inherit(source, plan, self.trained(plan.variant).importance)
-        self._check_size(network, source, plan)
-        for one in (network, source):
+            network, _ = inherit(known.network, plan, known.importance)
+        self._check_size(network, known.network, plan)
+        for one in (network, known.network):
             one.to(device())
-        if plan.banks:
-            match_outputs(network, source, plan, self._inputs(source, plan.variant))
+        match_outputs(network, known.network, plan, known.inputs)
         calibrate(network, self.train_batches)
         return network
+
+    def _suited(self, plan: SharingPlan) -> TrainedNetwork:
+        """The unshared network, with hidden channels in an order that suits ``plan``."""
+        source = self.unshared(plan.variant)
+        importance = self.trained(plan.variant).importance
+        if not plan.banks:
+            return TrainedNetwork(source, importance, {})
+        inputs = self._inputs(source.to(device()), plan.variant)
+        images, _ = next(self.train_batches.first(BATCH, BATCH))
+        return aligned(TrainedNetwork(source.cpu(), importance, inputs), plan, images.cpu())
 
     def _inputs(self, source: nn.Module, variant: Variant) -> dict[str, SiteStatistics]:
         if self._kept.inputs is None or self._kept.inputs[0] != variant:

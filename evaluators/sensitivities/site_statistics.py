@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoshare.space.layers import groups_of
+from isoshare.space.passes.hidden_channels import Role
 from isoshare.space.sites import Site
 
 POSITIONS = 16
@@ -57,6 +58,17 @@ class SiteStatistics:
     def _level(self, kernel: Tensor) -> Tensor:
         """The mean of each channel's output, without its bias, (out,)."""
         return (self.rows(kernel) @ self.mean[:, :, None]).flatten()
+
+    def renumbered(self, role: Role, order: Tensor) -> SiteStatistics:
+        """The same of a site whose channels stand in ``order`` now."""
+        covariance, mean = self.covariance, self.mean
+        if role == "carries":
+            covariance, mean = covariance[order], mean[order]
+        elif role == "reads":  # groups: one
+            each = covariance.shape[-1] // len(order)
+            index = (order[:, None] * each + torch.arange(each)).flatten()
+            covariance, mean = covariance[:, index][:, :, index], mean[:, index]
+        return SiteStatistics(covariance, mean, self.was_called)
 
     def rows(self, kernel: Tensor) -> Tensor:
         """(groups, out/groups, fan-in), double."""
