@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,13 @@ class Blocks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.blocks(self.stem(x)).mean((2, 3)))
         return logits
+
+
+class Several(Blocks):
+    """Answers as networks for segmentation do."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": super().forward(x), "others": None}
 
 
 def data() -> Batches:
@@ -107,6 +116,13 @@ def test_what_was_measured_is_as_if_it_were_measured_again() -> None:
         for field in ("covariance", "mean"):
             known, expected = getattr(one, field), getattr(again.inputs[name], field)
             assert torch.allclose(known, expected, rtol=1e-3, atol=1e-5), name
+
+
+def test_several_outputs_are_all_compared() -> None:
+    source = Several()
+    source.load_state_dict(network().state_dict())
+    known = measured(source.eval())
+    assert aligned(known, PLANS[0], images()).network is not source
 
 
 def test_sites_of_other_shapes_may_be_in_one_bank() -> None:

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
+from isoshare.evaluators.training.vmap_ensemble import outputs_of
 from isoshare.space.network_copy import copy_network
 from isoshare.space.passes.hidden_channels import (
     HiddenChannels,
@@ -64,7 +65,8 @@ def aligned(trained: TrainedNetwork, plan: SharingPlan, images: Tensor) -> Train
     for _ in range(ROUNDS):
         if not sum([order.improve(one) for one in channels]):
             break
-    wanted, found = trained.network(images), order.found.network(images)
+    both = trained.network, order.found.network
+    wanted, found = (torch.stack(outputs_of(network(images))) for network in both)
     is_same = bool((wanted - found).abs().max() <= ROUNDING * wanted.abs().max())
     return order.found if is_same else trained
 

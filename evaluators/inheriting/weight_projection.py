@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.training.vmap_ensemble import worth_stacking
+from isoshare.evaluators.training.vmap_ensemble import outputs_of, worth_stacking
 from isoshare.space.apply import apply_plan, fit, plain_kernels
 from isoshare.space.inheritance import project_weights
 from isoshare.space.layers import LAYERS
@@ -54,7 +54,7 @@ def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Te
 
     def loss(chosen: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         everything = {**state, **buffers, **chosen}
-        logits = functional_call(network, everything, (image[None],))
+        logits, *_ = outputs_of(functional_call(network, everything, (image[None],)))
         return functional.cross_entropy(logits, label[None])
 
     squares = {key: torch.zeros_like(kernel) for key, kernel in kernels.items()}
