@@ -32,8 +32,8 @@ ROUNDS = 8
 ROUNDING = 1e-3
 """Of the largest output: farther apart, two networks are not the same."""
 TINY = 1e-12
-LEAST_GAIN = 1e-6
-"""In correlation, a channel: for less none is moved."""
+LEAST_GAIN = 1e-5
+"""In correlation, the sum over sites: for less no channel is moved."""
 
 
 @dataclass
@@ -77,32 +77,28 @@ class _Order:
     def __init__(self, trained: TrainedNetwork, plan: SharingPlan) -> None:
         network = copy_network(trained.network).eval()
         self.found = TrainedNetwork(network, dict(trained.importance), dict(trained.inputs))
-        self._banks: dict[str, Sequence[str]] = {
-            name: bank.sites for bank in plan.banks for name in bank.sites
-        }
+        self._banks = {name: bank.sites for bank in plan.banks for name in bank.sites}
+        self._settled: set[HiddenChannels] = set()
 
     def improve(self, channels: HiddenChannels, later: Sequence[HiddenChannels] = ()) -> bool:
         """Renumber some channels, all others as they are; whether that was any better.
 
         later: whose kernels do not count yet, as they come first in an order of their own.
         """
+        if channels in self._settled:
+            return False
+        if not later:
+            self._settled.add(channels)
         moving = {name for one in (channels, *later) for name, _ in one.members}
         tied = [
             _Tied(self._kernel(name), aim, role, self.found.inputs.get(name))
             for name, role in channels.members
             if (aim := self._aim(name, moving)) is not None
         ]
-        if not tied:
-            return False
-        best, order = float(sum(one.agreement() for one in tied)) + LEAST_GAIN, None
-        for plainly in (False, True):
-            found = _assigned(torch.stack([one.gain(plainly) for one in tied]).sum(0))
-            reached = float(sum(one.renumbered(found).agreement() for one in tied))
-            if reached > best:
-                best, order = reached, found
-        if order is not None:
-            self._renumber(channels, order)
-        return order is not None
+        best = _best(tied) if tied else None
+        if best is not None:
+            self._renumber(channels, best)
+        return best is not None
 
     def _aim(self, name: str, moving: Collection[str]) -> Tensor | None:
         """What the kernel of a site shall agree with: the mean of those of its shape that it is
@@ -126,50 +122,83 @@ class _Order:
             if name in inputs:
                 inputs[name] = inputs[name].renumbered(role, order)
         self.found.importance, self.found.inputs = importance, inputs
+        changed = {tied for name, _ in channels.members for tied in self._banks.get(name, ())}
+        self._settled = {
+            one
+            for one in self._settled
+            if one == channels or changed.isdisjoint(name for name, _ in one.members)
+        }
 
 
 class _Tied:
-    """A site, and what its kernel shall agree with."""
+    """A site, and what its kernel shall agree with.
+
+    correlations: what the outputs' correlation, the mean over channels, has of channel i of the
+    kernel in place j, (i, j). Where columns move, the variances of outputs do too, and are not
+    known before: there they are as they were.
+    """
 
     def __init__(
         self, kernel: Tensor, aim: Tensor, role: Role, known: SiteStatistics | None
     ) -> None:
-        self._kernel, self._aim, self._role, self._known = kernel, aim, role, known
+        self._kernel, self._aim, self._role = kernel, aim, role
         self._groups = len(kernel) if role == "carries" else 1
-        unknown = torch.eye(kernel[0].numel()).expand(self._groups, -1, -1)
-        self._covariance = (unknown if known is None else known.covariance).to(kernel)
+        self._covariance = None if known is None else known.covariance.to(kernel)
+        rows, products = self._products(kernel)
+        self._scaled = products / _deviation(rows, products)
+        self.correlations = self._correlations()
 
-    def renumbered(self, order: Tensor) -> _Tied:
-        """The same with other channels, beside what it shall agree with as it is."""
-        known = self._known and self._known.renumbered(self._role, order)
-        return _Tied(renumbered(self._kernel, self._role, order), self._aim, self._role, known)
+    def agreement(self, order: Tensor) -> float:
+        """The correlation of outputs with channels in ``order``, the mean over channels."""
+        if self._role != "reads":
+            return float(self.correlations[order, torch.arange(len(order))].sum())
+        rows, products = self._products(self._aim[:, order.argsort()])
+        return float((self._scaled * rows / _deviation(rows, products)).sum() / len(self._aim))
 
-    def agreement(self) -> Tensor:
-        """How well outputs correlate, the mean over channels."""
-        kernel, aim = self._scaled(self._kernel), self._scaled(self._aim)
-        return (kernel @ self._covariance * aim).sum(-1).mean()
-
-    def gain(self, plainly: bool) -> Tensor:
-        """What an agreement has of channel i of the kernel where the other has channel j, (i, j):
-        all of it, but that the scale of outputs changes too, if it is columns that move.
-
-        plainly: of kernels alone, as if inputs were not correlated: then scales do not change.
+    def likeness(self) -> Tensor:
+        """What the kernels' own correlation has of each channel in each place: as if inputs were
+        uncorrelated, and so exact for columns too.
         """
-        if plainly:
-            kernel, aim = self._kernel / self._kernel.norm(), self._aim / self._aim.norm()
-        else:
-            rows, aim = self._scaled(self._kernel), self._scaled(self._aim).view_as(self._aim)
-            kernel = (rows @ self._covariance).view_as(self._kernel) / len(aim)
-        if self._role == "reads":
-            kernel, aim = kernel.transpose(0, 1), aim.transpose(0, 1)
-        gain: Tensor = kernel.flatten(1) @ aim.flatten(1).T
-        return gain
+        kernels = self._kernel / self._kernel.norm(), self._aim / self._aim.norm()
+        return self._by_channel(*kernels)
 
-    def _scaled(self, kernel: Tensor) -> Tensor:
-        """Rows by group that give outputs of variance 1, (groups, out/groups, fan-in)."""
+    def _correlations(self) -> Tensor:
+        rows, products = self._products(self._aim)
+        scaled = self._scaled.view_as(self._aim) / len(self._aim)
+        if self._role != "carries" or self._covariance is None:
+            return self._by_channel(scaled, (rows / _deviation(rows, products)).view_as(self._aim))
+        aims = self._aim.flatten(1)  # each under the inputs of the channel that it would get
+        variances = torch.einsum("jp,ipq,jq->ij", aims, self._covariance, aims)
+        return self._by_channel(scaled, self._aim) / variances.clamp_min(TINY).sqrt()
+
+    def _by_channel(self, one: Tensor, other: Tensor) -> Tensor:
+        """The products of two kernels, channel by channel, (i, j)."""
+        if self._role == "reads":
+            one, other = one.transpose(0, 1), other.transpose(0, 1)
+        products: Tensor = one.flatten(1) @ other.flatten(1).T
+        return products
+
+    def _products(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows by group, (groups, out/groups, fan-in), and these times the covariance."""
         rows = kernel.reshape(self._groups, len(kernel) // self._groups, -1)
-        variance = (rows @ self._covariance * rows).sum(-1, keepdim=True)
-        return rows / variance.clamp_min(TINY).sqrt()
+        return rows, rows if self._covariance is None else rows @ self._covariance
+
+
+def _deviation(rows: Tensor, products: Tensor) -> Tensor:
+    """Of the output of each row, (groups, out/groups, 1)."""
+    return (rows * products).sum(-1, keepdim=True).clamp_min(TINY).sqrt()
+
+
+def _best(tied: Sequence[_Tied]) -> Tensor | None:
+    """The order in which all outputs agree best; None if no other is better than that there is."""
+    gains = [
+        torch.stack([one.correlations for one in tied]).sum(0),
+        torch.stack([one.likeness() for one in tied]).sum(0),
+    ]
+    orders = [_assigned(gain) for gain in gains]
+    reached = [sum(one.agreement(order) for one in tied) for order in orders]
+    best = 0 if reached[0] >= reached[1] else 1
+    return orders[best] if reached[best] > float(gains[0].trace()) + LEAST_GAIN else None
 
 
 def _assigned(gain: Tensor) -> Tensor:
