@@ -13,7 +13,7 @@ import torch
 from tflite_micro.python.tflite_micro import runtime
 from torch import Tensor
 
-from isoshare.space.exports.tflite.export import as_integers
+from isoshare.space.exports.tflite.writer import as_integers
 
 ROOM = 30_000_000
 """Bytes of arena that are enough for every network here."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Tune = Callable[[FakeQuantised, "nn.Module"], object]
 """Trains the first to answer as the second, the network in floating point, does."""
 
-FEW_IMAGES = 16
+FEW_IMAGES, FEWER_IMAGES = 16, 2
 FEW_STEPS, A_LAYER = 4, 0.1
 """Logits in a runtime differ by so many steps of 8 bits at most, and by so many more a layer: ties,
 and sums that LiteRT rounds twice, add up (10 steps in a trained ResNet-56 of 85 layers)."""
@@ -37,12 +37,14 @@ and sums that LiteRT rounds twice, add up (10 steps in a trained ResNet-56 of 85
 class Int8Format:
     """kinds: of layers that it has operators for, beside convolutions. save: writes a file. run:
     the logits of a file in the runtime that it is for, of images (batch, channels, height, width).
+    check: raises ConversionError that names a layer that the runtime computes otherwise.
     """
 
     name: str
     kinds: Collection[str]
     save: Callable[[Quantised, Path, PlanFile], None]
     run: Callable[[Path, Tensor], Tensor]
+    check: Callable[[Quantised, Path, Tensor], None] = lambda *_: None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def export_int8(  # noqa: PLR0913  what is written, and one that may be left out
         made = _tuned(rounded, trained, wanted, batches, tune)
     with atomic_write(path) as half:
         form.save(made, half, plan)
+        form.check(made, half, batches[0][:FEWER_IMAGES])
         expected = made.outputs(batches[0][:FEW_IMAGES])
         found = torch.cat([form.run(half, batch) for batch in batches])
         found = found.reshape(-1, *expected.shape[1:])

@@ -93,13 +93,14 @@ class Quantised:
         of every file. images: (batch, channels, height, width).
         """
         return run(
-            self._as_integers(),
+            self.integers(),
             images,
             lambda name, tensor: self.steps[name].rounded(tensor),
             dtype,
         )
 
-    def _as_integers(self) -> SmallGraph:
+    def integers(self) -> SmallGraph:
+        """The graph with integers for kernels, and the scales and biases of each use."""
         layers = [
             replace(layer, factor=self.weight_scale(layer), shift=self._shift(layer))
             if layer.kind == CONVOLUTION

@@ -15,17 +15,18 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from isoshare.space.exports.int8 import Exported, Int8Format, Tune, export_int8
-from isoshare.space.exports.quantised import LEAST, MOST, Quantised
+from isoshare.space.exports.quantised import Quantised
+from isoshare.space.exports.tflite.layers import check_layers
 from isoshare.space.exports.tflite.operators import WRITERS
 from isoshare.space.exports.tflite.sequences import as_images
-from isoshare.space.exports.tflite.writer import Writer, stored
+from isoshare.space.exports.tflite.writer import Writer, as_integers, stored
 from isoshare.space.exports.tracing import ConversionError
 from isoshare.space.plan import PlanFile
 
@@ -84,15 +85,6 @@ def run_tflite(path: Path, images: Tensor) -> Tensor:
     return real.permute(np.argsort(stored(real.dim())).tolist())
 
 
-def as_integers(images: Tensor, scale: float, zero: int) -> np.ndarray[Any, Any]:
-    """Images (batch, channels, height, width) as the file takes them: int8, channels last.
-    Sequences (batch, channels, length) are images of height one.
-    """
-    images = images[:, :, None] if images.dim() == 3 else images
-    whole = (images / scale).round().add(zero).clamp(LEAST, MOST).to(torch.int8)
-    return np.ascontiguousarray(whole.permute(stored(whole.dim())).numpy())
-
-
 def _save(quantised: Quantised, path: Path, plan: PlanFile, fast: bool = False) -> None:
     made = as_images(quantised)
     writer, graph = Writer(made, fast), made.graph
@@ -109,5 +101,5 @@ def _save(quantised: Quantised, path: Path, plan: PlanFile, fast: bool = False) 
     writer.file.save(path, *ends, f"{versions}, plan {plan.plan.fingerprint}")
 
 
-TFLITE = Int8Format("TFLite", WRITERS, _save, run_tflite)
+TFLITE = Int8Format("TFLite", WRITERS, _save, run_tflite, check_layers)
 FAST_TFLITE = replace(TFLITE, save=partial(_save, fast=True))

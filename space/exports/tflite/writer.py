@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from isoshare.space.exports.quantised import LEAST, Quantised
+from isoshare.space.exports.quantised import LEAST, MOST, Quantised
 from isoshare.space.exports.small_graph import Layer
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ def stored(dimensions: int) -> tuple[int, ...]:
     if dimensions < 4:
         return tuple(range(dimensions))
     return (0, dimensions - 2, dimensions - 1, *range(1, dimensions - 2))
+
+
+def as_integers(images: Tensor, scale: float, zero: int) -> np.ndarray[Any, Any]:
+    """Images (batch, channels, height, width) as the file takes them: int8, channels last.
+    Sequences (batch, channels, length) are images of height one.
+    """
+    images = images[:, :, None] if images.dim() == 3 else images
+    whole = (images / scale).round().add(zero).clamp(LEAST, MOST).to(torch.int8)
+    return np.ascontiguousarray(whole.permute(stored(whole.dim())).numpy())
 
 
 class Writer:
