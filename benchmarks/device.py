@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.kept import Row, keep, kept
 from benchmarks.micro import arena_of
-from isoshare import apply_plan, count_parameters, find_sites
+from isoshare import Bank, apply_plan, count_parameters, find_sites
 from isoshare.space.apply import deployed
 from isoshare.space.backbones import build_backbone
 from isoshare.space.costs.closed_form import device_bytes
@@ -64,6 +64,8 @@ PLAIN = "torch.onnx"
 """The same network by PyTorch's own export, for comparison."""
 ALL_FORMATS = {**FORMATS, PLAIN: FORMATS["onnx"]}
 UNSHARED = "unshared"
+WIDE = "filter_basis wide"
+"""As many filters as a site has out-channels, and none unique."""
 FITTED = 8
 PROCESS = Path(__file__).with_name("runtimes.py")
 
@@ -122,8 +124,16 @@ def shared(name: str, method: str) -> tuple[nn.Module, PlanFile]:
     unshared = build_backbone(backbone, arguments)
     plan = SharingPlan()
     if method != UNSHARED:
-        sites = find_sites(unshared)
-        plan = SearchSpace(sites, count_parameters(unshared), (method,)).fully_shared_plan()
+        sites, kind = find_sites(unshared), "filter_basis" if method == WIDE else method
+        plan = SearchSpace(sites, count_parameters(unshared), (kind,)).fully_shared_plan()
+    if method == WIDE:
+        width = {site.name: site.out_channels for site in sites}
+        plan = SharingPlan(
+            tuple(
+                Bank(kind, {"shared_rank": width[bank.sites[0]], "unique_rank": 0}, bank.sites)
+                for bank in plan.banks
+            )
+        )
     network = apply_plan(unshared, plan)
     with torch.no_grad():
         network.train()(torch.randn(FITTED, *image))
