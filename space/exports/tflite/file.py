@@ -86,7 +86,7 @@ class TfliteFile:
         *,
         channels: int = 0,
     ) -> int:
-        """Add a tensor, int8 unless its content is of another type.
+        """Add a tensor, int8 unless its content is of another type; equal constants are one.
 
         steps: scale and zero point; a scale may be one number or one for each channel, which are
         along the dimension ``channels``.
