@@ -98,6 +98,8 @@ def another_budget_measures_nothing_again(
     [
         (("--max-bytes", "34000"), "give -o plan.json, --sweep F.csv"),
         (("-o", "plan.json"), "solved for a budget"),
+        (("-o", "none/plan.json", "--max-bytes", "34000"), "there is no folder"),
+        (("-o", "plan.json", "--sweep", "/dev/null", "--max-bytes", "9"), "it is a device"),
         (
             ("-o", "plan.json", "--new-head", "--max-bytes", "34000"),
             "--new-head is not trained yet",
