@@ -160,20 +160,33 @@ def table(rows: Sequence[Row]) -> str:
 
 
 Duel = tuple[list[Row], list[Row], list[float]]
-"""A plan, the best one found that is no larger, and by how much more accurate that is, by seed."""
+"""A plan, one that our search has found, and by how much more accurate that is, by seed."""
 
 
 def duels(rows: Sequence[Row]) -> list[Duel]:
-    """Each plan that our search has not found beside one that it has."""
+    """Each plan that our search has not found beside one that it has: for the same budget if
+    another search has found it, else the best that is no larger.
+    """
     plans = [same for same in by_plan(rows) if same[0]["plan"] != UNSHARED]
     found = [same for same in plans if same[0]["plan"].startswith(OURS)]
     told = []
     for other in (same for same in plans if same not in found):
-        smaller = [same for same in found if same[0]["parameters"] <= other[0]["parameters"]]
-        if smaller:
-            best = max(smaller, key=lambda same: fmean(row["test"] for row in same))
+        budget = budget_of(other[0])
+        rivals = [
+            same
+            for same in found
+            if same[0]["plan"] == f"{OURS} at {budget}"
+            or (not budget and same[0]["parameters"] <= other[0]["parameters"])
+        ]
+        if rivals:
+            best = max(rivals, key=lambda same: fmean(row["test"] for row in same))
             told.append((other, best, differences(best, other)))
     return told
+
+
+def budget_of(row: Row) -> str:
+    """For which a search found a plan; empty if none did."""
+    return str(row["plan"]).partition(" at ")[2]
 
 
 def differences(ones: Sequence[Row], others: Sequence[Row]) -> list[float]:
@@ -185,7 +198,7 @@ def differences(ones: Sequence[Row], others: Sequence[Row]) -> list[float]:
 def duel_table(rows: Sequence[Row]) -> str:
     """As Markdown."""
     lines = [
-        "| plan | parameters | test accuracy | found, no larger | parameters | more accurate by |",
+        "| plan | parameters | test accuracy | found | parameters | more accurate by |",
         "|---|--:|--:|---|--:|--:|",
     ]
     for other, best, ahead in duels(rows):

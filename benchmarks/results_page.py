@@ -68,7 +68,7 @@ def page() -> str:
     """The whole page, as Markdown."""
     sections = (
         *(scaling_values(), joint_values(), opponents_values(), device_values()),
-        *(at_scale_values(), projection_values()),
+        *(at_scale_values(), mixer_values(), projection_values()),
     )
     return WORDS.read_text().format(**ChainMap(*sections))
 
@@ -226,6 +226,36 @@ def half_headline(rows: Sequence[Row]) -> str:
         f"**With {share} of the parameters the best plan ({row['plan']}, n = {seeds}) "
         f"loses {100 * least:.2f} points** (aim: at most {100 * AIM:.1f}, {met})."
     )
+
+
+def mixer_values() -> dict[str, object]:
+    """Of the section on what one would try instead of a search."""
+    rows = rows_of("at_scale_mixer")
+    seeds = len({row["seed"] for row in rows})
+    return {
+        "mixer_epochs": rows[0]["epochs"],
+        "mixer_seeds": seeds,
+        "mixer_headline": duels_in_words(at_scale.duels(rows)),
+        "mixer_duels": at_scale.duel_table(rows),
+        "mixer_missing": "" if seeds > 1 else "One seed: no interval yet. ",
+        "mixer_table": at_scale.table(rows),
+    }
+
+
+def duels_in_words(duels: Sequence[at_scale.Duel]) -> str:
+    """How often what was found is better, of each kind of plan."""
+    ahead: dict[str, list[float]] = {}
+    for (row, *_), _, differences in duels:
+        unshared = "unshared" in row["in short"]
+        kind = "thinner and shallower networks" if unshared else "plans made by hand"
+        kind = "plans of other searches" if at_scale.budget_of(row) else kind
+        ahead.setdefault(kind, []).append(100 * fmean(differences))
+    told = [
+        f"{sum(one > 0 for one in some)} of {len(some)} {kind} "
+        f"({min(some):+.1f} to {max(some):+.1f} points)"
+        for kind, some in ahead.items()
+    ]
+    return f"**What `ehvi` found is more accurate than {', '.join(told)}.**"
 
 
 def projection_values() -> dict[str, object]:
