@@ -104,7 +104,10 @@ def exported(backbone: str, method: str) -> Exported:
             for name in ("net.onnx", "baked.onnx")
         )
         fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        # With other threads sums are added in another order, and the last bits differ.
+        with ProcessPoolExecutor(
+            1, fresh, torch.set_num_threads, (torch.get_num_threads(),)
+        ) as pool:
             again = pool.submit(elsewhere, folder, backbone, arguments).result()
     return Exported(
         backbone,
