@@ -134,10 +134,15 @@ def unshared_parameters(rows: Sequence[Row]) -> int:
 
 
 def beside_unshared(same: Sequence[Row], rows: Sequence[Row]) -> list[float]:
-    """How much more accurate a plan is than the unshared network, for each seed that both have."""
-    whole = {tuple(map(row.get, TRAINED)): row for row in rows if row["plan"] == UNSHARED}
-    pairs = [(row, whole.get(tuple(map(row.get, TRAINED)))) for row in same]
-    return [row["test"] - other["test"] for row, other in pairs if other is not None]
+    """How much more accurate a plan is than the unshared network."""
+    return differences(same, [row for row in rows if row["plan"] == UNSHARED])
+
+
+def differences(ones: Sequence[Row], others: Sequence[Row]) -> list[float]:
+    """Of the accuracies of two plans, for each seed that both have, trained alike."""
+    known = {tuple(map(row.get, TRAINED)): row["test"] for row in others}
+    pairs = [(row["test"], known.get(tuple(map(row.get, TRAINED)))) for row in ones]
+    return [one - other for one, other in pairs if other is not None]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -187,12 +192,6 @@ def duels(rows: Sequence[Row]) -> list[Duel]:
 def budget_of(row: Row) -> str:
     """For which a search found a plan; empty if none did."""
     return str(row["plan"]).partition(" at ")[2]
-
-
-def differences(ones: Sequence[Row], others: Sequence[Row]) -> list[float]:
-    """Of the accuracies of two plans, for each seed that both have."""
-    by_seed = {row["seed"]: row["test"] for row in others}
-    return [row["test"] - by_seed[row["seed"]] for row in ones if row["seed"] in by_seed]
 
 
 def duel_table(rows: Sequence[Row]) -> str:

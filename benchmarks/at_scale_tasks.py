@@ -1,7 +1,7 @@
 """The networks of benchmarks/at_scale.py: their data, how they come to be trained, their plans.
 
-published   ResNet-20 of width 16 from published weights, images of 32x32 pixels
-mixer       ConvMixer of width 64 and depth 8, trained from scratch on half of the images
+at_scale         ResNet-20 of width 16 from published weights, images of 32x32 pixels
+at_scale_mixer   ConvMixer of width 64 and depth 8, trained from scratch on half of the images
 """
 
 from __future__ import annotations
@@ -45,17 +45,11 @@ class Task:
     data: DataOptions = AS_IT_IS
     pretrain_epochs: int = 0
 
-    def network(self) -> nn.Module:
-        """The unshared network, untrained."""
-        return build_backbone(self.backbone, self.arguments)
-
     def plans(self) -> Plans:
         """By name: made by hand, then found."""
         files = sorted((RESULTS / self.name).glob("*.json"))
-        return {
-            **self.by_hand(self.network()),
-            **{one.stem: SharingPlan.load(one) for one in files},
-        }
+        found = {file.stem: SharingPlan.load(file) for file in files}
+        return {**self.by_hand(build_backbone(self.backbone, self.arguments)), **found}
 
 
 def resnet_plans(network: nn.Module) -> Plans:
@@ -112,6 +106,7 @@ TASKS = {
         Task(
             "at_scale_mixer",
             "convmixer",
+            # As searches complete them, so that the network that these have trained is found.
             {"classes": 10, "in_channels": 3, "width": 64, "depth": 8, "kernel": 3, "patch": 4},
             mixer_plans,
             TrainingSettings(10, batch_size=64, learning_rate=0.1, augment="standard"),

@@ -45,6 +45,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.passes.forward_pass import network_costs
 from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.search_space import SearchSpace
+from isoshare.space.sites import Site
 
 NETWORKS: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
     "ResNet-20": ("resnet_cifar", {"depth": 20}, (3, 32, 32)),
@@ -126,20 +127,23 @@ def shared(name: str, method: str) -> tuple[nn.Module, PlanFile]:
     if method != UNSHARED:
         sites, kind = find_sites(unshared), "filter_basis" if method == WIDE else method
         plan = SearchSpace(sites, count_parameters(unshared), (kind,)).fully_shared_plan()
-    if method == WIDE:
-        width = {site.name: site.out_channels for site in sites}
-        plan = SharingPlan(
-            tuple(
-                Bank(kind, {"shared_rank": width[bank.sites[0]], "unique_rank": 0}, bank.sites)
-                for bank in plan.banks
-            )
-        )
+        plan = widened(plan, sites) if method == WIDE else plan
     network = apply_plan(unshared, plan)
     with torch.no_grad():
         network.train()(torch.randn(FITTED, *image))
         for tensor in network.parameters():  # no two tensors are equal by chance
             tensor.add_(0.001 * torch.randn_like(tensor))
     return network.eval(), PlanFile.of(plan)
+
+
+def widened(plan: SharingPlan, sites: Sequence[Site]) -> SharingPlan:
+    """Its filter bases with ranks as in ``WIDE``."""
+    width = {site.name: site.out_channels for site in sites}
+    banks = (
+        Bank(bank.method, {"shared_rank": width[bank.sites[0]], "unique_rank": 0}, bank.sites)
+        for bank in plan.banks
+    )
+    return SharingPlan(tuple(banks))
 
 
 def counted(name: str, plan: PlanFile, target: str) -> int:

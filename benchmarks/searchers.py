@@ -111,7 +111,6 @@ def botorch(task: Task, begin: Callable[[Task], None]) -> None:
     """BoTorch's Gaussian process over categories and one number, the size, on the accuracy alone;
     the expected hypervolume improvement is exact, as the size is known, and looks at all plans.
     """
-
     begin(task)
     plans = list(task.table.plans)
     places = {plan.fingerprint: place for place, plan in enumerate(plans)}

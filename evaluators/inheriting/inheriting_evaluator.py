@@ -128,14 +128,14 @@ class InheritingEvaluator(PretrainedEvaluator):
         importance = self.trained(plan.variant).importance
         if not plan.banks:
             return TrainedNetwork(source, importance, {})
-        inputs = self._inputs(source.to(device()), plan.variant)
+        inputs = self._inputs(source, plan.variant)
         images, _ = next(self.train_batches.first(BATCH, BATCH))
         return aligned(TrainedNetwork(source.cpu(), importance, inputs), plan, images.cpu())
 
     def _inputs(self, source: nn.Module, variant: Variant) -> dict[str, SiteStatistics]:
         if self._kept.inputs is None or self._kept.inputs[0] != variant:
             batches = self.train_batches.first(IMAGES, BATCH)
-            self._kept.inputs = variant, input_statistics(source, batches)
+            self._kept.inputs = variant, input_statistics(source.to(device()), batches)
         return self._kept.inputs[1]
 
 
