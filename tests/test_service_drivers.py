@@ -93,6 +93,21 @@ def test_a_process_number_that_is_used_again_is_another_process(tmp_path: Path) 
     assert not is_alive(mine)
 
 
+def test_a_search_that_has_ended_is_no_process_any_more_when_the_service_stops(
+    tmp_path: Path,
+) -> None:
+    drivers = Drivers(tmp_path, "sqlite:///x.db", 1)
+    first = drivers.launch("s", {"trials": 0})  # refused: it ends at once
+    wait_until(lambda: not is_alive(first))
+    second = drivers.resume("s", {})
+    wait_until(lambda: not is_alive(second))
+    drivers.close()
+    for ended in (first, second):
+        with pytest.raises(ChildProcessError):
+            os.waitpid(ended.pid, os.WNOHANG)
+    assert drivers.files.notes()["s"].exit_code == 2
+
+
 @pytest.mark.parametrize("study", ["a", "../a", "ä" * 100])
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, study: str) -> None:
     drivers = Drivers(tmp_path / "state", "sqlite:///x.db", 1)

@@ -100,6 +100,7 @@ class Drivers:
                 stderr=log,
                 start_new_session=True,
             )
+        self._await_end(study)
         self._children[study] = child
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         return self._write(Driver(study, child.pid, _born(child.pid) or 0, now, by=by))
@@ -123,6 +124,14 @@ class Drivers:
         """Remove what is kept about a study."""
         self._notes.pop(study, None)
         self.files.forget(study)
+        self._await_end(study)
+
+    def close(self) -> None:
+        """Note how searches have ended that nobody has asked about since; others go on."""
+        self.all()
+
+    def _await_end(self, study: str) -> None:
+        """Of the last process of a study whose search has ended, if it is a child of this one."""
         child = self._children.pop(study, None)
         if child is not None:
             child.wait()  # its last threads may take a moment longer
@@ -130,7 +139,12 @@ class Drivers:
     def _reaped(self, driver: Driver) -> Driver:
         """With the exit code, if it is a child of this process that has ended."""
         child = self._children.get(driver.study)
-        if child is None or child.pid != driver.pid or child.poll() is None:
+        if child is None or child.pid != driver.pid:
+            return driver
+        try:
+            # What is_alive calls dead may have threads that take a moment longer.
+            child.wait(timeout=0 if is_alive(driver) else 1)
+        except subprocess.TimeoutExpired:
             return driver
         self._children.pop(driver.study, None)
         return self._write(replace(driver, exit_code=child.returncode))

@@ -51,6 +51,7 @@ class Studies:
 
     def close(self) -> None:
         """Give the database back; searches go on."""
+        self._drivers.close()
         self._store.close()
 
     @property
