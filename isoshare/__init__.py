@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isoshare.evaluators.inheriting.own_network import inherit_weights
     from isoshare.evaluators.own_code.own_training import Training
     from isoshare.evaluators.own_code.trial import Trial
     from isoshare.search.solver.solve import Solver, solve
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from isoshare.space.weights.saving import load_weights, save_weights
 
 _HOMES = {
+    "inherit_weights": "evaluators.inheriting.own_network",
     "Training": "evaluators.own_code.own_training",
     "Trial": "evaluators.own_code.trial",
     "Study": "search.study",
@@ -59,6 +61,7 @@ __all__ = [
     "create_study",
     "extra_loss",
     "find_sites",
+    "inherit_weights",
     "isomorphic_groups",
     "load_study",
     "load_weights",

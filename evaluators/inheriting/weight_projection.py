@@ -7,7 +7,7 @@ epoch from there ranks plans that many epochs from scratch would; see docs/bench
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -73,9 +73,27 @@ def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Te
 def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
     """Estimate the statistics of batch normalisation again, on the first ``images`` of ``data``,
     changed as in training: the weights expect what they have seen there.
+    """
+    estimate_normalisation(network, _as_in_training(network, data, images))
 
-    The normalisations within what methods add become the identity on these images: so they were
-    taken when weights were projected. Everything else, dropout above all, is in evaluation mode.
+
+def _as_in_training(network: nn.Module, data: Batches, images: int) -> Iterator[Tensor]:
+    generators = [torch.Generator().manual_seed(0)]
+    last = min(images, len(data.labels))
+    for start in range(0, last, BATCH):
+        places = torch.arange(start, min(start + BATCH, last))
+        some = data.normalised(data.augmented(places[None], generators)[0])
+        if some.dim() == 4 and not worth_stacking(network, some, BATCH):
+            some = some.contiguous(memory_format=torch.channels_last)  # as trained: a third quicker
+        yield some
+
+
+@torch.no_grad()
+def estimate_normalisation(network: nn.Module, batches: Iterable[Any]) -> None:
+    """Estimate the statistics of batch normalisation again, on batches of inputs.
+
+    The normalisations within what methods add become the identity on them: so they were taken when
+    weights were projected. Everything else, dropout above all, is in evaluation mode.
     """
     norms: list[Any] = [
         part
@@ -92,13 +110,7 @@ def calibrate(network: nn.Module, data: Batches, images: int = 2048) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
         norm.train()
-    generators = [torch.Generator().manual_seed(0)]
-    last = min(images, len(data.labels))
-    for start in range(0, last, BATCH):
-        places = torch.arange(start, min(start + BATCH, last))
-        some = data.normalised(data.augmented(places[None], generators)[0])
-        if some.dim() == 4 and not worth_stacking(network, some, BATCH):
-            some = some.contiguous(memory_format=torch.channels_last)  # as trained: a third quicker
+    for some in batches:
         network(some)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
