@@ -30,7 +30,8 @@ from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.data.datasets import Dataset, load_dataset
 from isoshare.evaluators.data.splits import DataOptions, stratified_subset, take
 from isoshare.evaluators.inheriting.channel_alignment import TrainedNetwork, aligned
-from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit
+from isoshare.evaluators.inheriting.fisher_information import fisher
+from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.sensitivities.output_matching import (
     BATCH,
     IMAGES,

@@ -78,7 +78,7 @@ class Known:
 
     backbone: the unshared network as it is built. data: one batch, of the training images.
     trained: the same network after training, with how much its loss depends on each element
-    (``isoshare.evaluators.inheriting.weight_projection.fisher``), or None where all count alike.
+    (``isoshare.evaluators.inheriting.fisher_information.fisher``), or None where all count alike.
     """
 
     backbone: nn.Module

@@ -88,7 +88,7 @@ HOMES = {
         "search/samplers/surrogate.py",
     },
     "scipy": {
-        "evaluators/inheriting/channel_alignment.py",
+        "evaluators/inheriting/output_agreement.py",
         "search/samplers/ehvi.py",
         "search/solver/plan_program.py",
     },

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from isoshare import Bank, SharingPlan
 from isoshare.evaluators.inheriting import channel_alignment
 from isoshare.evaluators.inheriting.channel_alignment import TrainedNetwork, aligned
-from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit
+from isoshare.evaluators.inheriting.fisher_information import fisher
+from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
 from isoshare.evaluators.sensitivities.output_matching import BATCH, IMAGES, input_statistics
 from isoshare.evaluators.training.batches import Batches
 from isoshare.space.passes.hidden_channels import HiddenChannels, hidden_channels

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from isoshare import Bank, SharingPlan, apply_plan
 from isoshare.evaluators.data.augmentation import Augmentation
-from isoshare.evaluators.inheriting.weight_projection import calibrate, fisher, inherit, take_over
+from isoshare.evaluators.inheriting.fisher_information import fisher
+from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit, take_over
 from isoshare.evaluators.training.batches import Batches
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.kernel import mean_kernel
@@ -134,21 +135,6 @@ def test_the_mean_kernel_is_aligned_in_scale_and_weighted() -> None:
 def test_equal_kernels_stay_exactly_what_they_are() -> None:
     kernel = torch.randn(3, 3, 3, 3)
     assert torch.equal(mean_kernel([kernel, kernel.clone()], [kernel**2, kernel**4]), kernel)
-
-
-def test_fisher_is_the_mean_squared_gradient() -> None:
-    source = trained()
-    found = fisher(source, data(), images=5)
-    expected = torch.zeros_like(source.stem.weight)
-    for place in range(5):
-        source.zero_grad()
-        logits = source(images()[place : place + 1])
-        loss: Any = nn.functional.cross_entropy(logits, data().labels[place : place + 1])
-        loss.backward()
-        assert source.stem.weight.grad is not None
-        expected += source.stem.weight.grad.square() / 5
-    assert torch.allclose(found["stem"], expected, rtol=1e-3, atol=1e-10)
-    assert set(found) == {"stem", *body_sites(source), "head"}
 
 
 def moved(network: nn.Module) -> nn.Module:

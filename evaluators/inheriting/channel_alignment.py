@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from isoshare.evaluators.inheriting.output_agreement import Inputs, Tied, best_order, slope
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.evaluators.training.vmap_ensemble import outputs_of
 from isoshare.space.network_copy import copy_network
@@ -32,8 +32,6 @@ ROUNDS = 8
 ROUNDING = 1e-3
 """Of the largest output: farther apart, two networks are not the same."""
 TINY = 1e-12
-LEAST_GAIN = 1e-5
-"""In correlation, the sum over sites: for less no channel is moved."""
 
 
 @dataclass
@@ -65,20 +63,32 @@ def aligned(trained: TrainedNetwork, plan: SharingPlan, images: Tensor) -> Train
     for _ in range(ROUNDS):
         if not sum([order.improve(one) for one in channels]):
             break
-    both = trained.network, order.found.network
+    both = trained.network, order.network
     wanted, found = (torch.stack(outputs_of(network(images))) for network in both)
     is_same = bool((wanted - found).abs().max() <= ROUNDING * wanted.abs().max())
-    return order.found if is_same else trained
+    return order.applied_to(trained) if is_same else trained
 
 
 class _Order:
-    """found: the network in the best order so far."""
+    """network: in the best order so far."""
 
     def __init__(self, trained: TrainedNetwork, plan: SharingPlan) -> None:
-        network = copy_network(trained.network).eval()
-        self.found = TrainedNetwork(network, dict(trained.importance), dict(trained.inputs))
+        self.network = copy_network(trained.network).eval()
         self._banks = {name: bank.sites for bank in plan.banks for name in bank.sites}
+        self._inputs = {name: Inputs(one) for name, one in trained.inputs.items()}
+        self._orders: dict[tuple[str, Role], Tensor] = {}
+        self._slopes: dict[str, Tensor] = {}
         self._settled: set[HiddenChannels] = set()
+
+    def applied_to(self, trained: TrainedNetwork) -> TrainedNetwork:
+        """What is known of the network, in its order now."""
+        importance, inputs = dict(trained.importance), dict(trained.inputs)
+        for (name, role), order in self._orders.items():
+            if name in importance:
+                importance[name] = renumbered(importance[name], role, order)
+            if name in inputs:
+                inputs[name] = inputs[name].renumbered(role, order)
+        return TrainedNetwork(self.network, importance, inputs)
 
     def improve(self, channels: HiddenChannels, later: Sequence[HiddenChannels] = ()) -> bool:
         """Renumber some channels, all others as they are; whether that was any better.
@@ -91,11 +101,11 @@ class _Order:
             self._settled.add(channels)
         moving = {name for one in (channels, *later) for name, _ in one.members}
         tied = [
-            _Tied(self._kernel(name), aim, role, self.found.inputs.get(name))
+            Tied(self._kernel(name), self._slope(name), aim, role, self._inputs.get(name))
             for name, role in channels.members
             if (aim := self._aim(name, moving)) is not None
         ]
-        best = _best(tied) if tied else None
+        best = best_order(tied) if tied else None
         if best is not None:
             self._renumber(channels, best)
         return best is not None
@@ -110,99 +120,26 @@ class _Order:
         return torch.stack(scaled).mean(0) if scaled else None
 
     def _kernel(self, name: str) -> Tensor:
-        kernel: Tensor = self.found.network.get_parameter(f"{name}.weight").detach()
+        kernel: Tensor = self.network.get_parameter(f"{name}.weight").detach()
         return kernel
 
+    def _slope(self, name: str) -> Tensor:
+        if name not in self._slopes:
+            self._slopes[name] = slope(self._kernel(name), self._inputs.get(name))
+        return self._slopes[name]
+
     def _renumber(self, channels: HiddenChannels, order: Tensor) -> None:
-        channels.renumber(self.found.network, order)
-        importance, inputs = dict(self.found.importance), dict(self.found.inputs)
+        channels.renumber(self.network, order)
         for name, role in channels.members:
-            if name in importance:
-                importance[name] = renumbered(importance[name], role, order)
-            if name in inputs:
-                inputs[name] = inputs[name].renumbered(role, order)
-        self.found.importance, self.found.inputs = importance, inputs
+            before = self._orders.get((name, role))
+            self._orders[name, role] = order if before is None else before[order]
+            if name in self._slopes:
+                self._slopes[name] = renumbered(self._slopes[name], role, order)
+            if name in self._inputs:
+                self._inputs[name].renumber(role, order)
         changed = {tied for name, _ in channels.members for tied in self._banks.get(name, ())}
         self._settled = {
             one
             for one in self._settled
             if one == channels or changed.isdisjoint(name for name, _ in one.members)
         }
-
-
-class _Tied:
-    """A site, and what its kernel shall agree with.
-
-    correlations: what the outputs' correlation, the mean over channels, has of channel i of the
-    kernel in place j, (i, j). Where columns move, the variances of outputs do too, and are not
-    known before: there they are as they were.
-    """
-
-    def __init__(
-        self, kernel: Tensor, aim: Tensor, role: Role, known: SiteStatistics | None
-    ) -> None:
-        self._kernel, self._aim, self._role = kernel, aim, role
-        self._groups = len(kernel) if role == "carries" else 1
-        self._covariance = None if known is None else known.covariance.to(kernel)
-        rows, products = self._products(kernel)
-        self._scaled = products / _deviation(rows, products)
-        self.correlations = self._correlations()
-
-    def agreement(self, order: Tensor) -> float:
-        """The correlation of outputs with channels in ``order``, the mean over channels."""
-        if self._role != "reads":
-            return float(self.correlations[order, torch.arange(len(order))].sum())
-        rows, products = self._products(self._aim[:, order.argsort()])
-        return float((self._scaled * rows / _deviation(rows, products)).sum() / len(self._aim))
-
-    def likeness(self) -> Tensor:
-        """What the kernels' own correlation has of each channel in each place: as if inputs were
-        uncorrelated, and so exact for columns too.
-        """
-        kernels = self._kernel / self._kernel.norm(), self._aim / self._aim.norm()
-        return self._by_channel(*kernels)
-
-    def _correlations(self) -> Tensor:
-        rows, products = self._products(self._aim)
-        scaled = self._scaled.view_as(self._aim) / len(self._aim)
-        if self._role != "carries" or self._covariance is None:
-            return self._by_channel(scaled, (rows / _deviation(rows, products)).view_as(self._aim))
-        aims = self._aim.flatten(1)  # each under the inputs of the channel that it would get
-        variances = torch.einsum("jp,ipq,jq->ij", aims, self._covariance, aims)
-        return self._by_channel(scaled, self._aim) / variances.clamp_min(TINY).sqrt()
-
-    def _by_channel(self, one: Tensor, other: Tensor) -> Tensor:
-        """The products of two kernels, channel by channel, (i, j)."""
-        if self._role == "reads":
-            one, other = one.transpose(0, 1), other.transpose(0, 1)
-        products: Tensor = one.flatten(1) @ other.flatten(1).T
-        return products
-
-    def _products(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows by group, (groups, out/groups, fan-in), and these times the covariance."""
-        rows = kernel.reshape(self._groups, len(kernel) // self._groups, -1)
-        return rows, rows if self._covariance is None else rows @ self._covariance
-
-
-def _deviation(rows: Tensor, products: Tensor) -> Tensor:
-    """Of the output of each row, (groups, out/groups, 1)."""
-    return (rows * products).sum(-1, keepdim=True).clamp_min(TINY).sqrt()
-
-
-def _best(tied: Sequence[_Tied]) -> Tensor | None:
-    """The order in which all outputs agree best; None if no other is better than that there is."""
-    gains = [
-        torch.stack([one.correlations for one in tied]).sum(0),
-        torch.stack([one.likeness() for one in tied]).sum(0),
-    ]
-    orders = [_assigned(gain) for gain in gains]
-    reached = [sum(one.agreement(order) for one in tied) for order in orders]
-    best = 0 if reached[0] >= reached[1] else 1
-    return orders[best] if reached[best] > float(gains[0].trace()) + LEAST_GAIN else None
-
-
-def _assigned(gain: Tensor) -> Tensor:
-    """The order of channels that has the largest sum of gains."""
-    rows, places = linear_sum_assignment(gain.cpu().numpy(), maximize=True)
-    order: Tensor = torch.as_tensor(rows[places.argsort()])
-    return order

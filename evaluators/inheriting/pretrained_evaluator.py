@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from isoshare.evaluators.data.data_cache import checkpoint_folder
 from isoshare.evaluators.evaluator import AS_IT_IS, Pretraining
-from isoshare.evaluators.inheriting.weight_projection import fisher
+from isoshare.evaluators.inheriting.fisher_information import fisher
 from isoshare.evaluators.training.checkpoints import Checkpoint, training_file
 from isoshare.evaluators.training.gradient_accumulation import EvaluationError
 from isoshare.evaluators.training.optimizers import TrainingSettings

@@ -12,11 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn import functional
 
 from isoshare.evaluators.training.batches import Batches
-from isoshare.evaluators.training.vmap_ensemble import outputs_of, worth_stacking
+from isoshare.evaluators.training.vmap_ensemble import worth_stacking
 from isoshare.space.apply import apply_plan, fit, plain_kernels
 from isoshare.space.inheritance import project_weights
 from isoshare.space.layers import LAYERS
@@ -24,8 +22,8 @@ from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import find_sites
 
-BATCH, FISHER_BATCH = 128, 16
-"""Images of a batch for the statistics, and for gradients of single images."""
+BATCH = 128
+"""Images at once for the statistics."""
 
 
 def inherit(
@@ -41,32 +39,6 @@ def inherit(
     network = apply_plan(source, plan, weights="fresh")
     made = project_weights(source, network, fit(plan, find_sites(source)), importance)
     return network, {name: _lost(*kernels) for name, kernels in made.items()}
-
-
-def fisher(network: nn.Module, data: Batches, images: int = 256) -> dict[str, Tensor]:
-    """The diagonal of the empirical Fisher information of each site's kernel: the mean over images
-    of the squared gradient of its loss. The network is in evaluation mode for that.
-    """
-    state = {name: tensor.detach() for name, tensor in network.named_parameters()}
-    buffers = dict(network.named_buffers())
-    names = {site.name: f"{site.name}.weight".lstrip(".") for site in find_sites(network)}
-    kernels = {key: state.pop(key) for key in names.values()}
-
-    def loss(chosen: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        everything = {**state, **buffers, **chosen}
-        logits, *_ = outputs_of(functional_call(network, everything, (image[None],)))
-        return functional.cross_entropy(logits, label[None])
-
-    squares = {key: torch.zeros_like(kernel) for key, kernel in kernels.items()}
-    network.eval()
-    each = vmap(grad(loss), in_dims=(None, 0, 0))
-    count = min(images, len(data.labels))
-    for start in range(0, count, FISHER_BATCH):
-        batch = slice(start, min(count, start + FISHER_BATCH))
-        images_there = data.normalised(data.images[batch])
-        for key, gradients in each(kernels, images_there, data.labels[batch]).items():
-            squares[key] += gradients.square().sum(0)
-    return {name: squares[key] / count for name, key in names.items()}
 
 
 @torch.no_grad()

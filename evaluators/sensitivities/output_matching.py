@@ -128,7 +128,9 @@ class _Aim:
     def distance(self, kernel: Tensor) -> Tensor:
         """2 - 2 x the correlation of the outputs, the mean over channels."""
         rows = self._rows(kernel)
-        variance = ((rows @ self._covariance) * rows).sum(-1)
+        here = rows.detach()
+        # Twice the product is the gradient of the variance: autograd would multiply once more.
+        variance = ((here @ self._covariance) * (2 * rows - here)).sum(-1)
         together = (rows * self._aim).sum(-1)
         return 2 - 2 * (together * (variance + 1e-20).rsqrt()).mean()
 

@@ -157,19 +157,24 @@ def patches(conv: Any, images: Tensor) -> Tensor:
     if isinstance(conv, nn.Linear):
         rows = images.flatten(1, -2) if images.dim() > 2 else images[:, None]
         return rows[:, _spread(rows.shape[1])].flatten(0, 1)[:, None]
-    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    x = functional.pad(images, conv._reversed_padding_repeated_twice, mode)
-    dimensions = len(conv.kernel_size)
-    for place in range(dimensions):
-        dilation = conv.dilation[place]
-        size = dilation * (conv.kernel_size[place] - 1) + 1
-        x = x.unfold(2 + place, size, conv.stride[place])[..., ::dilation]
+    x, dimensions = windows(conv, images), len(conv.kernel_size)
     positions = x.shape[2 : 2 + dimensions]
     count = positions.numel()
     index = torch.unravel_index(_spread(count), positions)
     every: Any = slice(None)
     some = x[(every, every, *index)]  # (batch, channels, positions, kernel...)
     return some.transpose(1, 2).reshape(-1, conv.groups, some[0, :, 0].numel() // conv.groups)
+
+
+def windows(conv: Any, images: Tensor) -> Tensor:
+    """What each output position of a convolution is computed from, a view of the padded images,
+    (batch, channels, positions..., kernel...).
+    """
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    x = functional.pad(images, conv._reversed_padding_repeated_twice, mode)
+    for place, (size, dilation) in enumerate(zip(conv.kernel_size, conv.dilation, strict=True)):
+        x = x.unfold(2 + place, dilation * (size - 1) + 1, conv.stride[place])[..., ::dilation]
+    return x
 
 
 def _spread(count: int) -> Tensor:
