@@ -10,6 +10,7 @@ from torch import nn
 
 from isoshare import Bank, SharingPlan
 from isoshare.evaluators.inheriting.weight_projection import calibrate, inherit
+from isoshare.evaluators.sensitivities import output_matching
 from isoshare.evaluators.sensitivities.output_matching import (
     BATCH,
     IMAGES,
@@ -69,3 +70,17 @@ def test_what_is_exact_stays_and_what_cannot_be_matched_is_left_alone() -> None:
     assert "stem" not in input_statistics(source, still.first(IMAGES, BATCH)), (
         "constant inputs say nothing"
     )
+
+
+def test_more_steps_come_closer_where_they_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = trained()
+    known = input_statistics(source, data().first(IMAGES, BATCH))
+    plan = SharingPlan((Bank("anchored", {}, body_sites(source)),))
+
+    def reached(most: int) -> float:
+        return sum(match_outputs(inherit(source, plan)[0], source, plan, known, most).values())
+
+    few, many = reached(output_matching.STEPS), reached(output_matching.MOST_STEPS)
+    assert many < few
+    monkeypatch.setattr(output_matching, "MOST_WORK", 1.0)
+    assert reached(output_matching.MOST_STEPS) == few

@@ -114,9 +114,11 @@ def _squares(layer: Any, calls: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Of the gradients of a kernel, the sum over images, from the inputs of all its calls and the
     gradients of their outputs.
     """
-    groups = groups_of(layer)
-    given = torch.cat([_given(layer, one) for one, _ in calls], 2).unflatten(1, (groups, -1))
-    asked = torch.cat([_asked(layer, one) for _, one in calls], 2).unflatten(1, (groups, -1))
+    given = torch.cat([_given(layer, one) for one, _ in calls], 2)
+    asked = torch.cat([_asked(layer, one) for _, one in calls], 2)
+    given, asked = (
+        one.reshape(len(one), groups_of(layer), -1, one.shape[-1]) for one in (given, asked)
+    )
     if given.shape[-1] == 1:  # the square of a product is that of its factors
         squares = torch.einsum("ngop,ngip->goi", asked.square(), given.square())
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.sensitivities.output_matching import is_matched, match_outputs
+from isoshare.evaluators.sensitivities.output_matching import STEPS, is_matched, match_outputs
 from isoshare.evaluators.sensitivities.site_statistics import KnownOutput, SiteStatistics
 from isoshare.space.apply import apply_plan
 from isoshare.space.methods import METHODS
@@ -60,7 +60,7 @@ class BankProjection:
         names = [site.name for site in renamed]
         pairs = zip(names, sites, strict=True)
         known = {name: self.statistics[site.name] for name, site in pairs if is_matched(site)}
-        match_outputs(shared, alone, SharingPlan((bank,)), known)
+        match_outputs(shared, alone, SharingPlan((bank,)), known, STEPS)
         return [row.to_dense(shared.get_submodule(name))[0].detach() for name in names]
 
     def moved(

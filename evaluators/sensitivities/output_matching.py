@@ -17,15 +17,20 @@ from torch import Tensor, nn
 
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics, site_statistics
 from isoshare.space.methods import METHODS, MethodRow
-from isoshare.space.plan import Bank, SharingPlan
+from isoshare.space.plan import SharingPlan
 from isoshare.space.sites import Site, find_sites
 
 IMAGES, BATCH = 512, 128
 """Images for the covariances, and of them at once."""
-STEPS = 30
-"""Of L-BFGS, a bank."""
+STEPS, MOST_STEPS = 30, 100
+"""Of L-BFGS, a bank: for a score, and to start from. Kernels alone are done after 30; what has
+regulators, coefficients or residuals goes on."""
+MOST_WORK = 1e11
+"""Multiply-accumulates that more than ``STEPS`` may take a bank: some seconds."""
 WIDEST = 2_304
 """Inputs of an output, up to which covariances are taken: those of 256 channels at 3x3."""
+LEAST_VARIANCE = 1e-6
+"""Of the squared mean: what is below is rounding, as squares are summed in single precision."""
 RIDGE = 1e-3
 """Of the mean variance of the inputs, in directions that the images do not show."""
 
@@ -40,15 +45,26 @@ def input_statistics(
     """
     sites = [site for site in find_sites(network) if is_matched(site)]
     found = site_statistics(network, sites, batches)
-    return {name: one for name, one in found.items() if float(one.covariance.abs().sum()) > 0}
+    return {name: one for name, one in found.items() if _varies(one)}
+
+
+def _varies(inputs: SiteStatistics) -> bool:
+    """Whether the images differ by more than rounding."""
+    variance = inputs.covariance.diagonal(dim1=-2, dim2=-1).sum()
+    return bool(variance > LEAST_VARIANCE * inputs.mean.square().sum())
 
 
 def match_outputs(
-    network: nn.Module, source: nn.Module, plan: SharingPlan, known: Mapping[str, SiteStatistics]
+    network: nn.Module,
+    source: nn.Module,
+    plan: SharingPlan,
+    known: Mapping[str, SiteStatistics],
+    most: int = MOST_STEPS,
 ) -> dict[str, float]:
     """Move the banks of ``network``, which ``plan`` shares and which was projected from ``source``.
 
     known: as ``input_statistics`` gives it for ``source``; banks with other sites stay as they are.
+    most: steps for a bank, as far as they are cheap.
     Returns for each matched site how far its output is off: 2 - 2 x the correlation, the mean over
     channels, so from 0 to 4. No bank comes out farther off than it went in.
     """
@@ -56,19 +72,19 @@ def match_outputs(
     for bank in plan.banks:
         tensors = _movable([network.get_submodule(name) for name in bank.sites])
         if tensors and all(name in known for name in bank.sites):
-            moved |= _match(network, source, bank, tensors, known)
+            kernels = {name: source.get_submodule(name).weight for name in bank.sites}
+            aims = {name: _Aim(known[name], kernel) for name, kernel in kernels.items()}
+            moved |= _match(network, METHODS[bank.method], tensors, aims, most)
     return moved
 
 
 def _match(
     network: nn.Module,
-    source: nn.Module,
-    bank: Bank,
+    row: MethodRow,
     tensors: Sequence[Tensor],
-    known: Mapping[str, SiteStatistics],
+    aims: Mapping[str, _Aim],
+    most: int,
 ) -> dict[str, float]:
-    row = METHODS[bank.method]
-    aims = {name: _Aim(known[name], source.get_submodule(name).weight) for name in bank.sites}
     before = [tensor.detach().clone() for tensor in tensors]
 
     def distances() -> Tensor:
@@ -77,7 +93,8 @@ def _match(
 
     with torch.no_grad():
         first = distances()
-    _descend(network, row, tensors, distances)
+    work = sum(aim.work for aim in aims.values())
+    _descend(network, row, tensors, distances, min(most, max(STEPS, int(MOST_WORK / work))))
     with torch.no_grad():
         last = distances()
         if not bool(last.sum() <= first.sum()):  # nor where it is no number
@@ -87,10 +104,12 @@ def _match(
     return dict(zip(aims, last.tolist(), strict=True))
 
 
-def _descend(network: nn.Module, row: MethodRow, tensors: Sequence[Tensor], distances: Any) -> None:
+def _descend(
+    network: nn.Module, row: MethodRow, tensors: Sequence[Tensor], distances: Any, steps: int
+) -> None:
     """Minimise the sum of the distances and what the method adds to the loss in training."""
     optimizer = torch.optim.LBFGS(
-        tensors, max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
+        tensors, max_iter=steps, history_size=10, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
@@ -121,6 +140,7 @@ class _Aim:
         unit = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
         self._covariance = (covariance + ridge * unit).to(wanted)
         rows = self._rows(wanted)
+        self.work = rows.numel() * rows.shape[-1]
         product = rows @ self._covariance
         scale = (product * rows).sum(-1, keepdim=True).sqrt()
         self._aim = product / scale.clamp_min(1e-12)
