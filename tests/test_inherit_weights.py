@@ -58,6 +58,13 @@ def test_the_model_stays_as_it_was_and_gives_its_mode(is_training: bool) -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_a_model_of_another_precision_keeps_it() -> None:
+    model, precise = trained().double(), [(some.double(), None) for some, _ in batches()]
+    shared = inherit_weights(model, EVERYTHING, precise)
+    assert {tensor.dtype for tensor in shared.parameters()} == {torch.double}
+    assert torch.allclose(shared(images().double()), model(images().double()), atol=1e-3)
+
+
 def test_without_banks_it_is_the_model() -> None:
     model = trained()
     assert torch.equal(inherit_weights(model, SharingPlan(), batches())(images()), model(images()))

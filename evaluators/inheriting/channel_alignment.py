@@ -75,7 +75,9 @@ class _Order:
     def __init__(self, trained: TrainedNetwork, plan: SharingPlan) -> None:
         self.network = copy_network(trained.network).eval()
         self._banks = {name: bank.sites for bank in plan.banks for name in bank.sites}
-        self._inputs = {name: Inputs(one) for name, one in trained.inputs.items()}
+        self._inputs = {
+            name: Inputs(one, self._kernel(name)) for name, one in trained.inputs.items()
+        }
         self._orders: dict[tuple[str, Role], Tensor] = {}
         self._slopes: dict[str, Tensor] = {}
         self._settled: set[HiddenChannels] = set()

@@ -25,8 +25,8 @@ class Inputs:
     now: a kernel is moved far quicker than the square of its columns.
     """
 
-    def __init__(self, known: SiteStatistics) -> None:
-        self.covariance = known.covariance.float()
+    def __init__(self, known: SiteStatistics, kernel: Tensor) -> None:
+        self.covariance = known.covariance.to(kernel)  # where that is, and as precise
         self._order: Tensor | None = None
 
     def renumber(self, role: Role, order: Tensor) -> None:
