@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from isoshare.search.workflows.administration.archive import restore_archive
 from isoshare.storage.store import Store
 
 _copies: list[tempfile.TemporaryDirectory[str]] = []
@@ -20,6 +19,9 @@ def readable(storage: str) -> str:
     """
     if "://" in storage or not Path(storage).is_file():
         return storage
+    # Its models take a while to be made: nobody who reads a database shall wait for them.
+    from isoshare.search.workflows.administration.archive import restore_archive
+
     folder = tempfile.TemporaryDirectory(prefix="isoshare-archive-")
     _copies.append(folder)
     url = f"sqlite:///{folder.name}/archive.db"
