@@ -155,7 +155,7 @@ class Bench:
             known = aligned(known, plan, next(self.train.first(BATCH, BATCH))[0])
         network, _ = inherit(known.network, plan, known.importance)
         if start != "kernels":
-            match_outputs(network, known.network, plan, known.inputs)
+            match_outputs(network, known.network, plan, known.inputs, importance=known.importance)
         calibrate(network, self.train)
         seconds = time.process_time() - began
         if options.epochs:

@@ -17,6 +17,7 @@ from isoshare.evaluators.sensitivities.output_matching import (
     input_statistics,
     match_outputs,
 )
+from isoshare.evaluators.sensitivities.site_statistics import KnownOutput
 from isoshare.evaluators.training.batches import Batches
 from tests.test_methods import OPTIONS, body_sites
 from tests.test_weight_projection import data, images, trained
@@ -78,9 +79,39 @@ def test_more_steps_come_closer_where_they_are_cheap(monkeypatch: pytest.MonkeyP
     plan = SharingPlan((Bank("anchored", {}, body_sites(source)),))
 
     def reached(most: int) -> float:
-        return sum(match_outputs(inherit(source, plan)[0], source, plan, known, most).values())
+        return sum(match_outputs(inherit(source, plan)[0], source, plan, known, most=most).values())
 
     few, many = reached(output_matching.STEPS), reached(output_matching.MOST_STEPS)
     assert many < few
     monkeypatch.setattr(output_matching, "MOST_WORK", 1.0)
     assert reached(output_matching.MOST_STEPS) == few
+
+
+def test_channels_count_by_how_much_the_loss_depends_on_them() -> None:
+    source = trained()
+    known = input_statistics(source, data().first(IMAGES, BATCH))
+    names = body_sites(source)
+    plan = SharingPlan((Bank("kernel", {}, names),))
+    importance = {name: torch.zeros_like(weight_of(source, name)) for name in names}
+
+    def matched() -> Any:
+        network, _ = inherit(source, plan)
+        match_outputs(network, source, plan, known, importance=importance)
+        return network
+
+    alike = weight_of(matched(), names[0])
+    for one in importance.values():
+        one[1] = 1.0
+
+    def off_in_channel(network: nn.Module) -> float:
+        pairs = [(weight_of(source, name), weight_of(network, name)) for name in names]
+        outputs = [
+            KnownOutput(known[name], wanted).correlation(found)[1]
+            for name, (wanted, found) in zip(names, pairs, strict=True)
+        ]
+        return 1 - float(torch.stack(outputs).mean())
+
+    plain, _ = inherit(source, plan)
+    match_outputs(plain, source, plan, known)
+    assert torch.allclose(alike, weight_of(plain, names[0]), atol=1e-4), "no gradients, no weights"
+    assert off_in_channel(matched()) <= off_in_channel(plain) + 1e-4

@@ -118,7 +118,7 @@ class InheritingEvaluator(PretrainedEvaluator):
         self._check_size(network, known.network, plan)
         for one in (network, known.network):
             one.to(device())
-        match_outputs(network, known.network, plan, known.inputs)
+        match_outputs(network, known.network, plan, known.inputs, importance=known.importance)
         calibrate(network, self.train_batches)
         return network
 

@@ -60,7 +60,7 @@ class BankProjection:
         names = [site.name for site in renamed]
         pairs = zip(names, sites, strict=True)
         known = {name: self.statistics[site.name] for name, site in pairs if is_matched(site)}
-        match_outputs(shared, alone, SharingPlan((bank,)), known, STEPS)
+        match_outputs(shared, alone, SharingPlan((bank,)), known, most=STEPS)
         return [row.to_dense(shared.get_submodule(name))[0].detach() for name in names]
 
     def moved(

@@ -4,7 +4,8 @@ Kernels that are near each other may compute what is not near at all: inputs var
 far more than in others. So the tensors of each bank are moved by L-BFGS (Liu and Nocedal 1989, doi
 10.1007/BF01589116) until the outputs of its sites correlate best, channel by channel, with those of
 the trained network: for all methods alike, through the covariance of the inputs of each site on a
-few hundred images. Mean and scale of each channel are left to the batch normalisation behind it.
+few hundred images. Channels count by how much the loss depends on them, where that is known. Mean
+and scale of each channel are left to the batch normalisation behind it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ WIDEST = 2_304
 """Inputs of an output, up to which covariances are taken: those of 256 channels at 3x3."""
 LEAST_VARIANCE = 1e-6
 """Of the squared mean: what is below is rounding, as squares are summed in single precision."""
+ALIKE = 0.1
+"""Of the weight of all channels of a site, that is spread evenly."""
 RIDGE = 1e-3
 """Of the mean variance of the inputs, in directions that the images do not show."""
 
@@ -54,26 +57,33 @@ def _varies(inputs: SiteStatistics) -> bool:
     return bool(variance > LEAST_VARIANCE * inputs.mean.square().sum())
 
 
-def match_outputs(
+def match_outputs(  # noqa: PLR0913  two networks, what is known of them, and how long
     network: nn.Module,
     source: nn.Module,
     plan: SharingPlan,
     known: Mapping[str, SiteStatistics],
+    *,
+    importance: Mapping[str, Tensor] | None = None,
     most: int = MOST_STEPS,
 ) -> dict[str, float]:
     """Move the banks of ``network``, which ``plan`` shares and which was projected from ``source``.
 
     known: as ``input_statistics`` gives it for ``source``; banks with other sites stay as they are.
+    importance: as ``fisher`` gives it; without it all channels of a site count alike.
     most: steps for a bank, as far as they are cheap.
     Returns for each matched site how far its output is off: 2 - 2 x the correlation, the mean over
-    channels, so from 0 to 4. No bank comes out farther off than it went in.
+    channels as they count, so from 0 to 4. No bank comes out farther off than it went in.
     """
     moved: dict[str, float] = {}
     for bank in plan.banks:
         tensors = _movable([network.get_submodule(name) for name in bank.sites])
         if tensors and all(name in known for name in bank.sites):
             kernels = {name: source.get_submodule(name).weight for name in bank.sites}
-            aims = {name: _Aim(known[name], kernel) for name, kernel in kernels.items()}
+            counting = importance or {}
+            aims = {
+                name: _Aim(known[name], kernel, counting.get(name))
+                for name, kernel in kernels.items()
+            }
             moved |= _match(network, METHODS[bank.method], tensors, aims, most)
     return moved
 
@@ -133,7 +143,7 @@ def _movable(hosts: Sequence[nn.Module]) -> list[Tensor]:
 class _Aim:
     """What the output of one site shall correlate with."""
 
-    def __init__(self, known: SiteStatistics, trained: Any) -> None:
+    def __init__(self, known: SiteStatistics, trained: Any, importance: Tensor | None) -> None:
         wanted: Tensor = trained.detach()
         covariance = known.covariance
         ridge = RIDGE * covariance.diagonal(dim1=-2, dim2=-1).mean()
@@ -144,19 +154,32 @@ class _Aim:
         product = rows @ self._covariance
         scale = (product * rows).sum(-1, keepdim=True).sqrt()
         self._aim = product / scale.clamp_min(1e-12)
+        self._weights = _weights(wanted, importance).view(rows.shape[:-1])
 
     def distance(self, kernel: Tensor) -> Tensor:
-        """2 - 2 x the correlation of the outputs, the mean over channels."""
+        """2 - 2 x the correlation of the outputs, the mean over channels as they count."""
         rows = self._rows(kernel)
         here = rows.detach()
         # Twice the product is the gradient of the variance: autograd would multiply once more.
         variance = ((here @ self._covariance) * (2 * rows - here)).sum(-1)
         together = (rows * self._aim).sum(-1)
-        return 2 - 2 * (together * (variance + 1e-20).rsqrt()).mean()
+        return 2 - 2 * (self._weights * together * (variance + 1e-20).rsqrt()).sum()
 
     def _rows(self, kernel: Tensor) -> Tensor:
         groups = len(self._covariance)
         return kernel.reshape(groups, len(kernel) // groups, -1)
+
+
+def _weights(kernel: Tensor, importance: Tensor | None) -> Tensor:
+    """How much each channel counts, (out,), one together: by the root of the squared gradients of
+    the loss by the elements of its kernel, each relative to itself.
+    """
+    alike = kernel.new_full((len(kernel),), 1 / len(kernel))
+    if importance is None:
+        return alike
+    depends = (importance.to(kernel) * kernel.square()).flatten(1).sum(1).sqrt()
+    total = depends.sum()
+    return ALIKE * alike + (1 - ALIKE) * depends / total if total > 0 else alike
 
 
 def is_matched(site: Site) -> bool:
