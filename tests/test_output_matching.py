@@ -47,6 +47,9 @@ def test_outputs_come_closer_whatever_the_method(method: str) -> None:
     assert sum(moved.values()) < 0.9 * sum(first.values())
     assert all(torch.equal(t, before[name]) for name, t in source.state_dict().items())
     assert all(tensor.grad is None for tensor in network.parameters())
+    assert [one.requires_grad for one in network.parameters()] == [
+        one.requires_grad for one in again.parameters()
+    ]
     assert off(network, source) < off(again, source)
 
 

@@ -118,6 +118,8 @@ def _descend(
     network: nn.Module, row: MethodRow, tensors: Sequence[Tensor], distances: Any, steps: int
 ) -> None:
     """Minimise the sum of the distances and what the method adds to the loss in training."""
+    moved = {id(tensor) for tensor in tensors}
+    others = [one for one in network.parameters() if one.requires_grad and id(one) not in moved]
     optimizer = torch.optim.LBFGS(
         tensors, max_iter=steps, history_size=10, line_search_fn="strong_wolfe"
     )
@@ -129,8 +131,15 @@ def _descend(
         total.backward()  # type: ignore[no-untyped-call]
         return total.detach()
 
-    with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    # What a method adds to the loss is of all its banks: gradients are of this one alone.
+    for one in others:
+        one.requires_grad_(requires_grad=False)
+    try:
+        with torch.enable_grad():
+            optimizer.step(loss)  # type: ignore[no-untyped-call]
+    finally:
+        for one in others:
+            one.requires_grad_(requires_grad=True)
     network.zero_grad(set_to_none=True)
 
 
