@@ -133,13 +133,13 @@ def _descend(
 
     # What a method adds to the loss is of all its banks: gradients are of this one alone.
     for one in others:
-        one.requires_grad_(requires_grad=False)
+        one.requires_grad = False
     try:
         with torch.enable_grad():
             optimizer.step(loss)  # type: ignore[no-untyped-call]
     finally:
         for one in others:
-            one.requires_grad_(requires_grad=True)
+            one.requires_grad = True
     network.zero_grad(set_to_none=True)
 
 
