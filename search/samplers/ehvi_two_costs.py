@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoshare.search.pareto import hypervolume
+from isoshare.search.pareto import hypervolume, nondominated
 from isoshare.search.samplers.ehvi import Numbers, improvement_over
 
 CHUNK = 256
@@ -42,6 +42,8 @@ class ParetoFront3D:
         *most, floor = reference
         inside = (costs < most).all(axis=1) & (values > floor)
         costs, values = costs[inside], values[inside]
+        on_it = nondominated(np.column_stack([costs, -values]))  # the others draw no edge of it
+        costs, values = costs[on_it], values[on_it]
         edges = [
             np.concatenate([[-np.inf], np.unique(of_axis), [limit]])
             for of_axis, limit in zip(costs.T, most, strict=True)
