@@ -21,7 +21,7 @@ from tests.fakes import FakeEvaluator, create_study, engine_for, space_of, space
 RECORDED: dict[str, str] = {
     "ehvi": (
         "4f53 0f86 decd fd08 1ebb 8244 4bc1 6159 4f8d 2195 6862 e42d "
-        "e957 1835 ec9b 198b ca6d d210 cb80 bf6f 4056 f5a6 ec22 e2bd"
+        "e957 1835 ec9b 198b cb80 ca6d 33d8 4056 9528 bf6f ec22 fd23"
     ),
     "local": (
         "4f53 0f86 decd fd08 1ebb 8244 4bc1 6159 4f8d 2195 6862 e42d "
@@ -42,7 +42,7 @@ RECORDED: dict[str, str] = {
     "gp": ("4f53 0f86 decd fd08 1ebb 6e3b 39f1 7f93 d340 fd23 c4a4 188a ec22 4056"),
 }
 """Per sampler the plans of one search, by the first digits of their fingerprints, as version 0.1
-proposed them: five sites, all methods, two seeds per plan."""
+proposed them (ehvi: since it averages over fronts): five sites, all methods, two seeds per plan."""
 
 FOUR = ("kernel", "anchored", "filter_basis", "slice_generator")
 """The methods that there were when the proposals were recorded."""

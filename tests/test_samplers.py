@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +15,16 @@ from hypothesis import strategies as st
 from isoshare.search.config import ConfigError, make_config
 from isoshare.search.drivers.inline import run_inline
 from isoshare.search.jobs import Job
-from isoshare.search.pareto import axes_of, hypervolume
+from isoshare.search.pareto import Axis, axes_of, hypervolume
+from isoshare.search.proposals.sampler import History
 from isoshare.search.results.hypervolume_history import history_of
 from isoshare.search.results.pictures.plotly_figure import history_plot
 from isoshare.search.samplers import candidates
 from isoshare.search.samplers.ehvi import ParetoFront2D, hypervolumes
+from isoshare.search.samplers.expected_improvement import ImprovementSampler
 from isoshare.search.samplers.plan_features import PlanFeatures
-from isoshare.search.samplers.surrogate import Surrogate
+from isoshare.search.samplers.posterior import Observations
+from isoshare.search.samplers.surrogate import Prediction, Surrogate
 from isoshare.space.methods import METHODS
 from isoshare.storage.store import Store
 from tests.fakes import FakeEvaluator, MakeEngine, space_with_costs
@@ -62,6 +67,25 @@ def test_the_expected_improvement_is_the_mean_over_all_values(
         np.array([cost]), np.array([mean]), np.array([std])
     )[0]
     assert expected == pytest.approx(float(weights @ gains), abs=2e-5)
+
+
+@pytest.mark.parametrize(("measured", "chosen"), [(1, "larger"), (6, "smaller")])
+def test_where_many_may_be_good_there_is_less_to_gain(
+    monkeypatch: pytest.MonkeyPatch, measured: int, chosen: str
+) -> None:
+    """The larger size counts more, but of many plans of it one most likely is good already."""
+    space = space_with_costs(4)
+    axes = [Axis("accuracy", "maximize", 0.0), Axis("parameters", "minimize", math.exp(5))]
+    sampler = ImprovementSampler(History(space, axes, (), {}, lambda plan: True))
+    costs, mean = np.array([1.0] + [2.0] * measured), np.array([0.75] + [0.8] * measured)
+    plan: Any = None
+    known = Observations([plan] * len(mean), costs, Prediction(mean, 0.05 + 0 * mean), [], plan)
+    new = np.array([1.0, 2.0]), Prediction(np.array([0.75, 0.8]), np.array([0.05, 0.05]))
+    sizes: Any = ["smaller", "larger"]
+    beliefs = SimpleNamespace(evidence=lambda: known, of=lambda *_: new)
+    monkeypatch.setattr(sampler, "_beliefs", beliefs)
+    monkeypatch.setattr(sampler, "_candidates", lambda *_: sizes)
+    assert {str(sampler.propose(number)) for number in range(12, 20)} == {chosen}
 
 
 def test_beliefs_are_right_and_as_sure_as_they_may_be() -> None:

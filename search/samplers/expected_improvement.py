@@ -1,15 +1,18 @@
 """The default sampler: the plan that is expected to add most hypervolume to the front.
 
 One objective is measured, one or two others are known beforehand. A surrogate that sees the
-partition says what accuracy to expect of a plan and how sure that is; the expected improvement is
-exact (search/samplers/ehvi.py, ehvi_two_costs.py). The front is that of the beliefs, not of the
-bare measurements, so that luck does not count; running trials count with what is expected of them.
+partition says what accuracy to expect of a plan and how sure that is; the expected improvement over
+a front is exact (search/samplers/ehvi.py, ehvi_two_costs.py). Which front there is nobody knows:
+measurements are noisy, and running trials have none yet. So the improvement is averaged over fronts
+that may be true (Daulton et al. 2021, NeurIPS, arXiv 2105.08195): of several plans of one size that
+may all be good one most likely is, and there is less to gain there than beside the best belief.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -29,6 +32,8 @@ START = 12
 is as good and needs no belief (benchmarks/search_efficiency.py)."""
 FORESEEN_START = 6
 """The same where a trained network foresees what plans are worth."""
+FRONTS = 16
+"""Fronts that may be true, over which the improvement is averaged."""
 DRAWS = 128
 """Sets of accuracies that may be true, for the bound."""
 COVERAGE = 0.95
@@ -59,13 +64,14 @@ class ImprovementSampler(Sampler):
         evidence = self._beliefs.evidence()
         if evidence is None:
             return self._steps.propose(number)
-        stairs = self._staircase(evidence)
         rng = random.Random(self._history.seed_of(number))
         candidates = self._candidates(self._front(evidence), rng)
         if not candidates:
             return None
         costs, belief = self._beliefs.of(evidence, candidates)
-        gains = stairs.expected_improvement(costs, belief.mean, belief.std)
+        gains = np.zeros(len(candidates))
+        for front in self._possible_fronts(evidence, rng):
+            gains += front.expected_improvement(costs, belief.mean, belief.std)
         return candidates[int(gains.argmax())]
 
     def remaining(self) -> float | None:
@@ -79,7 +85,7 @@ class ImprovementSampler(Sampler):
         evidence = self._beliefs.evidence()
         if evidence is None:
             return None
-        there = self._staircase(evidence, pending=False).hypervolume
+        there = self._staircase(evidence.costs, evidence.belief.mean).hypervolume
         rng = random.Random(len(evidence.measured))
         plans = self._candidates((), rng)
         costs, values = self._beliefs.sample(evidence, plans, DRAWS, rng)
@@ -93,13 +99,20 @@ class ImprovementSampler(Sampler):
             costs, values, (self._costs[0], self._costs[1], self._floor)
         )
 
-    def _staircase(
-        self, evidence: Observations, pending: bool = True
-    ) -> ParetoFront2D | ParetoFront3D:
-        costs, values = evidence.costs, evidence.belief.mean
-        if pending and evidence.pending:
+    def _possible_fronts(
+        self, evidence: Observations, rng: random.Random
+    ) -> Iterator[ParetoFront2D | ParetoFront3D]:
+        """Of accuracies that the plans may have which are measured, or being measured."""
+        costs, mean, std = evidence.costs, evidence.belief.mean, evidence.belief.std
+        if evidence.pending:
             more, expected = self._beliefs.of(evidence, evidence.pending)
-            costs, values = np.concatenate([costs, more]), np.append(values, expected.mean)
+            costs = np.concatenate([costs, more])
+            mean, std = np.append(mean, expected.mean), np.append(std, expected.std)
+        numbers = np.random.default_rng(rng.getrandbits(32))
+        for luck in numbers.standard_normal((FRONTS, len(mean))):
+            yield self._staircase(costs, mean + std * luck)
+
+    def _staircase(self, costs: Numbers, values: Numbers) -> ParetoFront2D | ParetoFront3D:
         if len(self._costs) == 1:
             return ParetoFront2D.of(costs, values, (self._costs[0], self._floor))
         return ParetoFront3D.of(costs, values, (self._costs[0], self._costs[1], self._floor))
