@@ -47,8 +47,10 @@ from isoshare.space.weights.weight_files import file_digest
 
 VALIDATION = 0.1
 """The fraction of the training images that no plan learns from."""
-OURS = "ehvi"
-"""How the names of plans begin that our search has found."""
+OURS, JOINT = "ehvi", "joint"
+"""How the names of plans begin that our search has found: of one network, and of its widths and
+depths too. A joint search trains the network of each first, so it is held beside the other as well.
+"""
 TRAINED = ("seed", "epochs", "distill")
 KEY = ("plan", *TRAINED)
 
@@ -168,19 +170,20 @@ Duel = tuple[list[Row], list[Row], list[float]]
 """A plan, one that our search has found, and by how much more accurate that is, by seed."""
 
 
-def duels(rows: Sequence[Row]) -> list[Duel]:
+def duels(rows: Sequence[Row], ours: str = OURS) -> list[Duel]:
     """Each plan that our search has not found beside one that it has: for the same budget if
     another search has found it, else the best that is no larger.
     """
     plans = [same for same in by_plan(rows) if same[0]["plan"] != UNSHARED]
-    found = [same for same in plans if same[0]["plan"].startswith(OURS)]
+    found = [same for same in plans if same[0]["plan"].startswith(ours)]
+    dearer = (JOINT,) if ours == JOINT else (OURS, JOINT)
     told = []
-    for other in (same for same in plans if same not in found):
+    for other in (same for same in plans if not same[0]["plan"].startswith(dearer)):
         budget = budget_of(other[0])
         rivals = [
             same
             for same in found
-            if same[0]["plan"] == f"{OURS} at {budget}"
+            if same[0]["plan"] == f"{ours} at {budget}"
             or (not budget and same[0]["parameters"] <= other[0]["parameters"])
         ]
         if rivals:
@@ -194,13 +197,13 @@ def budget_of(row: Row) -> str:
     return str(row["plan"]).partition(" at ")[2]
 
 
-def duel_table(rows: Sequence[Row]) -> str:
+def duel_table(rows: Sequence[Row], ours: str = OURS) -> str:
     """As Markdown."""
     lines = [
         "| plan | parameters | test accuracy | found | parameters | more accurate by |",
         "|---|--:|--:|---|--:|--:|",
     ]
-    for other, best, ahead in duels(rows):
+    for other, best, ahead in duels(rows, ours):
         lines.append(
             f"| {other[0]['plan']} | {other[0]['parameters']:,} "
             f"| {spread([row['test'] for row in other])} ({len(other)}) "

@@ -18,7 +18,7 @@ from isoshare.evaluators.data.splits import AS_IT_IS, DataOptions
 from isoshare.evaluators.inheriting.pretrained_evaluator import FINE_TUNING_RATE
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.space.backbones import Argument, build_backbone
-from isoshare.space.plan import SharingPlan
+from isoshare.space.plan import PlanFile, SharingPlan
 from isoshare.space.sites import find_sites, isomorphic_groups
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,8 +48,14 @@ class Task:
     def plans(self) -> Plans:
         """By name: made by hand, then found."""
         files = sorted((RESULTS / self.name).glob("*.json"))
-        found = {file.stem: SharingPlan.load(file) for file in files}
+        found = {file.stem: self._variant_of(PlanFile.load(file)) for file in files}
         return {**self.by_hand(build_backbone(self.backbone, self.arguments)), **found}
+
+    def _variant_of(self, file: PlanFile) -> SharingPlan:
+        """The plan, for a network of the arguments that its file has and the task has not."""
+        known = file.backbone.arguments if file.backbone else {}
+        other = {key: value for key, value in known.items() if self.arguments.get(key) != value}
+        return file.plan.of_variant(tuple(other.items()))
 
 
 def resnet_plans(network: nn.Module) -> Plans:
