@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,6 +65,12 @@ def test_a_model_of_another_precision_keeps_it() -> None:
     shared = inherit_weights(model, EVERYTHING, precise)
     assert {tensor.dtype for tensor in shared.parameters()} == {torch.double}
     assert torch.allclose(shared(images().double()), model(images().double()), atol=1e-3)
+
+
+def test_of_endless_batches_some_are_taken() -> None:
+    endless, model = itertools.cycle(batches()), trained()
+    shared = inherit_weights(model, EVERYTHING, endless)
+    assert torch.allclose(shared(images()), model(images()), atol=1e-3)
 
 
 def test_without_banks_it_is_the_model() -> None:

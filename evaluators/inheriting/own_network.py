@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from isoshare.space.errors import IsoshareError
@@ -10,6 +10,9 @@ from isoshare.space.plan import SharingPlan
 
 if TYPE_CHECKING:
     from torch import nn
+
+MOST = 2_048
+"""Inputs that are looked at: more say little, and a whole data set would not fit into memory."""
 
 
 def inherit_weights(
@@ -24,7 +27,7 @@ def inherit_weights(
     estimated again. ``model`` stays as it was.
 
     batches: pairs of inputs and targets, as in training; targets are not looked at. Some five
-    hundred inputs are enough, in batches of several.
+    hundred inputs are enough, in batches of several; of a whole data loader the first 2,048 count.
 
     Raises PlanError as ``apply_plan`` does, IsoshareError if there are no batches.
     """
@@ -34,7 +37,7 @@ def inherit_weights(
     from isoshare.space.apply import apply_plan
     from isoshare.space.network_copy import copy_network
 
-    kept = list(batches)
+    kept = list(_first(batches))
     if not kept:
         raise IsoshareError("there are no batches: give some five hundred inputs of the training")
     if not plan.banks:
@@ -51,3 +54,13 @@ def inherit_weights(
             f"batch normalisation needs batches of several inputs: {error}"
         ) from error
     return shared.train(model.training)
+
+
+def _first(batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    """As many batches as hold ``MOST`` inputs."""
+    seen = 0
+    for inputs, targets in batches:
+        yield inputs, targets
+        seen += len(inputs)
+        if seen >= MOST:
+            return
