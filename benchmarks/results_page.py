@@ -235,7 +235,7 @@ def mixer_values() -> dict[str, object]:
     return {
         "mixer_epochs": rows[0]["epochs"],
         "mixer_seeds": seeds,
-        "mixer_headline": f"**What `ehvi` found is {in_words(at_scale.duels(rows))}.**",
+        "mixer_headline": in_words(at_scale.duels(rows)),
         "mixer_duels": at_scale.duel_table(rows),
         "joint_headline": in_words(at_scale.duels(rows, at_scale.JOINT)),
         "joint_duels": at_scale.duel_table(rows, at_scale.JOINT),
@@ -248,17 +248,24 @@ def in_words(duels: Sequence[at_scale.Duel]) -> str:
     """How often what was found is better, of each kind of plan."""
     ahead: dict[str, list[float]] = {}
     for (row, *_), _, differences in duels:
-        unshared = "unshared" in row["in short"]
-        kind = "thinner and shallower networks" if unshared else "plans made by hand"
-        kind = "plans of other searches" if at_scale.budget_of(row) else kind
-        kind = "plans that `ehvi` found" if row["plan"].startswith(at_scale.OURS) else kind
-        ahead.setdefault(kind, []).append(100 * fmean(differences))
+        ahead.setdefault(kind_of(row), []).append(100 * fmean(differences))
     told = [
         f"{sum(one > 0 for one in some)} of {len(some)} {kind} "
         f"({min(some):+.1f} to {max(some):+.1f} points)"
         for kind, some in ahead.items()
     ]
     return f"more accurate than {', '.join(told)}"
+
+
+def kind_of(row: Row) -> str:
+    """Where a plan comes from, which has been held beside what was found."""
+    if row["plan"].startswith(at_scale.OURS):
+        return "plans that `ehvi` found"
+    if at_scale.budget_of(row):
+        return "plans of other searches"
+    if "unshared" in row["in short"]:
+        return "thinner and shallower networks"
+    return "plans made by hand"
 
 
 def projection_values() -> dict[str, object]:

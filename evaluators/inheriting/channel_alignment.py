@@ -15,7 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from isoshare.evaluators.inheriting.output_agreement import Inputs, Tied, best_order, slope
+from isoshare.evaluators.inheriting.output_agreement import (
+    TINY,
+    Inputs,
+    Tied,
+    best_order,
+    slope,
+)
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
 from isoshare.evaluators.training.vmap_ensemble import outputs_of
 from isoshare.space.network_copy import copy_network
@@ -31,7 +37,6 @@ ROUNDS = 8
 """Over all blocks, if they do not settle before."""
 ROUNDING = 1e-3
 """Of the largest output: farther apart, two networks are not the same."""
-TINY = 1e-12
 
 
 @dataclass
@@ -76,7 +81,9 @@ class _Order:
         self.network = copy_network(trained.network).eval()
         self._banks = {name: bank.sites for bank in plan.banks for name in bank.sites}
         self._inputs = {
-            name: Inputs(one, self._kernel(name)) for name, one in trained.inputs.items()
+            name: Inputs(one, self._kernel(name))
+            for name, one in trained.inputs.items()
+            if name in self._banks
         }
         self._orders: dict[tuple[str, Role], Tensor] = {}
         self._slopes: dict[str, Tensor] = {}

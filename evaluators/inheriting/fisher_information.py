@@ -63,7 +63,7 @@ def _by_image(
     """The sum of the squared gradients, image by image."""
     if not names:
         return {}
-    keys = {name: f"{name}.weight".lstrip(".") for name in names}
+    keys = {name: _key(name) for name in names}
     state = {key: tensor.detach() for key, tensor in network.named_parameters()}
     state |= dict(network.named_buffers())
     kernels = {key: state.pop(key) for key in keys.values()}
@@ -146,4 +146,9 @@ def _asked(layer: Any, outputs: Tensor) -> Tensor:
 
 
 def _kernel(network: nn.Module, name: str) -> Tensor:
-    return network.get_parameter(f"{name}.weight".lstrip("."))
+    return network.get_parameter(_key(name))
+
+
+def _key(name: str) -> str:
+    """Of the kernel of a site; a network that is a layer itself is a site without a name."""
+    return f"{name}.weight".lstrip(".")

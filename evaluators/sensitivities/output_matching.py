@@ -118,29 +118,22 @@ def _descend(
     network: nn.Module, row: MethodRow, tensors: Sequence[Tensor], distances: Any, steps: int
 ) -> None:
     """Minimise the sum of the distances and what the method adds to the loss in training."""
-    moved = {id(tensor) for tensor in tensors}
-    others = [one for one in network.parameters() if one.requires_grad and id(one) not in moved]
     optimizer = torch.optim.LBFGS(
         tensors, max_iter=steps, history_size=10, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
         extra = row.implementation.extra_loss(network)
         total: Tensor = distances().sum() + (0.0 if extra is None else extra)
-        total.backward()  # type: ignore[no-untyped-call]
+        # What a method adds to the loss is of all its banks: gradients are of this one alone.
+        gradients = torch.autograd.grad(total, tensors, allow_unused=True)
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = gradient
         return total.detach()
 
-    # What a method adds to the loss is of all its banks: gradients are of this one alone.
-    for one in others:
-        one.requires_grad = False
-    try:
-        with torch.enable_grad():
-            optimizer.step(loss)  # type: ignore[no-untyped-call]
-    finally:
-        for one in others:
-            one.requires_grad = True
-    network.zero_grad(set_to_none=True)
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.zero_grad()
 
 
 def _movable(hosts: Sequence[nn.Module]) -> list[Tensor]:
