@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from isoshare.space.errors import BackboneError, PlanError, listed, typed_in_one_line
+from isoshare.space.errors import BackboneError, PlanError, listed, one_of, typed_in_one_line
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, sites_and_private
+from isoshare.space.type_checks import check_network, check_plan
 from isoshare.space.variants.matching import check_variant, told_variant
 
 if TYPE_CHECKING:
@@ -40,8 +41,12 @@ def apply_plan(
 
     Raises PlanError if the plan names a site that ``module`` lacks or that cannot share, if the
     sites of a bank do not fit together, or if a plan from a file names a variant of its backbone
-    and counts something else on ``module``; then nothing has been built.
+    and counts something else on ``module``; then nothing has been built. BackboneError if
+    ``module`` is none.
     """
+    check_plan(plan)
+    if weights not in (None, "fresh", "inherit"):
+        raise PlanError(one_of("weights", weights, ("fresh", "inherit")))
     sites, private = sites_and_private(module)
     try:
         banks = fit(plan, sites, private)
@@ -186,6 +191,7 @@ def plan_macs(plan: SharingPlan, sites: Sequence[Site], positions: Mapping[str, 
 
 def extra_loss(module: nn.Module) -> Tensor | None:
     """The sum of what the methods in ``module`` add to the training loss; None without any."""
+    check_network(module)
     found = (row.implementation.extra_loss(module) for row in METHODS.values())
     losses = [loss for loss in found if loss is not None]
     return sum(losses[1:], losses[0]) if losses else None
@@ -194,10 +200,11 @@ def extra_loss(module: nn.Module) -> Tensor | None:
 def count_parameters(module: nn.Module) -> int:
     """Unique trainable parameters of ``module``: a shared tensor counts once.
 
-    Raises BackboneError for a lazy module, whose parameters have no shape yet.
+    Raises BackboneError for a lazy module, whose parameters have no shape yet, and for no module.
     """
     from torch.nn.parameter import is_lazy
 
+    check_network(module)
     for name, part in module.named_modules():
         if any(is_lazy(tensor) for tensor in part._parameters.values()):
             raise BackboneError(

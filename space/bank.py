@@ -27,7 +27,7 @@ class Bank:
     sites: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise PlanError(one_of("method", self.method, METHODS))
         object.__setattr__(self, "options", _complete(self.method, self.options))
         object.__setattr__(self, "sites", _sorted_sites(self.sites))
@@ -49,7 +49,20 @@ class Bank:
         return {"method": self.method, "options": dict(self.options), "sites": list(self.sites)}
 
 
+def checked_banks(banks: Iterable[Bank]) -> tuple[Bank, ...]:
+    """The banks of a plan. Raises PlanError if they are no banks."""
+    found = tuple(banks) if isinstance(banks, Iterable) else ()
+    if not isinstance(banks, Iterable) or not all(isinstance(bank, Bank) for bank in found):
+        raise PlanError(f"the banks of a plan are a tuple of Bank, got {short(banks)}")
+    return found
+
+
 def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(options, Mapping):
+        raise PlanError(
+            "a bank is Bank(method, options, sites), with the options in a dict, {} for none: got "
+            f"{short(options)}"
+        )
     try:
         known = METHODS[method].options.model_validate(dict(options))
     except ValidationError as error:
@@ -61,8 +74,8 @@ def _complete(method: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _sorted_sites(sites: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(sites, str):
-        raise PlanError(f"the sites of a bank are a tuple of names, got the text {short(sites)}")
+    if isinstance(sites, str) or not isinstance(sites, Iterable):
+        raise PlanError(f"the sites of a bank are a tuple of names, got {short(sites)}")
     names = tuple(sites)
     if not names or not all(isinstance(name, str) for name in names):
         raise PlanError(f"a bank needs at least one site, each a module path, got {short(names)}")

@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from isoshare.space.backbones import Argument
-from isoshare.space.bank import Bank
+from isoshare.space.bank import Bank, checked_banks
 from isoshare.space.errors import PlanError, first_problem, short
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
@@ -63,7 +63,8 @@ class SharingPlan:
     counts: ParameterCounts | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        banks = [b for b in self.banks if len(b.sites) > 1 or not METHODS[b.method].trivial_alone]
+        known = checked_banks(self.banks)
+        banks = [b for b in known if len(b.sites) > 1 or not METHODS[b.method].trivial_alone]
         seen: set[str] = set()
         for name in (name for bank in banks for name in bank.sites):
             if name in seen:
@@ -72,7 +73,7 @@ class SharingPlan:
             seen.add(name)
         banks.sort(key=lambda bank: natural_order(bank.sites[0]))
         object.__setattr__(self, "banks", tuple(banks))
-        object.__setattr__(self, "variant", tuple(sorted(self.variant)))
+        object.__setattr__(self, "variant", tuple(sorted(dict(self.variant).items())))
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

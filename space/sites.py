@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from isoshare.space.type_checks import check_network
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -103,7 +105,8 @@ def left_private(module: nn.Module) -> tuple[tuple[str, str], ...]:
 
 
 def sites_and_private(module: nn.Module) -> tuple[tuple[Site, ...], dict[str, str]]:
-    """Both: the sites, and by name why layers cannot share."""
+    """Both: the sites, and by name why layers cannot share. Raises BackboneError for no module."""
+    check_network(module)
     layers = list(_layers(module))
     sites = tuple(_site(name, layer) for name, layer, reason in layers if not reason)
     return sites, {name: reason for name, _, reason in layers if reason}

@@ -22,9 +22,10 @@ NARROW = {torch.float64: torch.float32, torch.float16: torch.float32}
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32)
 
 
-def pair(row: Any) -> tuple[Any, Any]:
-    """Input and target of one example: a tuple, or a dictionary that has the input first. What is
-    more than two belongs to the target. Raises DatasetError.
+def pair(row: Any, what: str = "an example of a data set of your own") -> tuple[Any, Any]:
+    """Input and target of one example, or inputs and targets of a batch: a tuple, or a dictionary
+    that has the input first. What is more than two belongs to the target. Raises DatasetError, and
+    calls it ``what``.
     """
     if isinstance(row, Mapping) and len(row) > 1:
         first, *others = row
@@ -32,8 +33,7 @@ def pair(row: Any) -> tuple[Any, Any]:
     if isinstance(row, tuple | list) and len(row) > 1:
         return row[0], row[1] if len(row) == 2 else tuple(row[1:])
     raise DatasetError(
-        "an example of a data set of your own is (input, target), or a dictionary with the input "
-        f"first, got {_kind(row)}"
+        f"{what} is (input, target), or a dictionary with the input first, got {_kind(row)}"
     )
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from isoshare.evaluators.inheriting.output_agreement import (
     TINY,
@@ -23,7 +25,6 @@ from isoshare.evaluators.inheriting.output_agreement import (
     slope,
 )
 from isoshare.evaluators.sensitivities.site_statistics import SiteStatistics
-from isoshare.evaluators.training.vmap_ensemble import outputs_of
 from isoshare.space.network_copy import copy_network
 from isoshare.space.passes.hidden_channels import (
     HiddenChannels,
@@ -68,10 +69,18 @@ def aligned(trained: TrainedNetwork, plan: SharingPlan, images: Tensor) -> Train
     for _ in range(ROUNDS):
         if not sum([order.improve(one) for one in channels]):
             break
-    both = trained.network, order.network
-    wanted, found = (torch.stack(outputs_of(network(images))) for network in both)
-    is_same = bool((wanted - found).abs().max() <= ROUNDING * wanted.abs().max())
-    return order.applied_to(trained) if is_same else trained
+    outputs = [_outputs(network(images)) for network in (trained.network, order.network)]
+    is_same = all(
+        bool((wanted - found).abs().max() <= ROUNDING * wanted.abs().max())
+        for wanted, found in zip(*outputs, strict=True)
+    )
+    return order.applied_to(trained) if outputs[0] and is_same else trained
+
+
+def _outputs(found: Any) -> list[Tensor]:
+    """The tensors in whatever a network returns that could tell two networks apart."""
+    leaves = [leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in leaves if leaf.is_floating_point() and leaf.numel()]
 
 
 class _Order:

@@ -11,6 +11,7 @@ from isoshare.space.plan import SharingPlan
 if TYPE_CHECKING:
     from torch import nn
 
+ENOUGH = "some five hundred inputs of the training"
 MOST = 2_048
 """Inputs that are looked at: more say little, and a whole data set would not fit into memory."""
 
@@ -29,19 +30,20 @@ def inherit_weights(
     batches: pairs of inputs and targets, as in training; targets are not looked at. Some five
     hundred inputs are enough, in batches of several; of a whole data loader the first 2,048 count.
 
-    Raises PlanError as ``apply_plan`` does, IsoshareError if there are no batches.
+    Raises PlanError as ``apply_plan`` does, IsoshareError for batches that the model cannot take,
+    or of which there are none, and for a model of half precision.
     """
     from isoshare.evaluators.inheriting.channel_alignment import TrainedNetwork, aligned
     from isoshare.evaluators.inheriting.weight_projection import estimate_normalisation, inherit
+    from isoshare.evaluators.own_code.own_batches import checked_batches
     from isoshare.evaluators.sensitivities.output_matching import input_statistics, match_outputs
     from isoshare.space.apply import apply_plan
     from isoshare.space.network_copy import copy_network
 
-    kept = list(_first(batches))
-    if not kept:
-        raise IsoshareError("there are no batches: give some five hundred inputs of the training")
+    fresh = apply_plan(model, plan, weights="fresh")  # before anything runs: does the plan fit?
     if not plan.banks:
-        return apply_plan(model, plan, weights="inherit")
+        return fresh
+    kept = list(_first(checked_batches(model, batches, ENOUGH)))
     source = copy_network(model).eval()
     known = TrainedNetwork(source, {}, input_statistics(source, kept))
     known = aligned(known, plan, kept[0][0])

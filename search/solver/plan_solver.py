@@ -91,6 +91,11 @@ class PlanSolver:
                 raise IsoshareError(
                     f"a plan is solved for budgets of {', '.join(ADDITIVE)}, not {limit.flag}"
                 )
+            if limit.objective not in countable(self.space):
+                raise IsoshareError(
+                    f"{limit.flag} needs what an input costs the network, which is counted where "
+                    "inputs are one tensor: give a budget of parameters"
+                )
         if len(limits) > 1:
             places = best_places(self._own, self._families, limits, self._make.unshared)
             rows = [] if places is None else [_Row(0.0, 0.0, *places)]

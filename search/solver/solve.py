@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver
 from isoshare.search.solver.variant_solver import Ends, VariantSolver
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, one_of, short
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.search_space import SearchSpace
@@ -47,7 +48,14 @@ class Solver:
         vary: Mapping[str, Sequence[Any]] | None = None,
         train: Callable[[nn.Module], float] | None = None,
     ) -> None:
-        measure = partial(_measured, methods=tuple(methods or METHODS), loss=loss)
+        if loss is not None and not callable(loss):
+            raise IsoshareError(
+                f"loss has to be a function of outputs and targets, got {short(loss)}"
+            )
+        chosen = (methods,) if isinstance(methods, str) else tuple(methods or METHODS)
+        if unknown := [method for method in chosen if method not in METHODS]:
+            raise IsoshareError(one_of("method", unknown[0], METHODS))
+        measure = partial(_measured, methods=chosen, loss=loss)
         self._solver: PlanSolver | VariantSolver
         if vary:
             self._solver = _over_variants(model, list(batches), vary, train, measure)
@@ -63,6 +71,9 @@ class Solver:
 
         Raises IsoshareError if none keeps them; the sentence says what the smallest is.
         """
+        for name, value in budgets.items():
+            if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+                raise IsoshareError(f"{name} has to be a number above 0, got {short(value)}")
         limits = exact_limits(budgets)
         if not limits or len(limits) < len(budgets):
             known = ", ".join(f"max_{name}" for name in ADDITIVE)
@@ -113,21 +124,24 @@ def _measured(
     variant: Variant = (),
 ) -> PlanSolver:
     """What solves for one trained network. Raises IsoshareError."""
+    from torch import Tensor
+
+    from isoshare.evaluators.data.examples import mapped
+    from isoshare.evaluators.own_code.own_batches import checked_batches
     from isoshare.evaluators.sensitivities.sensitivity import score_sharing
     from isoshare.space.apply import count_parameters
     from isoshare.space.passes.acting_sites import acting_sites, participation
     from isoshare.space.passes.forward_pass import network_costs
     from isoshare.space.sites import find_sites
 
-    rest = iter(batches)
-    first = next(rest, None)
-    if first is None:
-        raise IsoshareError("there are no batches: give some hundred inputs with their targets")
+    rest = checked_batches(model, batches, "some hundred inputs with their targets")
+    first = next(rest)
     unshared, found = count_parameters(model), find_sites(model)
-    sites = acting_sites(model, found, unshared, methods, first[0][:2])
+    two = mapped(lambda tensor: tensor[:2], first[0])
+    sites = acting_sites(model, found, unshared, methods, two)
     for said in participation(found, sites):
         warnings.warn(said, stacklevel=3)
-    costs = network_costs(model, sites, first[0][:1])
+    costs = network_costs(model, sites, two[:1].float()) if isinstance(two, Tensor) else None
     space = SearchSpace(sites, unshared, methods, costs=costs, variant=variant)
     return PlanSolver(space, score_sharing(model, space, chain([first], rest), loss=loss))
 

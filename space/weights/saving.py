@@ -66,7 +66,9 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     _check_ties(network, path)
     try:
         load_model(network, str(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {in_one_line(error)}") from error
+    except (RuntimeError, SafetensorError) as error:
         reason = in_one_line(error)
         raise WeightsError(
             f"{path} does not fit the network: {reason}; share the network by the plan in the file "

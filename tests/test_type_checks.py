@@ -1,0 +1,182 @@
+"""What is passed in Python by mistake gets a sentence, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isoshare import (
+    Bank,
+    IsoshareError,
+    PlanError,
+    SharingPlan,
+    Solver,
+    apply_plan,
+    count_parameters,
+    extra_loss,
+    find_sites,
+    inherit_weights,
+    load_weights,
+    solve,
+)
+from isoshare.space.plan import PlanFile
+
+PLAN = SharingPlan((Bank("kernel", {}, ("1", "2")),))
+Batches = list[tuple[Any, Any]]
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 2))
+
+
+def batches(change: Callable[[Tensor], Any] = lambda inputs: inputs) -> Batches:
+    inputs = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return [(change(inputs), torch.zeros(8, dtype=torch.long))]
+
+
+@pytest.mark.parametrize("ask", [find_sites, count_parameters, extra_loss])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("net.pt", "got 'net.pt'"),
+        (network().state_dict(), "give it these weights by load_state_dict"),
+        (nn.Sequential, "got the class Sequential: make one of it"),
+        (None, "got None"),
+    ],
+)
+def test_a_network_is_a_module(ask: Callable[[Any], object], given: Any, said: str) -> None:
+    with pytest.raises(IsoshareError, match=said):
+        ask(given)
+    for also in (apply_plan, lambda one, plan: inherit_weights(one, plan, batches())):
+        with pytest.raises(IsoshareError, match=said):
+            also(given, PLAN)
+    with pytest.raises(IsoshareError, match=said):
+        solve(given, batches(), max_parameters=300)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("plan.json", r"SharingPlan\.load\('plan\.json'\) reads one"),
+        (PlanFile.of(PLAN), r"it is the \.plan of a PlanFile"),
+        (PLAN.banks, r"SharingPlan\(banks\) makes one"),
+        (None, "got None"),
+    ],
+)
+def test_a_plan_is_a_sharing_plan(given: Any, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        apply_plan(network(), given)
+    with pytest.raises(PlanError, match=said):
+        inherit_weights(network(), given, batches())
+
+
+def test_weights_of_an_unknown_kind_are_not_taken_for_fresh_ones() -> None:
+    with pytest.raises(PlanError, match="unknown weights 'inherrit': choose one of fresh, inherit"):
+        apply_plan(network(), PLAN, weights="inherrit")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("kernel", ("a", "b")), r"Bank\(method, options, sites\)"),
+        (("kernel", None, ("a", "b")), r"Bank\(method, options, sites\)"),
+        (("kernel", {}, None), "a tuple of names, got None"),
+        (("kernel", {}, 5), "a tuple of names, got 5"),
+        (("kernel", {}, "ab"), "a tuple of names, got 'ab'"),
+        ((["kernel"], {}, ("a", "b")), "unknown method"),
+    ],
+)
+def test_a_bank_has_a_method_options_and_sites(given: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        Bank(*given)
+
+
+@pytest.mark.parametrize("given", [PLAN.banks[0], "banks", None, 5, ("a", "b")])
+def test_a_plan_is_made_of_banks(given: Any) -> None:
+    with pytest.raises(PlanError, match="a tuple of Bank, got"):
+        SharingPlan(given)
+
+
+def test_a_variant_may_be_a_dictionary() -> None:
+    given: Any = {"width": 8, "depth": 2}
+    assert SharingPlan((), given) == SharingPlan((), (("depth", 2), ("width", 8)))
+
+
+BAD_BATCHES = [
+    (5, "pairs of inputs and targets, got 5"),
+    ([], "there are no batches"),
+    ([torch.zeros(8, 3, 8, 8)], "a batch is .* got a Tensor"),
+    ([{"image": torch.zeros(8, 3, 8, 8)}], "a batch is .* got a dict"),
+    (batches(lambda inputs: inputs[:, :1]), "cannot take the inputs.*to have 3 channels"),
+    (batches(lambda inputs: inputs.double()), "cannot take the inputs"),
+    (batches(lambda inputs: inputs / 0), "NaN or infinite"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), BAD_BATCHES, ids=[said for _, said in BAD_BATCHES])
+def test_batches_are_pairs_that_the_network_can_take(given: Any, said: str) -> None:
+    with pytest.raises(IsoshareError, match=said):
+        inherit_weights(network(), PLAN, given)
+    with pytest.raises(IsoshareError, match=said):
+        Solver(network(), given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype: torch.dtype) -> None:
+    half = batches(lambda inputs: inputs.to(dtype))
+    with pytest.raises(IsoshareError, match=r"0\.weight is torch\..*float16.*model\.float\(\)"):
+        inherit_weights(network().to(dtype), PLAN, half)
+    with pytest.raises(IsoshareError, match=r"0\.weight is torch\..*float16.*model\.float\(\)"):
+        Solver(network().to(dtype), half)
+
+
+def test_double_precision_is_solved_for() -> None:
+    plan = solve(network().double(), batches(lambda inputs: inputs.double()), max_parameters=300)
+    assert plan == solve(network(), batches(), max_parameters=300)
+
+
+class OfDictionaries(nn.Module):
+    """Takes a dictionary and returns one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Any]:
+        logits = self.net(inputs["image"])
+        return {"logits": logits, "said": "two classes"}
+
+
+def test_inputs_and_outputs_may_be_dictionaries() -> None:
+    given = batches(lambda inputs: {"image": inputs})
+    solver = Solver(OfDictionaries(), given, methods="kernel")
+    plan = solver.plan(max_parameters=350)
+    assert plan.sites == ("net.1", "net.2")
+    shared = inherit_weights(OfDictionaries(), plan, given)
+    assert count_parameters(shared) <= 350
+    with pytest.raises(IsoshareError, match=r"max-macs.* where inputs are one tensor"):
+        solver.plan(max_macs=350)
+
+
+@pytest.mark.parametrize("value", ["9k", float("nan"), -1, 0, True, None])
+def test_budgets_are_numbers_above_zero(value: Any) -> None:
+    with pytest.raises(IsoshareError, match="max_parameters has to be a number above 0, got"):
+        Solver(network(), batches()).plan(max_parameters=value)
+
+
+def test_methods_and_loss_are_checked_before_anything_is_measured() -> None:
+    with pytest.raises(IsoshareError, match="unknown method 'kernels': choose one of"):
+        Solver(network(), batches(), methods=("kernels",))
+    with pytest.raises(IsoshareError, match="loss has to be a function"):
+        Solver(network(), batches(), loss="cross-entropy")  # type: ignore[arg-type]
+
+
+def test_a_missing_file_of_weights_is_said_to_be_missing() -> None:
+    with pytest.raises(IsoshareError, match=r"cannot read nowhere\.safetensors: No such file"):
+        load_weights(network(), "nowhere.safetensors")
