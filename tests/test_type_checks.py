@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from isoshare import (
     Solver,
     apply_plan,
     count_parameters,
+    create_study,
     extra_loss,
     find_sites,
     inherit_weights,
@@ -180,3 +182,44 @@ def test_methods_and_loss_are_checked_before_anything_is_measured() -> None:
 def test_a_missing_file_of_weights_is_said_to_be_missing() -> None:
     with pytest.raises(IsoshareError, match=r"cannot read nowhere\.safetensors: No such file"):
         load_weights(network(), "nowhere.safetensors")
+
+
+class OfTokens(nn.Module):
+    """Takes whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 4)
+        self.layers = nn.Sequential(*(nn.Conv1d(4, 4, 3, padding=1) for _ in range(3)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layers(self.embedding(tokens).transpose(1, 2)).mean(2)
+
+
+def test_inputs_may_be_whole_numbers() -> None:
+    tokens = torch.randint(20, (16, 10), generator=torch.Generator().manual_seed(0))
+    plan = solve(OfTokens(), [(tokens, None)], max_macs=10**6, max_parameters=220)
+    assert plan.sites
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """What a study of one measured objective is made with."""
+    return {"storage": f"sqlite:///{folder}/s.db", "objectives": ("loss:min", "parameters")}
+
+
+def test_an_example_is_one_that_the_network_can_take(tmp_path: Path) -> None:
+    asked = stored(tmp_path)
+    with pytest.raises(IsoshareError, match=r"cannot take example_input.*to have 3 channels"):
+        create_study(network, "grey", example_input=torch.zeros(1, 1, 8, 8), **asked)
+    create_study(network, "grey", example_input=torch.zeros(1, 3, 8, 8), **asked)
+    with pytest.raises(IsoshareError, match=r"objectives are names, as .* got 5"):
+        create_study(network, "number", storage=asked["storage"], objectives=5)  # type: ignore[arg-type]
+
+
+def test_what_is_told_is_a_trial(tmp_path: Path) -> None:
+    asked = stored(tmp_path)
+    study = create_study(network, "told", **asked)
+    trial = study.ask()
+    with pytest.raises(IsoshareError, match="a trial that ask gave, got 0"):
+        study.tell(0, 0.5)  # type: ignore[arg-type]
+    study.tell(trial, 0.5)

@@ -35,7 +35,7 @@ def checked_batches(
     if first is None:
         raise IsoshareError(f"there are no batches: give {enough}")
     _check_precision(network)
-    _check_taken(network, pair(first, "a batch")[0])
+    check_taken(network, pair(first, "a batch")[0], "the inputs of the first batch")
     for batch in chain([first], rest):
         inputs, targets = pair(batch, "a batch")
         if not all(bool(leaf.isfinite().all()) for leaf in _numbers(inputs)):
@@ -53,15 +53,16 @@ def _check_precision(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _check_taken(network: nn.Module, inputs: Any) -> None:
+def check_taken(network: nn.Module, inputs: Any, what: str) -> None:
+    """Raise IsoshareError, which calls the inputs ``what``, if the network cannot take them."""
     try:
         copy_network(network).eval()(inputs)
     except IsoshareError:
         raise
     except Exception as error:  # whatever the network of the user raises
         raise IsoshareError(
-            f"the network cannot take the inputs of the first batch: {typed_in_one_line(error)}; "
-            "give batches as a DataLoader does, as it was trained on"
+            f"the network cannot take {what}: {typed_in_one_line(error)}; give what it is trained "
+            "on, as a DataLoader does"
         ) from error
 
 

@@ -13,7 +13,7 @@ from isoshare.evaluators.user_function import UserFunction, remove_folder, trial
 from isoshare.search.jobs import Job
 from isoshare.search.workflows.own_code.optimize import opened
 from isoshare.search.workflows.preparation.prepared import Prepared
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, short
 from isoshare.storage.store import Store
 
 
@@ -75,6 +75,8 @@ class Asking:
 
     def _is_open(self, trial: Trial) -> bool:
         """Whether something is to be told; a trial that was stopped has ended already."""
+        if not isinstance(trial, Trial):
+            raise IsoshareError(f"what is told is a trial that ask gave, got {short(trial)}")
         if not trial.should_stop() and not self._engine.runs(trial.number):
             raise IsoshareError(
                 f"trial {trial.number} has been told, or was asked for by another study object: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from isoshare.evaluators.data.data_cache import cache_folder
 from isoshare.evaluators.network_source import Model, NetworkSource, Weights, warn_of_chance
 from isoshare.evaluators.objectives import is_exact, objective_name, objective_row
 from isoshare.evaluators.own_code.by_value import dumps, loads
+from isoshare.evaluators.own_code.own_batches import check_taken
 from isoshare.evaluators.own_code.own_training import Training
 from isoshare.evaluators.training.conditions import device_conditions
 from isoshare.evaluators.user_function import Evaluate, UserFunction
@@ -52,6 +53,8 @@ def make_own_study(
     if example is not None and not isinstance(example, torch.Tensor):
         kind = type(example).__name__
         raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
+    if example is not None and not config.vary:
+        check_taken(source.backbone(), example, "example_input")
     space = own_space(source, config, () if example is None else example.shape[1:])
     if source.weights == "inherit":
         warn_of_chance(source, space.members)
@@ -140,6 +143,10 @@ def with_directions(objectives: Objectives) -> tuple[str, ...]:
     if isinstance(objectives, str):
         raise IsoshareError(
             f"objectives are several, as ('accuracy', 'parameters'), got {objectives!r}"
+        )
+    if not isinstance(objectives, Iterable):
+        raise IsoshareError(
+            f"objectives are names, as ('accuracy', 'parameters'), got {objectives}"
         )
     pairs = objectives.items() if isinstance(objectives, Mapping) else ()
     asked = tuple(f"{name}:{way}" for name, way in pairs) or tuple(objectives)
