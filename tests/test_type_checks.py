@@ -193,7 +193,8 @@ class OfTokens(nn.Module):
         self.layers = nn.Sequential(*(nn.Conv1d(4, 4, 3, padding=1) for _ in range(3)))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.layers(self.embedding(tokens).transpose(1, 2)).mean(2)
+        found: Tensor = self.layers(self.embedding(tokens).transpose(1, 2))
+        return found.mean(2)
 
 
 def test_inputs_may_be_whole_numbers() -> None:
