@@ -134,7 +134,7 @@ def test_a_search_decides_on_what_acts_alone() -> None:
 
 def test_a_search_says_what_it_leaves_out() -> None:
     options = SpaceConfig(backbone="mine:Past", methods=("kernel", "anchored"))
-    space = network_space(Past(), options, (3, 8, 8), ("parameters",))
+    space = network_space(Past(), options, torch.zeros(1, 3, 8, 8), ("parameters",))
     said = " ".join(network_remarks(Past(), space, options, "train"))
     assert "reads the weights of 'body.0', 'body.1', 'body.2' in ways of its own" in said
     assert {offer.method for offer in space.offers} == {"kernel"}
@@ -143,7 +143,7 @@ def test_a_search_says_what_it_leaves_out() -> None:
         def convolved(self, place: int, x: Tensor) -> Tensor:
             return Net.convolved(self, place, x) if place else x
 
-    space = network_space(Two(), options, (3, 8, 8), ("parameters",))
+    space = network_space(Two(), options, torch.zeros(1, 3, 8, 8), ("parameters",))
     said = " ".join(network_remarks(Two(), space, options, "train"))
     assert "'body.0' get no gradient from a sample" in said
 

@@ -224,3 +224,17 @@ def test_what_is_told_is_a_trial(tmp_path: Path) -> None:
     with pytest.raises(IsoshareError, match="a trial that ask gave, got 0"):
         study.tell(0, 0.5)  # type: ignore[arg-type]
     study.tell(trial, 0.5)
+
+
+def test_a_study_of_whole_numbers_counts_what_an_input_costs(tmp_path: Path) -> None:
+    class WithIdle(OfTokens):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle = nn.Conv1d(4, 4, 3)
+
+    tokens = torch.zeros(1, 10, dtype=torch.long)
+    asked = stored(tmp_path) | {"objectives": ("loss:min", "macs"), "example_input": tokens}
+    study = create_study(WithIdle, "tokens", **asked)
+    unshared, shared = study.ask(), study.ask()
+    assert not unshared.plan.sites
+    assert shared.plan.sites == ("layers.0", "layers.1", "layers.2")

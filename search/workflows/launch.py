@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from isoshare.evaluators import CODE, is_own_dataset, is_own_evaluator
@@ -150,7 +151,8 @@ def _space(
 
     bounded = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *bounded]
-    return whole_space(config.space, build, dataset.image_shape, asked, recorded)
+    image = torch.zeros(1, *dataset.image_shape)
+    return whole_space(config.space, build, image, asked, recorded)
 
 
 def _prepared(

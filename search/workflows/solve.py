@@ -92,7 +92,8 @@ def prepare_solving(backbone: str, options: Mapping[str, Any], needs_budget: boo
         return _of_variants(config, dataset)
     network, _ = trained_backbone(config.space, config.evaluation)
     check_output(network, dataset, config.backbone)
-    space = network_space(network, config.space, dataset.image_shape, ADDITIVE)
+    image = torch.zeros(1, *dataset.image_shape)
+    space = network_space(network, config.space, image, ADDITIVE)
     return Solving(config, dataset, space, lambda _: network, warnings=dataset.warnings)
 
 
@@ -102,7 +103,8 @@ def _of_variants(config: SearchConfig, dataset: Dataset) -> Solving:
         check_output(backbone, dataset, config.backbone)
         return backbone
 
-    space, left_out = whole_space(config.space, build, dataset.image_shape, ADDITIVE)
+    image = torch.zeros(1, *dataset.image_shape)
+    space, left_out = whole_space(config.space, build, image, ADDITIVE)
     config = with_reference(config, space)
     whose = whose_weights(config.space, config.evaluation, space.members)
     evaluator = evaluator_of(config.space, config.training, config.evaluation, dataset)

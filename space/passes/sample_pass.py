@@ -38,6 +38,13 @@ def sample_images(shape: Sequence[int], count: int = 2) -> Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
 
 
+def sample_like(example: Tensor, count: int = 2) -> Tensor:
+    """(count, ...) of noise, as one input, (1, ...); whole numbers may be places in a table."""
+    if example.is_floating_point():
+        return sample_images(example.shape[1:], count)
+    return example[:1].repeat(count, *(1 for _ in example.shape[1:]))
+
+
 def own_sample(backbone: str, shape: Sequence[int] | None) -> Tensor | None:
     """Images of ``shape`` for a backbone of the user's own; None for those that are known to call
     their layers, or where no shape is known.

@@ -44,13 +44,16 @@ def prepare_dataset(config: SearchConfig, store: Store) -> Prepared:
     fitting = default_arguments(config.backbone, training.data.facts())
     arguments = {"backbone_arg": {**fitting, **config.backbone_arg}}
     config = config.model_copy(update=arguments)
-    shape = training.data.shape or ()
-    space = own_space(_source(config), config, shape)
+    inputs, _ = training.data.train.batch([0])
+    example = inputs if isinstance(inputs, torch.Tensor) else None
+    space = own_space(_source(config), config, example)
     config = with_reference(config, space)
     source = _source(config)
     check_possible(exact_limits(config.document()), space)
     fingerprint = training.data.fingerprint()
-    study = new_study(config, store, space, DatasetRecord(config.dataset, fingerprint, shape))
+    study = new_study(
+        config, store, space, DatasetRecord(config.dataset, fingerprint, training.data.shape or ())
+    )
     check_training(training, source, study)
     return prepare_own(study, source, training.knowing(fingerprint), {}, is_new=True)
 

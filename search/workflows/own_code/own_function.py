@@ -32,7 +32,7 @@ def prepare_function(config: SearchConfig, store: Store) -> Prepared:
     """A new search. Raises IsoshareError."""
     evaluate = named_function("evaluator", config.evaluator)
     check_measured(config.objectives)
-    space = own_space(_source(config), config, ())
+    space = own_space(_source(config), config, None)
     config = with_reference(config, space)
     source = _source(config)
     check_possible(exact_limits(config.document()), space)

@@ -55,7 +55,7 @@ def make_own_study(
         raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
     if example is not None and not config.vary:
         check_taken(source.backbone(), example, "example_input")
-    space = own_space(source, config, () if example is None else example.shape[1:])
+    space = own_space(source, config, example)
     if source.weights == "inherit":
         warn_of_chance(source, space.members)
     config = with_reference(config, space)
@@ -85,7 +85,7 @@ def prepare_own(
             f"evaluate has to be a function of a network and a trial, got {short(evaluate)}"
         )
     config = make_config({**study.config.options, **changes, "study": study.name})
-    space = own_space(source, config, (), study.context)
+    space = own_space(source, config, None, study.context)
     if has_changed(space, study.context):
         raise IsoshareError(
             f"the model is not what study {study.name!r} was made with: its layers have changed; "
@@ -222,23 +222,23 @@ def own_folder(kind: str, study: StudyRecord) -> Path | None:
 def own_space(
     source: NetworkSource,
     config: SearchConfig,
-    shape: Sequence[int],
+    example: torch.Tensor | None,
     recorded: StudyContext | None = None,
 ) -> Space:
     """The space of all plans, with a warning about variants that are left out of it.
 
-    shape: of an input, without the batch; recorded: known costs.
+    example: one input, (1, ...); recorded: known costs.
     """
     limits = (limit.objective for limit in exact_limits(config.document()))
     asked = [*config.objectives, *limits]
     needy = [name for name in asked if objective_row(name).of_an_image]
-    if needy and not shape and recorded is None:
+    if needy and example is None and recorded is None:
         raise IsoshareError(
             f"{' and '.join(needy)} depend on the input: give one, create_study(..., "
             "example_input=torch.zeros(1, 3, 32, 32))"
         )
     space, left_out = whole_space(
-        config.space, lambda variant: source.backbone(0, variant), shape, asked, recorded
+        config.space, lambda variant: source.backbone(0, variant), example, asked, recorded
     )
     for sentence in left_out:
         warnings.warn(sentence, stacklevel=4)

@@ -13,7 +13,7 @@ from isoshare.evaluators.objectives import objective_row
 from isoshare.evaluators.probes import probe
 from isoshare.search.options.space import SpaceConfig
 from isoshare.space.apply import count_parameters
-from isoshare.space.backbones import Argument, default_arguments
+from isoshare.space.backbones import Argument, default_arguments, is_own
 from isoshare.space.costs.closed_form import NetworkCosts
 from isoshare.space.errors import BackboneError, typed_in_one_line
 from isoshare.space.inheritance import signs_of_training
@@ -21,7 +21,7 @@ from isoshare.space.methods import METHODS
 from isoshare.space.network_copy import copy_network
 from isoshare.space.passes.acting_sites import acting_sites, participation
 from isoshare.space.passes.forward_pass import network_costs
-from isoshare.space.passes.sample_pass import own_sample
+from isoshare.space.passes.sample_pass import sample_like
 from isoshare.space.plan import Variant
 from isoshare.space.published import references
 from isoshare.space.reach import reach, wide_reach
@@ -74,15 +74,15 @@ def check_output(backbone: nn.Module, dataset: Dataset, name: str) -> None:
 def network_space(  # noqa: PLR0913, PLR0917  one for each thing a space is made of
     backbone: nn.Module,
     options: SpaceConfig,
-    image_shape: Sequence[int],
+    image: torch.Tensor | None,
     asked: Sequence[str],
     recorded: NetworkRecord | None = None,
     variant: Variant = (),
 ) -> SearchSpace:
     """The search space of a network.
 
-    image_shape: (channels, height, width). asked: the objectives that are traded or bounded; what
-        one image costs is found out if any needs it. recorded: what a study that goes
+    image: one input of the network, (1, ...). asked: the objectives that are traded or bounded;
+        what one input costs is found out if any needs it. recorded: what a study that goes
         on knows of its layers and their costs, which stay what they were: an earlier version may
         have searched fewer layers. variant: which of the backbone's it is.
     """
@@ -92,14 +92,14 @@ def network_space(  # noqa: PLR0913, PLR0917  one for each thing a space is made
     sites = tuple(site for site in sites if site.name in names)
     if recorded:
         sites = _as_recorded(sites, recorded.sites)
-    elif (sample := own_sample(options.backbone, image_shape)) is not None:
-        sites = acting_sites(backbone, sites, unshared, options.methods, sample)
+    elif image is not None and is_own(options.backbone):
+        sites = acting_sites(backbone, sites, unshared, options.methods, sample_like(image))
     published = references(options.backbone, sites)
     known = recorded.costs if recorded else None
     costs = NetworkCosts.of(known) if known else None
     needy = [name for name in asked if objective_row(name).of_an_image]
-    if needy and costs is None:
-        costs = _costs(backbone, sites, options.backbone, torch.zeros(1, *image_shape), needy)
+    if needy and costs is None and image is not None:
+        costs = _costs(backbone, sites, options.backbone, image, needy)
     return SearchSpace(sites, unshared, options.methods, published, costs, variant)
 
 

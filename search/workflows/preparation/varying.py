@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from isoshare.search.options.space import SpaceConfig
 from isoshare.search.workflows.preparation.network import network_space
@@ -29,7 +29,7 @@ Config = TypeVar("Config", bound=SpaceConfig)
 def whole_space(
     options: SpaceConfig,
     build: Build,
-    image_shape: Sequence[int],
+    image: Tensor | None,
     asked: Sequence[str],
     recorded: StudyContext | None = None,
 ) -> tuple[Space, tuple[str, ...]]:
@@ -41,7 +41,7 @@ def whole_space(
 
     def made(variant: Variant) -> SearchSpace:
         known = recorded.network(variant) if recorded else None
-        return network_space(build(variant), options, image_shape, asked, known, variant)
+        return network_space(build(variant), options, image, asked, known, variant)
 
     if not options.vary:
         space: Space = made(())
