@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 class Solver:
     """Plans for any budget from one trained network, which is measured once.
 
-    model: trained; it stays as it is. batches: pairs of inputs and targets, some hundred inputs in
-    all, in any order. methods: those that plans may use, all by default. loss: of the model's
-    outputs and the targets, a mean; with it pairs of layers count more whose tying adds more of it,
-    which takes a pass over the batches for each pair.
+    model: trained, in float32 or float64; it stays as it is. batches: pairs of inputs and targets,
+    some hundred inputs in all, in any order; inputs are what ``model`` takes, a tensor or several.
+    methods: those that plans may use, all by default. loss: of the model's outputs and the targets,
+    a mean; with it pairs of layers count more whose tying adds more of it, which takes a pass over
+    the batches for each pair.
 
     vary: arguments of a function that makes networks, which is given as ``model`` then, and the
     values that each may take: ``{"width": [8, 16]}``. Plans are those of all combinations, and say
