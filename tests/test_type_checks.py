@@ -238,3 +238,21 @@ def test_a_study_of_whole_numbers_counts_what_an_input_costs(tmp_path: Path) -> 
     unshared, shared = study.ask(), study.ask()
     assert not unshared.plan.sites
     assert shared.plan.sites == ("layers.0", "layers.1", "layers.2")
+
+
+def test_what_an_example_costs_depends_on_neither_its_number_nor_its_precision(
+    tmp_path: Path,
+) -> None:
+    asked = stored(tmp_path) | {"objectives": ("loss:min", "macs")}
+    examples = {
+        "one": torch.zeros(1, 3, 8, 8),
+        "several": torch.zeros(5, 3, 8, 8),
+        "double": torch.zeros(1, 3, 8, 8, dtype=torch.float64),
+    }
+    counted = set()
+    for name, example in examples.items():
+        made = network().double() if name == "double" else network()
+        study = create_study(made, name, example_input=example, **asked)
+        study.tell(study.ask(), 0.5)
+        counted.add(study.trials[0].value("macs"))
+    assert len(counted) == 1

@@ -35,7 +35,9 @@ def checked_batches(
     if first is None:
         raise IsoshareError(f"there are no batches: give {enough}")
     _check_precision(network)
-    check_taken(network, pair(first, "a batch")[0], "the inputs of the first batch")
+    inputs, _ = pair(first, "a batch")
+    some = inputs[:2] if isinstance(inputs, Tensor) else inputs
+    check_taken(network, some, "the inputs of the first batch")
     for batch in chain([first], rest):
         inputs, targets = pair(batch, "a batch")
         if not all(bool(leaf.isfinite().all()) for leaf in _numbers(inputs)):

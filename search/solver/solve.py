@@ -142,10 +142,7 @@ def _measured(
     sites = acting_sites(model, found, unshared, methods, two)
     for said in participation(found, sites):
         warnings.warn(said, stacklevel=3)
-    costs = None
-    if isinstance(two, Tensor):
-        one = two[:1].float() if two.is_floating_point() else two[:1]
-        costs = network_costs(model, sites, one)
+    costs = network_costs(model, sites, two[:1]) if isinstance(two, Tensor) else None
     space = SearchSpace(sites, unshared, methods, costs=costs, variant=variant)
     return PlanSolver(space, score_sharing(model, space, chain([first], rest), loss=loss))
 

@@ -29,8 +29,11 @@ FLOPS_A_MAC = 2
 
 
 def network_costs(module: nn.Module, sites: Sequence[Site], image: Tensor) -> NetworkCosts:
-    """What ``image`` (1, channels, height, width) costs ``module``, which stays as it is."""
+    """What ``image`` (1, channels, height, width) costs ``module``, which stays as it is; both in
+    float32, whatever they are in.
+    """
     trial = copy.deepcopy(module).eval().float()
+    image = image.float() if image.is_floating_point() else image
     macs, stored = count_macs(trial, image), count_bytes(trial)
     uses, rest = device_use(trial, sites, image)
     calls: dict[str, list[Call]] = {site.name: [] for site in sites}

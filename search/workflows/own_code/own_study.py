@@ -55,7 +55,7 @@ def make_own_study(
         raise IsoshareError(f"example_input has to be a tensor, (1, ...), got a {kind}")
     if example is not None and not config.vary:
         check_taken(source.backbone(), example, "example_input")
-    space = own_space(source, config, example)
+    space = own_space(source, config, None if example is None else example[:1])
     if source.weights == "inherit":
         warn_of_chance(source, space.members)
     config = with_reference(config, space)
