@@ -33,7 +33,7 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.at_scale_tasks import RESULTS, TASKS, UNSHARED, Task
+from benchmarks.at_scale_tasks import RESULTS, TASKS, UNSHARED, Plans, Task
 from benchmarks.kept import Row, keep, kept
 from isoshare.evaluators.data.datasets import load_dataset
 from isoshare.evaluators.inheriting.inheriting_evaluator import InheritingEvaluator
@@ -51,8 +51,10 @@ OURS, JOINT = "ehvi", "joint"
 """How the names of plans begin that our search has found: of one network, and of its widths and
 depths too. A joint search trains the network of each first, so it is held beside the other as well.
 """
+STARTS = "renumbered"
+"""How plans inherit now. Rows of before, without this, are kept and compared with each other."""
 TRAINED = ("seed", "epochs", "distill")
-KEY = ("plan", *TRAINED)
+KEY = ("plan", *TRAINED, "starts")
 
 
 def main() -> None:
@@ -83,14 +85,25 @@ def train_missing(options: argparse.Namespace) -> None:
     evaluator = evaluator_of(task, options)
     plans = task.plans()
     wanted = options.only.split("+") if options.only else list(plans)
-    asked = {"epochs": options.epochs, "distill": options.distill}
+    asked = {"epochs": options.epochs, "distill": options.distill, "starts": STARTS}
     seeds = range(options.first_seed, options.seeds)
     jobs: list[Row] = [{"plan": name, "seed": seed, **asked} for seed in seeds for name in wanted]
     for job in track(jobs, "training", console=Console(stderr=True)):
-        # Looked up each time: two of these commands may fill one file.
-        if any(all(row[key] == job[key] for key in KEY) for row in kept(options.out)):
+        rows = kept(options.out)  # each time: two of these commands may fill one file
+        if any(all(row.get(key) == job[key] for key in KEY) for row in rows):
             continue
-        keep(options.out, job | measured(evaluator, plans[job["plan"]], job["seed"]))
+        twin = twin_of(job, plans, rows)
+        found = twin or measured(evaluator, plans[job["plan"]], job["seed"])
+        keep(options.out, job | found | job)
+
+
+def twin_of(job: Row, plans: Plans, rows: Sequence[Row]) -> Row | None:
+    """What the same plan gave under another name: no plan is trained twice."""
+    for row in rows:
+        is_alike = all(row.get(key) == job[key] for key in (*TRAINED, "starts"))
+        if is_alike and plans.get(row["plan"]) == plans[job["plan"]]:
+            return row
+    return None
 
 
 def evaluator_of(task: Task, options: argparse.Namespace) -> InheritingEvaluator:
@@ -126,7 +139,7 @@ def by_plan(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of each plan, trained for as long and in the same way, by descending parameters."""
     found: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["plan"], row["epochs"], row["distill"]].append(row)
+        found[row["plan"], row["epochs"], row["distill"], row.get("starts")].append(row)
     return sorted(found.values(), key=lambda same: -same[0]["parameters"])
 
 
@@ -137,7 +150,9 @@ def unshared_parameters(rows: Sequence[Row]) -> int:
 
 def beside_unshared(same: Sequence[Row], rows: Sequence[Row]) -> list[float]:
     """How much more accurate a plan is than the unshared network."""
-    return differences(same, [row for row in rows if row["plan"] == UNSHARED])
+    unshared = [row for row in rows if row["plan"] == UNSHARED]
+    alike = [row for row in unshared if row.get("starts") == same[0].get("starts")]
+    return differences(same, alike or unshared)
 
 
 def differences(ones: Sequence[Row], others: Sequence[Row]) -> list[float]:
@@ -153,11 +168,13 @@ def table(rows: Sequence[Row]) -> str:
         "| plan | kernels/sites | parameters | share | test accuracy | beside unshared |",
         "|---|---|--:|--:|--:|--:|",
     ]
-    whole = unshared_parameters(rows)
+    whole, again = unshared_parameters(rows), {row["plan"] for row in rows if row.get("starts")}
     for same in by_plan(rows):
         first, lost = same[0], spread(beside_unshared(same, rows), sign="+")
         share = f"{first['parameters'] / whole:.0%}"
         name = f"{first['plan']}, distilled" if first["distill"] else first["plan"]
+        if name in again and not first.get("starts"):
+            name = f"{name}, earlier starts"
         lines.append(
             f"| {name} | {first['in short']} | {first['parameters']:,} | {share} "
             f"| {spread([row['test'] for row in same])} ({len(same)}) "
@@ -183,13 +200,21 @@ def duels(rows: Sequence[Row], ours: str = OURS) -> list[Duel]:
         rivals = [
             same
             for same in found
-            if same[0]["plan"] == f"{ours} at {budget}"
-            or (not budget and same[0]["parameters"] <= other[0]["parameters"])
+            if started_alike(same[0], other[0])
+            and (
+                same[0]["plan"] == f"{ours} at {budget}"
+                or (not budget and same[0]["parameters"] <= other[0]["parameters"])
+            )
         ]
         if rivals:
             best = max(rivals, key=lambda same: fmean(row["test"] for row in same))
             told.append((other, best, differences(best, other)))
     return told
+
+
+def started_alike(one: Row, other: Row) -> bool:
+    """Whether two plans inherited in the same way, or the second has nothing to inherit."""
+    return UNSHARED in other["in short"] or one.get("starts") == other.get("starts")
 
 
 def budget_of(row: Row) -> str:
