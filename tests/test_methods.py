@@ -427,6 +427,28 @@ def test_the_orthogonality_loss_is_that_of_the_paper(unique: bool, double: bool)
     assert torch.allclose(extra_loss(shared) or torch.zeros(()), 10 * total / entries)
 
 
+def test_of_the_orthogonality_loss_there_are_parts_by_site() -> None:
+    """The part of a bank has its gradients, with those of the bases that it is kept apart from."""
+    network = Net(4, sites=6)
+    names = body_sites(network)
+    options = {"shared_rank": 3, "unique_rank": 1}
+    parts = (names[:2], names[2:4], names[4:])
+    shared = apply_plan(
+        network, SharingPlan(tuple(Bank("filter_basis", options, part) for part in parts))
+    )
+    host: Any = shared.get_submodule(names[0])
+    extra = METHODS["filter_basis"].implementation.extra_loss
+
+    def gradients(sites: tuple[str, ...] | None) -> list[Tensor]:
+        found = extra(shared, sites)
+        assert found is not None
+        return list(torch.autograd.grad(found, [host.basis, host.unique]))
+
+    for one, other in zip(gradients(names[:1]), gradients(None), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    assert extra(shared, ()) is None
+
+
 # slice_generator
 
 

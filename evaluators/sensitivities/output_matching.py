@@ -10,7 +10,7 @@ and scale of each channel are left to the batch normalisation behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -104,7 +104,13 @@ def _match(
     with torch.no_grad():
         first = distances()
     work = sum(aim.work for aim in aims.values())
-    _descend(network, row, tensors, distances, min(most, max(STEPS, int(MOST_WORK / work))))
+    steps = min(most, max(STEPS, int(MOST_WORK / work)))
+
+    def loss() -> Tensor:
+        extra = row.implementation.extra_loss(network, aims)
+        return distances().sum() + (0.0 if extra is None else extra)
+
+    _descend(tensors, loss, steps)
     with torch.no_grad():
         last = distances()
         if not bool(last.sum() <= first.sum()):  # nor where it is no number
@@ -114,25 +120,22 @@ def _match(
     return dict(zip(aims, last.tolist(), strict=True))
 
 
-def _descend(
-    network: nn.Module, row: MethodRow, tensors: Sequence[Tensor], distances: Any, steps: int
-) -> None:
-    """Minimise the sum of the distances and what the method adds to the loss in training."""
+def _descend(tensors: Sequence[Tensor], loss: Callable[[], Tensor], steps: int) -> None:
+    """Minimise the loss."""
     optimizer = torch.optim.LBFGS(
         tensors, max_iter=steps, history_size=10, line_search_fn="strong_wolfe"
     )
 
-    def loss() -> Tensor:
-        extra = row.implementation.extra_loss(network)
-        total: Tensor = distances().sum() + (0.0 if extra is None else extra)
-        # What a method adds to the loss is of all its banks: gradients are of this one alone.
+    def with_gradients() -> Tensor:
+        total = loss()
+        # Filters of other banks, from which these are kept apart, get no gradients.
         gradients = torch.autograd.grad(total, tensors, allow_unused=True)
         for tensor, gradient in zip(tensors, gradients, strict=True):
             tensor.grad = gradient
         return total.detach()
 
     with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        optimizer.step(with_gradients)  # type: ignore[no-untyped-call]
     optimizer.zero_grad()
 
 

@@ -9,7 +9,7 @@ One more method is one module with the functions of ``SharingMethod`` and one ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
@@ -177,8 +177,8 @@ class SharingMethod(Protocol):
         whoever projects makes them that on the data.
         """
 
-    def extra_loss(self, network: nn.Module) -> Tensor | None:
-        """What training adds to the loss for all banks of this method, a scalar, if anything."""
+    def extra_loss(self, network: nn.Module, sites: Collection[str] | None = None) -> Tensor | None:
+        """What training adds to the loss, if anything: for all banks, or what depends on sites."""
 
 
 @dataclass(frozen=True)

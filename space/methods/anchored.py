@@ -11,7 +11,7 @@ starts as the kernel bank of the same sites.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -184,7 +184,7 @@ def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     return []
 
 
-def extra_loss(network: nn.Module) -> Tensor | None:
+def extra_loss(network: nn.Module, sites: Collection[str] | None = None) -> Tensor | None:
     """None."""
     return None
 

@@ -14,7 +14,7 @@ filters of large norm make the orthogonality loss diverge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -206,9 +206,9 @@ def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     return [part.norm for part in network.modules() if isinstance(part, FilterBasis)]
 
 
-def extra_loss(network: nn.Module) -> Tensor | None:
+def extra_loss(network: nn.Module, sites: Collection[str] | None = None) -> Tensor | None:
     """The orthogonality of the filters."""
-    return orthogonality.loss(network, "filter_basis")
+    return orthogonality.loss(network, "filter_basis", sites)
 
 
 def _become(conv: Any, site: Site, basis: nn.Parameter, unique_rank: int) -> None:

@@ -10,7 +10,7 @@ works on the unshared network (hooks, ``torch.compile``, export) works on the sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,9 +89,9 @@ def to_dense(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     return layer.weight, layer.bias
 
 
-def extra_loss(network: nn.Module) -> Tensor | None:
+def extra_loss(network: nn.Module, sites: Collection[str] | None = None) -> Tensor | None:
     """The orthogonality of the kernels that ask for it."""
-    return orthogonality.loss(network, "kernel")
+    return orthogonality.loss(network, "kernel", sites)
 
 
 def project(

@@ -13,7 +13,7 @@ in its place where they cost less: where a layer sees few positions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -174,7 +174,7 @@ def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     return []
 
 
-def extra_loss(network: nn.Module) -> Tensor | None:
+def extra_loss(network: nn.Module, sites: Collection[str] | None = None) -> Tensor | None:
     """None."""
     return None
 

@@ -9,7 +9,7 @@ of a bottleneck, have an average each, and these are added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -39,20 +39,26 @@ class Orthogonality:
     average: str = ""
 
 
-def loss(network: nn.Module, method: str) -> Tensor | None:
-    """The loss over all banks of ``method`` in ``network``, a scalar; None if none asks for it."""
-    hosts = [
-        (asked, module)
-        for module in network.modules()
+_Host = tuple[Orthogonality, nn.Module, bool]
+"""A convolution, what it says, and whether the part of the loss that depends on it is asked for."""
+
+
+def loss(network: nn.Module, method: str, sites: Collection[str] | None = None) -> Tensor | None:
+    """The loss over all banks of ``method`` in ``network``, a scalar; None if none asks for it.
+
+    sites: names; of the loss, only the part that depends on them. None: all of it.
+    """
+    hosts: list[_Host] = [
+        (asked, module, sites is None or name in sites)
+        for name, module in network.named_modules()
         if (asked := module.__dict__.get("orthogonality")) is not None and asked.method == method
     ]
-    if not hosts:
-        return None
     hosts.sort(key=lambda host: (host[0].average, host[0].together))
     averages = [
         _average(list(members)) for _, members in groupby(hosts, key=lambda host: host[0].average)
     ]
-    return torch.stack(averages).sum()
+    wanted = [average for average in averages if average is not None]
+    return torch.stack(wanted).sum() if wanted else None
 
 
 def bases_beside(network: nn.Module, asked: Orthogonality) -> list[Tensor]:
@@ -81,26 +87,32 @@ def orthonormal(shape: Sequence[int], others: Sequence[Tensor], device: torch.de
     return made.reshape(fresh.shape)
 
 
-def _average(hosts: Sequence[tuple[Orthogonality, nn.Module]]) -> Tensor:
+def _average(hosts: Sequence[_Host]) -> Tensor | None:
+    """Over sets of filters, of which those are left out that nothing was asked of; None: all."""
     sums, entries = [], 0
     for _, members in groupby(hosts, key=lambda host: host[0].together):
-        penalty, count = _penalty(list(members))
-        sums.append(penalty)
-        entries += count
-    return torch.stack(sums).sum() / entries
+        kept_apart = list(members)
+        shared, own = _filters(kept_apart)
+        rows = len(shared) + sum(map(len, own))
+        entries += len(shared) * rows + sum(len(one) ** 2 for one in own)
+        if any(is_asked for *_, is_asked in kept_apart):
+            sums.append(kept_apart[0][0].weight * _penalty(shared, own))
+    return torch.stack(sums).sum() / entries if sums else None
 
 
-def _penalty(hosts: Sequence[tuple[Orthogonality, nn.Module]]) -> tuple[Tensor, int]:
-    """λ S_g of one set of filters, and n_g."""
-    bases = {asked.bank: getattr(conv, asked.shared).flatten(1) for asked, conv in hosts}
-    own = [getattr(conv, asked.unique).flatten(1) for asked, conv in hosts if asked.unique]
-    shared = torch.cat(list(bases.values()))
-    everything = torch.cat([shared, *own])
-    total = _squared_distance(shared @ everything.T)
+def _filters(hosts: Sequence[_Host]) -> tuple[Tensor, list[Tensor]]:
+    """The shared filters of a set, those of each bank once, and those of each site its own."""
+    bases = {asked.bank: getattr(conv, asked.shared).flatten(1) for asked, conv, _ in hosts}
+    own = [getattr(conv, asked.unique).flatten(1) for asked, conv, _ in hosts if asked.unique]
+    return torch.cat(list(bases.values())), own
+
+
+def _penalty(shared: Tensor, own: Sequence[Tensor]) -> Tensor:
+    """S_g of one set of filters."""
+    total = _squared_distance(shared @ torch.cat([shared, *own]).T)
     for rows in own:
         total = total + _squared_distance(rows @ rows.T)
-    count = len(shared) * len(everything) + sum(len(rows) ** 2 for rows in own)
-    return hosts[0][0].weight * total, count
+    return total
 
 
 def _squared_distance(gram: Tensor) -> Tensor:

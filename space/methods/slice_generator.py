@@ -17,7 +17,7 @@ higher and leaves it to batch normalisation.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil, prod, sqrt
 from typing import Any
 
@@ -174,7 +174,7 @@ def norms_to_calibrate(network: nn.Module) -> list[_BatchNorm]:
     return []
 
 
-def extra_loss(network: nn.Module) -> Tensor | None:
+def extra_loss(network: nn.Module, sites: Collection[str] | None = None) -> Tensor | None:
     """None."""
     return None
 
