@@ -1,7 +1,7 @@
 """From scratch or from a trained network: which tells plans apart for what it costs?
 
     python benchmarks/default_evaluator.py --table sharebench-cifar10-16 --dataset folder:PATH
-        [--plans 24] [--long 12] [--seeds 1]
+        [--plans 24] [--long 12] [--seeds 4]
 
 A seeded choice of the plans of a table of ShareBench, with its network, data and settings. Each is
 measured with one seed by training from scratch for 1, 2 and 4 epochs, and by inheriting from the
@@ -57,7 +57,7 @@ PAIRS = (
 )
 """Of about one cost, the unshared network's training included, in a search of 40 plans."""
 SEARCH, DRAWS = 40, 2000
-KEY = ("table", "plan", "way")
+KEY = ("table", "plan", "way", "seed")
 HEAD = "| way | a search of 40 plans | Spearman | at equal parameters |\n|---|---|---|---|"
 Numbers = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dataset")
     parser.add_argument("--plans", type=int, default=24)
     parser.add_argument("--long", type=int, default=12)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=4)
     kept_in = Path("benchmarks/results/default_evaluator.jsonl")
     parser.add_argument("--out", type=Path, default=kept_in)
     return parser.parse_args()
@@ -93,6 +93,7 @@ class Bench:
                 else TrainingEvaluator(*asked, settings)
             )
         self.long = f"{options.long} epochs"
+        self.long_seeds = [FIRST_LONG_SEED + place for place in range(options.seeds)]
         settings = replace(made.settings, epochs=options.long)
         self.measures[self.long] = TrainingEvaluator(*asked, settings)
         for measure in self.measures.values():
@@ -101,20 +102,18 @@ class Bench:
     def jobs(self) -> list[Row]:
         """What tells rows from each other, plan by plan."""
         return [
-            {"table": self.options.table, "plan": plan.fingerprint, "way": way}
+            {"table": self.options.table, "plan": plan.fingerprint, "way": way, "seed": seed}
             for plan in self.plans
             for way in (*WAYS, self.long)
+            for seed in (self.long_seeds if way == self.long else [CHEAP_SEED])
         ]
 
     def measured(self, job: Row) -> Row:
-        """One row, with an accuracy for each seed."""
+        """One row, with its accuracy."""
         plan = self.table.plans[self.table.place[job["plan"]]]
-        seeds = [CHEAP_SEED]
-        if job["way"] == self.long:
-            seeds = [FIRST_LONG_SEED + place for place in range(self.options.seeds)]
         began = time.process_time()
-        batches = self.measures[job["way"]](plan, seeds, "validation")
-        found = [round(one.values["accuracy"], 5) for batch in batches for one in batch]
+        ((one,),) = self.measures[job["way"]](plan, [job["seed"]], "validation")
+        found = round(one.values["accuracy"], 5)
         return {**job, "accuracy": found, "seconds": round(time.process_time() - began, 2)}
 
 
@@ -122,25 +121,34 @@ class Comparison:
     """The rows of one table, plans by ways."""
 
     def __init__(self, bench: Bench, rows: Sequence[Row]) -> None:
-        self.found = {(row["plan"], row["way"]): row for row in rows}
-        self.bench, ways = bench, (*WAYS, bench.long)
-        names = [plan.fingerprint for plan in bench.plans]
-        self.names = [name for name in names if all((name, way) in self.found for way in ways)]
+        self.found = {(row["plan"], row["way"], row["seed"]): row for row in rows}
+        self.bench = bench
+        self.names = [plan.fingerprint for plan in bench.plans]
         table, space = bench.table, table_space(bench.table)
         places = [table.place[name] for name in self.names]
         self.sizes = np.log([space.trainable_parameters(table.plans[one]) for one in places])
         self.truths = {
-            f"from scratch, {bench.long}": self.seeds(bench.long).mean(axis=1),
+            f"from scratch, {bench.long}": self.long_truth().mean(axis=1),
             "the table": table.accuracy("validation")[places, :, -1].mean(axis=1),
         }
 
-    def seeds(self, way: str) -> Numbers:
+    def cheap(self, way: str) -> Numbers:
+        """Accuracies, (plans,)."""
+        return np.array([self.found[name, way, CHEAP_SEED]["accuracy"] for name in self.names])
+
+    def long_truth(self) -> Numbers:
         """Accuracies, (plans, seeds)."""
-        return np.array([self.found[name, way]["accuracy"] for name in self.names])
+        seeds, long = self.bench.long_seeds, self.bench.long
+        return np.array(
+            [[self.found[name, long, seed]["accuracy"] for seed in seeds] for name in self.names]
+        )
 
     def seconds(self, way: str) -> float:
         """Of a search of 40 plans: the unshared network trains as long as plans do, an epoch."""
-        each = {one: fmean(self.found[name, one]["seconds"] for name in self.names) for one in WAYS}
+        each = {
+            one: fmean(self.found[name, one, CHEAP_SEED]["seconds"] for name in self.names)
+            for one in WAYS
+        }
         epoch = each["scratch, 4 epochs"] / 4
         return SEARCH * each[way] + (PRETRAIN * epoch if WAYS[way][1] else 0.0)
 
@@ -149,13 +157,18 @@ class Comparison:
         one, other = self.truths.values()
         agreed = shown(interval(one, other, self.sizes, DRAWS))
         yield f"{self.bench.options.table}, {len(self.names)} plans; the truths agree: {agreed}"
+        seeds = self.long_truth()
+        if seeds.shape[1] > 1:
+            halves = [seeds[:, place::2].mean(axis=1) for place in (0, 1)]
+            alike = shown(interval(*halves, self.sizes, DRAWS))
+            yield f"Two halves of the {seeds.shape[1]} seeds from scratch agree: {alike}"
         for title, truth in self.truths.items():
             yield from ("", f"Truth: {title}", "", HEAD)
             for way in WAYS:
-                scored = interval(self.seeds(way)[:, 0], truth, self.sizes, DRAWS)
+                scored = interval(self.cheap(way), truth, self.sizes, DRAWS)
                 yield f"| {way} | {self.seconds(way):,.0f} s | {shown(scored)} |"
             for one, other in PAIRS:
-                both = self.seeds(one)[:, 0], self.seeds(other)[:, 0]
+                both = self.cheap(one), self.cheap(other)
                 scored = difference(*both, truth, self.sizes, DRAWS)
                 yield f"| {one}, less {other} | | {shown(scored)} |"
 
