@@ -197,7 +197,8 @@ class Growth:
         watch.watch(engine._sampling._sampler, "memory", "proposal")
         watch.watch(engine._sampling._sampler, "tell", "proposal")
         watch.watch(engine._sampling._sampler, "remaining", "proposal")
-        watch.watch(store._database, "write", "database")
+        watch.watch(store._database, "write", "database")  # studies
+        watch.watch(store._database, "write_rows", "database")  # trials
         self._processor = time.process_time()
 
     def changed(self) -> None:
