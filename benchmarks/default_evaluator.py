@@ -159,8 +159,8 @@ class Comparison:
         yield f"{self.bench.options.table}, {len(self.names)} plans; the truths agree: {agreed}"
         seeds = self.long_truth()
         if seeds.shape[1] > 1:
-            halves = [seeds[:, place::2].mean(axis=1) for place in (0, 1)]
-            alike = shown(interval(*halves, self.sizes, DRAWS))
+            one, other = (seeds[:, place::2].mean(axis=1) for place in (0, 1))
+            alike = shown(interval(one, other, self.sizes, DRAWS))
             yield f"Two halves of the {seeds.shape[1]} seeds from scratch agree: {alike}"
         for title, truth in self.truths.items():
             yield from ("", f"Truth: {title}", "", HEAD)
