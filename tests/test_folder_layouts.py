@@ -61,6 +61,7 @@ def split(*parts: str, each: int = 4) -> dict[str, int]:
         ({"train": 10, "bus": 10}, (12, 4, 4)),  # vehicles
         ({f"{name}/{side}": 5 for name in ("a", "b") for side in ("left", "right")}, (12, 4, 4)),
         ({"train/Cat": 4, "train/dog": 4, "test/cat": 2, "test/Dog": 1}, (6, 2, 3)),
+        ({"train/\u00e9": 4, "train/b": 4, "test/e\u0301": 2, "test/B ": 1}, (6, 2, 3)),
         ({"cat/images": 10, "cat/masks": 10, "dog/images": 10, "dog/masks": 10}, (12, 4, 4)),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, dict) else "",
@@ -89,7 +90,8 @@ def test_layouts_are_recognised(
             {"images/train": 4, "images/val": 4, "labels/train": 0},
             r"holds images and labels, as sets",
         ),
-        ({"x/cat": 4, "x/Cat": 4}, r"'Cat' and 'cat' of .*x differ in case alone: put"),
+        ({"x/cat": 4, "x/Cat": 4}, r"'Cat' and 'cat' of .*x differ in case, spaces or"),
+        ({"x/caf\u00e9": 4, "x/cafe\u0301": 4}, r"differ in case, spaces or the code of an accent"),
         (
             split("fold1", "fold2"),
             r"fold1, fold2 of .* all hold folders cat and dog, so they are no",
@@ -325,3 +327,17 @@ def test_a_data_set_describes_itself(tmp_path: Path) -> None:
 def test_mirroring_is_for_what_is_known_to_stay_the_same() -> None:
     digits = load_dataset("digits", 0.25)
     assert not any(digits.augmentation_by(augment).flip for augment in get_args(Augment))
+
+
+def test_classes_that_all_hold_the_same_folders_are_said(tmp_path: Path) -> None:
+    outer, inner = ("apprentissage", "essai"), ("cat", "dog")
+    crossed = load(write_all(tmp_path / "x", {f"{a}/{b}": 5 for a in outer for b in inner}))
+    assert any("each class holds folders cat, dog, which" in note for note in crossed.notes)
+    people = {f"{a}/s{b}": 5 for a in inner for b in (1, 2)}
+    assert not load(write_all(tmp_path / "y", people)).notes
+
+
+def test_a_link_to_itself_is_passed_by(tmp_path: Path) -> None:
+    write_all(tmp_path, {"a": 6, "b": 6})
+    (tmp_path / "loop").symlink_to("loop")
+    assert load(tmp_path).classes == 2

@@ -257,3 +257,19 @@ def test_a_single_image_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "b" / "1.png")
     with pytest.raises(DatasetError, match=r"class 'a' of .* needs 3 readable images or more"):
         load(tmp_path)
+
+
+def test_a_program_with_the_name_of_a_picture_is_not_run(tmp_path: Path) -> None:
+    write_classes(tmp_path, 8)
+    lines = (b"%!PS-Adobe-3.0 EPSF-3.0", b"%%BoundingBox: 0 0 8 8", b"%%EndComments", b"showpage")
+    (tmp_path / "a" / "x.png").write_bytes(b"\n".join((*lines, b"%%EOF\n")))
+    (warning,) = load(tmp_path).warnings
+    assert warning == "1 of 17 images cannot be read and are left out: a/x.png"
+
+
+def test_images_without_contrast_are_said(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for place in range(8):
+            write_image(tmp_path / name / f"{place}.png", noise(8, 8, 3, seed=place) // 16)
+    assert any("is above 15 of 255" in warning for warning in load(tmp_path).warnings)

@@ -15,6 +15,8 @@ SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Of Pillow's, pictures and nothing else: PostScript in a file that is called .png would be run."""
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits a pixel that cameras and scanners give, in files of 16 or more."""
@@ -46,7 +48,7 @@ def read_header(path: str) -> Header:
     """
     if not Path(path).is_file():
         raise ValueError("there is no file")  # to open a pipe would wait for ever
-    with Image.open(path) as image:
+    with _opened(path) as image:
         upright = image.getexif().get(ORIENTATION) not in ON_ITS_SIDE
         width, height = image.size if upright else image.size[::-1]
         if image.mode == "F":
@@ -68,13 +70,18 @@ def decode(path: str, height: int, width: int, channels: int, bits: int = 16) ->
     mean of the area that it covers; an image that is too small repeats its own. Transparent pixels
     show white. Raises whatever Pillow raises for a broken file.
     """
-    with Image.open(path) as image:
+    with _opened(path) as image:
         ImageOps.exif_transpose(image, in_place=True)
         plain = _plain(image, "L" if channels == 1 else "RGB", bits)
     if plain.size != (width, height):
         plain = plain.resize((width, height), Image.Resampling.BOX)
     pixels = np.asarray(plain)
     return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _opened(path: str) -> Image.Image:
+    Image.init()  # before that Pillow knows but the most common formats
+    return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _largest(image: Image.Image) -> int:

@@ -25,8 +25,6 @@ PARTS: dict[str, PartName] = {
 """Words in the names of folders."""
 LEFTOVERS = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information"}
 """Folders that systems and archives make, in lower case."""
-NUMBERED = re.compile(r"[a-z]*[-_ ]?\d+", re.IGNORECASE)
-"""Names such as ``fold1``, ``split_2`` and ``3``."""
 WORDS = re.compile(r"[A-Z]?[a-z]+")
 """Those of ``trainA`` and ``myTestSet``."""
 TABLES = {".csv", ".json", ".jsonl", ".mat", ".parquet", ".tsv", ".txt", ".xls", ".xlsx", ".xml"}
@@ -97,7 +95,9 @@ def visible_folders(path: Path) -> list[Path]:
 
 def leads_up(folder: Path) -> bool:
     """Whether a folder is a link to one that it lies in."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+    if not (folder.is_symlink() and folder.is_dir()):  # a link to itself is no folder
+        return False
+    return folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def is_leftover(path: Path) -> bool:
@@ -118,32 +118,6 @@ def count_images(folder: Path) -> int:
 def is_image(path: Path) -> bool:
     """Whether a file is one by its name."""
     return path.suffix.lower() in SUFFIXES and not is_leftover(path)
-
-
-def class_folders(path: Path, least: int = 2) -> list[Path]:
-    """The class folders of a part. Raises DatasetError, OSError."""
-    folders = visible_folders(path)
-    names = {folder.name.lower() for folder in folders}
-    if names & PICTURES and names & MARKINGS:
-        pair = " and ".join(sorted(names & (PICTURES | MARKINGS)))
-        raise DatasetError(
-            f"{path} holds {pair}, as sets for detection and segmentation do, and no class "
-            f"folders, and what is trained here is a classifier: {EXPECTED}; for another task name "
-            "a function of your own with --evaluator"
-        )
-    if len(folders) < least:
-        raise DatasetError(
-            f"an image folder needs two or more class folders, {path} has {len(folders)}"
-            f"{_beside(path)}: {EXPECTED}"
-        )
-    alike = {folder.name.lower(): folder.name for folder in folders}
-    if twice := next((one for one in folders if alike[one.name.lower()] != one.name), None):
-        raise DatasetError(
-            f"class folders {twice.name!r} and {alike[twice.name.lower()]!r} of {path} differ in "
-            "case alone: put their images together, or rename one"
-        )
-    _refuse_crossed(path, folders)
-    return folders
 
 
 def _entered(path: Path, part: PartName | None = None) -> Path:
@@ -187,49 +161,18 @@ def _half(root: Path, chosen: dict[str, Path], others: Sequence[Path]) -> str:
     )
 
 
-def _refuse_crossed(path: Path, folders: Sequence[Path]) -> None:
-    """Raise DatasetError for ``fold1/cat`` and ``cat/train``: folders that are called classes here
-    all hold the same folders, and either those are the classes, or these are parts.
-    """
-    common = _in_all(folders)
-    if len(common) < 2:
-        return
-    inner = " and ".join(sorted(common)[:2])
-    if any(map(part_name, common)):
-        raise DatasetError(
-            f"{folders[0]} and the others beside it hold folders {inner}, as classes do that are "
-            f"divided into parts each: {EXPECTED}"
-        )
-    if all(NUMBERED.fullmatch(folder.name) for folder in folders):
-        raise DatasetError(
-            f"{folders[0].name}, {folders[1].name} of {path} all hold folders {inner}, so they are "
-            f"no classes but folds of one set: {EXPECTED}, or name one of them alone"
-        )
-
-
-def _in_all(folders: Sequence[Path]) -> set[str]:
-    """The names of folders that are in each of these; none if one of these holds images itself."""
-    common: set[str] = set()
-    for place, folder in enumerate(folders):
-        names = set() if count_images(folder) else {one.name for one in visible_folders(folder)}
-        common = names if place == 0 else common & names
-        if len(common) < 2:
-            return set()
-    return common
-
-
 def _refuse_unlabelled(root: Path, named: Sequence[Path], others: Sequence[Path]) -> None:
     """Raise DatasetError for parts whose images lie in no class folders, and nothing else."""
     if named and len(named) == len(others):
         places = " and ".join(f"{folder.name}/" for folder in named)
         raise DatasetError(
-            f"{places} of {root} hold images but no class folders{_beside(root, named)}: nothing "
+            f"{places} of {root} hold images but no class folders{beside(root, named)}: nothing "
             f"says what they show; {EXPECTED}"
         )
 
 
-def _beside(path: Path, parts: Sequence[Path] = ()) -> str:
-    """What else was found, in words."""
+def beside(path: Path, parts: Sequence[Path] = ()) -> str:
+    """What else was found in a folder and its parts, in words."""
     images, found = count_images(path), []
     if images:
         found.append(f"{images:,} images in no folder")

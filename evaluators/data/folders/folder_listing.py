@@ -14,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from isoshare.evaluators.data.folders.class_folders import (
+    class_folders,
+    plain_name,
+    said_of_crossed,
+)
 from isoshare.evaluators.data.folders.decoding import SUFFIXES
 from isoshare.evaluators.data.folders.folder_layout import (
     MARKINGS,
-    class_folders,
     find_parts,
     is_image,
     is_leftover,
@@ -99,6 +103,7 @@ def list_folder(given: Path) -> Listing:
         layout = find_parts(given)
         left_out.hidden, left_out.links = hidden_above(given, layout), links_up(layout)
         found = _class_files(layout.train, left_out)
+        crossed = tuple(said_of_crossed(layout.train / name for name in found))
         others = {
             place: _same_classes(
                 place, _class_files(place, left_out, 1), layout.train, tuple(found)
@@ -120,7 +125,7 @@ def list_folder(given: Path) -> Listing:
     else:
         kept, cut = stratified_indices(train.labels, TEST_FRACTION, "test")
         train, test = train.take(kept), train.take(cut)
-    notes = (*layout.notes, *left_out.notes(unreadable=False))
+    notes = (*layout.notes, *crossed, *left_out.notes(unreadable=False))
     warnings = (*left_out.notes(unreadable=True), *_lacking(classes, held_out, test))
     return Listing(given, classes, train, test, held_out, notes, warnings)
 
@@ -200,14 +205,14 @@ def _same_classes(
     place: Path, found: dict[str, list[str]], train: Path, classes: tuple[str, ...]
 ) -> dict[str, list[str]]:
     """Files by the names that the classes have in the training part. Raises DatasetError."""
-    names = {name.lower(): name for name in classes}
+    names = {plain_name(name): name for name in classes}
     for name in found:
-        if name.lower() not in names:
+        if plain_name(name) not in names:
             raise DatasetError(
                 f"class {name!r} is in {place} but not in {train}: every class needs images to "
                 f"train on; add some, or remove it from {place.name}"
             )
-    return {names[name.lower()]: paths for name, paths in found.items()}
+    return {names[plain_name(name)]: paths for name, paths in found.items()}
 
 
 def _labelled(found: dict[str, list[str]], classes: tuple[str, ...]) -> Files:

@@ -38,6 +38,8 @@ T = TypeVar("T")
 Broken = dict[str, Exception]
 EXAMPLES = 3
 """Names of files in a sentence."""
+DARK = 63
+"""Of 255, what colours of 14 bits come to in files of 16."""
 
 
 def folder_source(root: Path, options: DataOptions) -> Source:
@@ -63,6 +65,7 @@ def _read(listing: Listing, options: DataOptions) -> Raw:
     read = {name: _decoded(part, work, shape, broken) for name, part in files.items()}
     _check_readable(listing, read)
     warnings = [*listing.warnings, *_unread(listing.root, broken, len(paths))]
+    warnings += _dark(read["train"][0])
     for name in [name for name in read if name != "train"]:
         warnings += _repeated(listing.root, read, name)
     parts = {
@@ -162,6 +165,17 @@ def _repeated(root: Path, read: Mapping[str, tuple[Images, Files]], name: str) -
             f"{len(pairs):,} of {len(asked):,} {name} images are among the training images too, "
             f"{equal:,} exactly and {len(pairs) - equal:,} nearly, so what is measured on them is "
             f"memory: {listed(both, EXAMPLES)}"
+        )
+
+
+def _dark(images: Images) -> Iterator[str]:
+    """The sentence about pixels that all lie at the lower end: Pillow gives colours of 16 bits as
+    their upper 8, and of 12 bits in such files little is left; masks hold the numbers of classes.
+    """
+    if (most := int(images.max())) <= DARK:
+        yield (
+            f"no pixel of the training images is above {most} of 255, so there is hardly anything "
+            "to see: write the files with 8 bits and their full contrast"
         )
 
 
