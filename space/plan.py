@@ -29,6 +29,7 @@ from isoshare.space.errors import PlanError, first_problem, short
 from isoshare.space.files import atomic_write
 from isoshare.space.methods import METHODS
 from isoshare.space.natural_order import natural_order
+from isoshare.space.strict_json import read_json
 
 __all__ = [
     "SCHEMA",
@@ -224,7 +225,7 @@ class PlanFile(_Document):
     def parse(cls, text: str | bytes) -> PlanFile:
         """Check the text of a plan file. Raises PlanError."""
         try:
-            document = json.loads(text, parse_constant=_refuse_constant)
+            document = read_json(text)
         except (ValueError, RecursionError) as error:
             raise PlanError(f"a plan file must be JSON, but {error}") from error
         try:
@@ -244,7 +245,3 @@ class PlanFile(_Document):
         """The JSON that ``save`` writes, with a final newline."""
         document = self.model_dump(by_alias=True, exclude_none=True)
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")

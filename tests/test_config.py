@@ -82,7 +82,11 @@ def test_a_file_may_be_json_and_takes_lists(tmp_path: Path) -> None:
     file.write_text('{"rungs": [3, 6], "backbone_arg": {"width": 2}, "backbone": "b"}')
     config = load_config(file, {})
     assert (config.rungs, config.backbone_arg) == ((3, 6), {"width": 2})
-    for text, says in (("{", "is not JSON"), ("[1]", "must hold options by name")):
+    for text, says in (
+        ("{", "is not JSON"),
+        ('{"a": 1, "a": 2}', "'a' is there twice"),
+        ("[1]", "must hold options by name"),
+    ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=says):
             load_config(file, {})

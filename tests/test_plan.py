@@ -171,6 +171,13 @@ def test_what_is_not_a_plan_file_is_refused(tmp_path: Path, text: str) -> None:
         SharingPlan.load(path)
 
 
+def test_a_field_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(GOOD)[:-1] + ', "banks": []}')
+    with pytest.raises(PlanError, match="field 'banks' is there twice; remove one"):
+        SharingPlan.load(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="cannot read the plan file"):
         SharingPlan.load(tmp_path / "none.json")

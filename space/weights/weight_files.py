@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoshare.space.errors import WeightsError, in_one_line
+from isoshare.space.strict_json import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,8 +61,8 @@ def tensors_of(content: Mapping[str, Any]) -> tuple[Tensors, str]:
 def read_names(path: str | Path) -> Names:
     """The names of a file such as ``{"conv1": "stem", "aux": null}``. Raises WeightsError."""
     try:
-        names = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        names = read_json(Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"cannot read names of weights from {path}: {error}") from error
     if not isinstance(names, dict) or not all(
         isinstance(name, str | None) for name in names.values()
