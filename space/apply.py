@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from isoshare.space.errors import BackboneError, PlanError, listed, one_of, typed_in_one_line
+from isoshare.space.errors import BackboneError, PlanError, listed, one_of, short, typed_in_one_line
 from isoshare.space.methods import METHODS
+from isoshare.space.methods.checks import check_size
 from isoshare.space.plan import Bank, SharingPlan
 from isoshare.space.sites import Site, sites_and_private
 from isoshare.space.type_checks import check_network, check_plan
@@ -160,6 +161,7 @@ def fit(
         chosen = set(bank.sites)
         members = [site for site in sites if site.name in chosen]
         METHODS[bank.method].implementation.check(members, bank.options)
+        check_size(bank.method, members, bank.options)
         fitted.append((bank, members))
     return fitted
 
@@ -231,4 +233,4 @@ def _unknown_site(name: str, known: Iterable[str], private: Mapping[str, str]) -
     if name in private:
         return f"site {name!r} cannot share: {private[name]}; remove it from the plan"
     names = list(known)
-    return f"the network has no site {name!r}: it has {listed(names, 6) or 'no sites at all'}"
+    return f"the network has no site {short(name)}: it has {listed(names, 6) or 'no sites at all'}"

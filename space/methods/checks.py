@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from isoshare.space.errors import PlanError
+from isoshare.space.methods import METHODS
 from isoshare.space.sites import Site, describe
+
+LARGE = 10_000_000
+"""Parameters up to which a bank may be many times as large as its sites."""
+
+
+def check_size(method: str, sites: Sequence[Site], options: Mapping[str, Any]) -> None:
+    """Raise PlanError for options that nobody means, before anything of their size is made."""
+    made = METHODS[method].parameters(sites, options)
+    had = sum(site.parameters for site in sites)
+    if made > max(LARGE, 10 * had):
+        given = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise PlanError(
+            f"{_bank(method)} with {given} has {made:,} parameters where its sites, "
+            f"{sites[0].name!r} among them, have {had:,}: a bank is there to save some, make it "
+            "smaller"
+        )
 
 
 def check_isomorphic(method: str, sites: Sequence[Site]) -> None:
@@ -14,13 +32,13 @@ def check_isomorphic(method: str, sites: Sequence[Site]) -> None:
 
 
 def check_plain(method: str, sites: Sequence[Site]) -> None:
-    """Raise PlanError for a subclass of PyTorch's layers: what its forward does, nobody knows."""
+    """Raise PlanError for a layer that is more than PyTorch's: who knows what it is for."""
     for site in sites:
         if site.subclass:
             layer = "nn.Linear" if site.kind == "linear" else f"nn.Conv{len(site.kernel_size)}d"
             raise PlanError(
                 f"{_bank(method)} replaces how a layer computes, but {site.name!r} is a "
-                f"subclass of {layer} with ways of its own; share it by method kernel, or not"
+                f"subclass of {layer} or has parts of its own; share it by method kernel, or not"
             )
 
 
