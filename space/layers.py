@@ -6,6 +6,8 @@ weight (out, in), and only a transposed convolution stores it otherwise, (in, ou
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn, strided
@@ -76,6 +78,26 @@ def why_unusual(layer: Any) -> str:
         first, second = reversed(ends) if isinstance(layer, TRANSPOSED) else ends
         usual = shape == (first, second // groups, *layer.kernel_size)
     return "" if usual else f"its kernel has another shape than the layer says: {shape}"
+
+
+def has_parts(layer: nn.Module) -> bool:
+    """Whether a layer holds more than PyTorch's do, as a normalisation that its owner calls."""
+    beside = layer._parameters.keys() - {"weight", "bias"}
+    return bool(beside or layer._modules or layer._buffers)
+
+
+def unlike_most(layers: Sequence[Any]) -> dict[int, str]:
+    """By identity, layers whose numbers are of another type than those of most, or elsewhere, with
+    the sentence that says so: one tensor cannot be both.
+    """
+    kinds = {id(one): (one.weight.dtype, one.weight.device) for one in layers}
+    usual = next((kind for kind, _ in Counter(kinds.values()).most_common()), None)
+    words = {kind: f"{kind[0]} on {kind[1]}" for kind in kinds.values()}
+    return {
+        one: f"its kernel is {words[kind]}, where most are {words[usual]}"
+        for one, kind in kinds.items()
+        if usual and kind != usual
+    }
 
 
 def as_kernel(layer: nn.Module, weight: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Site:
     count channels of the whole convolution, over all its groups. Stride, padding and dilation are
     not part of a site: they may differ between sites that share. bias: it has one that is trained;
     frozen_bias: it has one that is not. subclass: the layer is of a class derived from PyTorch's,
-    so that its forward may do more than theirs. is_complex: its kernel has complex numbers.
+    or holds more than theirs, so that more may be done with it. is_complex: its kernel is complex.
     """
 
     name: str
@@ -106,10 +106,14 @@ def left_private(module: nn.Module) -> tuple[tuple[str, str], ...]:
 
 def sites_and_private(module: nn.Module) -> tuple[tuple[Site, ...], dict[str, str]]:
     """Both: the sites, and by name why layers cannot share. Raises BackboneError for no module."""
+    from isoshare.space.layers import unlike_most
+
     check_network(module)
     layers = list(_layers(module))
-    sites = tuple(_site(name, layer) for name, layer, reason in layers if not reason)
-    return sites, {name: reason for name, _, reason in layers if reason}
+    unlike = unlike_most([layer for _, layer, reason in layers if not reason])
+    private = {name: reason or unlike.get(id(one), "") for name, one, reason in layers}
+    sites = tuple(_site(name, layer) for name, layer, _ in layers if not private[name])
+    return sites, {name: reason for name, reason in private.items() if reason}
 
 
 def searched_sites(sites: Sequence[Site], unshared: int) -> tuple[Site, ...]:
@@ -229,7 +233,7 @@ def _why_not_its_own(layer: nn.Module, owners: Counter[int], held: Mapping[int, 
 
 
 def _site(name: str, layer: Any) -> Site:
-    from isoshare.space.layers import LAYERS, kind_of
+    from isoshare.space.layers import LAYERS, has_parts, kind_of
 
     bias, linear = layer.bias, kind_of(layer) == "linear"
     return Site(
@@ -239,7 +243,7 @@ def _site(name: str, layer: Any) -> Site:
         out_channels=layer.out_features if linear else layer.out_channels,
         groups=1 if linear else layer.groups,
         bias=bias is not None and bias.requires_grad,
-        subclass=type(layer) not in LAYERS,
+        subclass=type(layer) not in LAYERS or has_parts(layer),
         frozen_bias=bias is not None and not bias.requires_grad,
         kind=kind_of(layer),
         is_complex=layer.weight.is_complex(),

@@ -89,6 +89,10 @@ def frozen() -> nn.Module:
     return module.requires_grad_(False)
 
 
+def of_two_types() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3).double(), nn.Conv2d(2, 2, 3))
+
+
 @pytest.mark.parametrize(
     ("module", "private", "reason"),
     [
@@ -101,6 +105,7 @@ def frozen() -> nn.Module:
         (nn.Sequential(weight_norm(nn.Conv2d(2, 2, 3))), ["0"], "computed"),
         (tied(), ["0", "1"], "already tied"),
         (frozen(), ["0"], "frozen"),
+        (of_two_types(), ["1"], "torch.float64 on cpu, where most are torch.float32 on cpu"),
     ],
 )
 def test_what_cannot_share_is_left_private_with_a_reason(
@@ -109,6 +114,12 @@ def test_what_cannot_share_is_left_private_with_a_reason(
     assert [name for name, _ in left_private(module)] == private
     assert all(reason in why for _, why in left_private(module))
     assert not set(private) & set(names(find_sites(module)))
+
+
+def test_a_layer_with_parts_of_its_own_counts_as_a_subclass() -> None:
+    plain, other = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+    other.norm = nn.BatchNorm2d(2)  # for its owner to call
+    assert [site.subclass for site in find_sites(nn.Sequential(plain, other))] == [False, True]
 
 
 def test_a_convolution_under_two_names_is_one_site() -> None:
