@@ -51,6 +51,8 @@ def copy_network(network: Network) -> Network:
         for part in reversed(list(network.modules())):  # what is inside comes first
             _copy_part(part, memo)
         copied = copy.deepcopy(network, memo)
+        for tensor in (one for one in copied.parameters() if not one.is_leaf):
+            tensor.detach_().requires_grad_()  # scripted ones remember of whom they are a copy
         if any(isinstance(value, FunctionType | weakref.ref) for value in held):
             _remake_functions(network, copied, memo)
     except Exception as error:  # whatever an attribute raises that was never meant to be copied

@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -63,3 +64,11 @@ def test_a_copy_is_a_deep_copy() -> None:
     ):
         assert torch.equal(one, other), name
         assert one.untyped_storage().data_ptr() != other.untyped_storage().data_ptr(), name
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*deprecated")
+def test_a_copy_of_a_scripted_part_can_be_trained() -> None:
+    network = nn.Sequential(torch.jit.script(nn.Sequential(nn.Conv2d(2, 2, 1))))
+    copied = copy_network(network)
+    torch.optim.SGD(copied.parameters(), lr=0.1)  # takes leaves alone
+    assert all(tensor.requires_grad for tensor in copied.parameters())

@@ -574,3 +574,31 @@ def test_a_moving_average_of_a_shared_network_is_one(kind: str, method: str) -> 
     again = apply_plan(Net(), plan_by(method))
     again.load_state_dict(kept.state_dict())
     assert torch.equal(again.eval()(images()), found)
+
+
+class SeesNothing(Net):
+    """Calls its layers for none as well, as detectors do where they have found nothing."""
+
+    def convolved(self, place: int, x: Tensor) -> Tensor:
+        return super().convolved(place, x) + super().convolved(place, x[:0]).sum()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_of_nothing_are_taken(method: str) -> None:
+    plan = SharingPlan((Bank(method, OPTIONS[method], SITES),))
+    apply_plan(SeesNothing(), plan).train()(images()).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("low_rank", {"rank": 10**30}),
+        ("filter_basis", {"shared_rank": 10**9}),
+        ("slice_generator", {"slice_size": 10**6, "code_size": 10**6}),
+    ],
+)
+def test_options_that_fill_the_memory_are_refused_first(
+    method: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(PlanError, match=r"parameters where its sites, 'body.0' among them, have"):
+        apply_plan(Net(), SharingPlan((Bank(method, options, SITES),)))

@@ -64,7 +64,7 @@ class LowRank(CachedWeight):
             return functional.linear(inner, self.left)
         groups = groups_of(self)
         left = self.left.view(groups, -1, self.left.shape[1])
-        by_group = inner.reshape(len(inner), groups, -1, *inner.shape[2:])
+        by_group = inner.reshape(len(inner), groups, left.shape[-1], *inner.shape[2:])
         return torch.einsum("bgr...,gor->bgo...", by_group, left).flatten(1, 2)
 
     def sources(self) -> tuple[Tensor, ...]:
