@@ -54,6 +54,23 @@ class Hidden(Net):
         return functional.conv2d(x, self.hidden.kernel, padding=1)
 
 
+class Coarse(Net):
+    """Computes in half precision, whatever it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x).float()
+
+
+class Replaces(Net):
+    """Puts a new kernel in the place of the one that is trained."""
+
+    def convolved(self, place: int, x: Tensor) -> Tensor:
+        one: Any = self.body[place]
+        one.weight = nn.Parameter(one.weight.detach().clone())
+        return super().convolved(place, x)
+
+
 class Idle(Net):
     """Calls one convolution of three."""
 
@@ -79,7 +96,8 @@ def shared(network: nn.Module, method: str, **changes: Any) -> nn.Module:
 @pytest.mark.parametrize("method", METHODS)
 def test_whoever_reads_the_attribute_passes(method: str) -> None:
     torch.manual_seed(0)
-    for make in (Net, ReadsKernels, Flow, SERVED["a forward of its own"], SERVED["bfloat16"]):
+    served = (SERVED["a forward of its own"], SERVED["bfloat16"])
+    for make in (Net, ReadsKernels, Flow, Coarse, *served):
         network, x = make(), images().to(next(make().parameters()).dtype)
         plan = SharingPlan((Bank(method, BANKS[method], SITES),))
         expected = network.state_dict()
@@ -98,6 +116,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "past a basis": (Past, "filter_basis", r"method filter_basis cannot compute: TypeError"),
     "past a residual": (Past, "low_rank", r"past method low_rank: 'body.0.left' gets no gradient"),
     "a hidden kernel": (Hidden, "kernel", r"the weight that 'body.1' had before it was shared"),
+    "a kernel in its place": (Replaces, "kernel", r"another tensor in the place of the weight of"),
     "idle, tied": (Idle, "kernel", r"'body.1' gets no gradient from a sample: nothing calls it"),
     "idle, of a basis": (Idle, "filter_basis", r"'body.1' gets no gradient from a sample"),
 }

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.nn.modules.module import register_module_forward_hook
 
 from isoshare.space.backbones import is_own
 from isoshare.space.errors import PlanError, typed_in_one_line
 from isoshare.space.methods import METHODS
 from isoshare.space.methods.parts.computed_weight import ComputedWeight
 from isoshare.space.network_copy import copy_network
+from isoshare.space.passes.values import tensors_in, varied
 from isoshare.space.plan import Bank
 from isoshare.space.sites import Site
 
@@ -58,9 +58,9 @@ def taking_part(network: nn.Module, sites: Sequence[Site], sample: Any) -> set[s
     sample: an input, of two or more images where a normalisation counts them. Raises whatever the
     network does if no pass succeeds.
     """
-    weights = {f"{site.name}.weight" for site in sites}
-    reached = _reached(copy_network(network), sample, weights)
-    return {name.removesuffix(".weight") for name in reached & weights}
+    weights = {f"{site.name}.weight".lstrip("."): site.name for site in sites}
+    reached = _reached(copy_network(network), sample, set(weights))
+    return {weights[name] for name in reached & set(weights)}
 
 
 def check_acting(network: nn.Module, banks: Banks, sample: Any, known: Collection[str]) -> None:
@@ -111,6 +111,7 @@ def _check_gradients(
 ) -> None:
     """See ``check_acting``; trial: shared. before: by site, the weights that it had."""
     wanted = dict(_added(trial, methods))
+    held = {site: trial.get_submodule(site)._parameters.get("weight") for site in methods}
     try:
         reached = _reached(trial, sample, set(wanted))
     except PlanError:
@@ -121,6 +122,12 @@ def _check_gradients(
             f"{next(iter(methods.values()))} cannot compute: {typed_in_one_line(error)}; "
             "share by method kernel, or leave its sites out of the plan"
         ) from error
+    for site, weight in held.items():
+        if trial.get_submodule(site)._parameters.get("weight") is not weight:
+            raise PlanError(
+                f"the network puts another tensor in the place of the weight of {site!r} when it "
+                "computes, which is shared no more then: leave the site out of the plan"
+            )
     now = {id(tensor) for tensor in trial.parameters()}
     for site, tensor in before.items():
         if id(tensor) not in now and tensor.grad is not None:
@@ -153,7 +160,7 @@ def _check_kernels(trial: nn.Module, methods: Mapping[str, str], sample: Any) ->
         layer = plain.get_submodule(name)
         if isinstance(layer, ComputedWeight):
             layer.become_plain(*METHODS[method].implementation.to_dense(layer))
-    inputs = (sample, _varied(sample, 1), _varied(sample, 2))
+    inputs = (sample, varied(sample, 1), varied(sample, 2))
     if all(_differ(trial, plain, one) for one in inputs):
         raise PlanError(
             f"the network reads weights of {next(iter(methods))!r} or other sites of method "
@@ -165,13 +172,16 @@ def _check_kernels(trial: nn.Module, methods: Mapping[str, str], sample: Any) ->
 def _differ(one: nn.Module, other: nn.Module, inputs: Any) -> bool:
     """Whether the outputs of two networks do; what is not finite is not compared."""
     found: list[list[Tensor]] = []
+    seen: set[Any] = set()  # of what layers give, which is coarse where a network autocasts
     for network in (one, other):
-        with torch.random.fork_rng(), torch.no_grad():
+        hook = register_module_forward_hook(lambda *call: seen.add(getattr(call[-1], "dtype", 0)))
+        with torch.random.fork_rng(), torch.no_grad(), hook:
             torch.manual_seed(0)
-            found.append(list(_tensors(network(inputs), 6)))
+            found.append(list(tensors_in(network(inputs), 6)))
+    close = max(CLOSE.get(kind, 1e-3) for kind in seen | {t.dtype for t in found[0]})
     for a, b in zip(*found, strict=True):
         if a.is_floating_point() and a.numel() and bool(a.isfinite().all() and b.isfinite().all()):
-            most = CLOSE.get(a.dtype, 1e-3) * float(a.abs().max())
+            most = close * float(a.abs().max())
             if a.shape != b.shape or float((a - b).abs().max()) > most:
                 return True
     return False
@@ -199,7 +209,7 @@ def _reached(network: nn.Module, sample: Any, wanted: set[str]) -> set[str]:
     for place in range(PASSES):
         network.train(place % 2 == 0)
         try:
-            _pass(network, sample if place < 2 else _varied(sample, place), place)
+            _pass(network, sample if place < 2 else varied(sample, place), place)
         except Exception as error:  # whatever the user's network raises
             problems.append(error)
             continue
@@ -216,34 +226,7 @@ def _pass(network: nn.Module, sample: Any, seed: int) -> None:
     """Gradients of everything that the network gives."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
-        given = [t for t in _tensors(network(sample), 6) if t.requires_grad]
+        given = [t for t in tensors_in(network(sample), 6) if t.requires_grad]
         real = [torch.view_as_real(t) if t.is_complex() else t for t in given]
         if real:
             torch.autograd.backward([t.sum() for t in real])
-
-
-def _varied(sample: Any, seed: int) -> Any:
-    """The same numbers in another order, so that it stays what the network takes."""
-    shuffled = torch.Generator().manual_seed(seed)
-
-    def mixed(tensor: Tensor) -> Tensor:
-        order = torch.randperm(tensor.numel(), generator=shuffled).to(tensor.device)
-        return tensor.flatten()[order].view_as(tensor)
-
-    return tree_map_only(Tensor, mixed, sample)
-
-
-def _tensors(value: Any, depth: int) -> Iterator[Tensor]:
-    """In whatever a network returns."""
-    if isinstance(value, Tensor):
-        yield value
-        return
-    inner: Any = ()
-    if isinstance(value, Mapping):
-        inner = value.values()
-    elif isinstance(value, list | tuple):
-        inner = value
-    elif is_dataclass(value):
-        inner = [getattr(value, field.name) for field in fields(value)]
-    for one in inner if depth else ():
-        yield from _tensors(one, depth - 1)
