@@ -171,3 +171,30 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     save_weights(network, path, plan.model_copy(update={"backbone": None}))
     with pytest.raises(WeightsError, match="names no backbone"):
         load_network(path)
+
+
+def test_a_part_under_two_names_is_read_back(tmp_path: Path) -> None:
+    def made() -> nn.Module:
+        twice = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+        return nn.Sequential(twice, nn.Conv2d(2, 2, 1), twice)
+
+    network, x = made(), torch.randn(4, 2, 3, 3)
+    network(x)
+    save_weights(network, tmp_path / "net.safetensors", PlanFile.of(SharingPlan()))
+    again = load_weights(made(), tmp_path / "net.safetensors")
+    assert again.state_dict().keys() == network.state_dict().keys()
+    assert torch.equal(again.eval()(x), network.eval()(x))
+
+
+class Remembers(nn.Conv2d):
+    """Keeps what is no tensor."""
+
+    def get_extra_state(self) -> Any:
+        return {"steps": 3}
+
+
+def test_more_than_tensors_is_refused_by_name(tmp_path: Path) -> None:
+    network = nn.Sequential(Remembers(2, 2, 1))
+    with pytest.raises(WeightsError, match=r"keeps \{'steps': 3\} as '0._extra_state'"):
+        save_weights(network, tmp_path / "net.safetensors", PlanFile.of(SharingPlan()))
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import build_backbone, check_named
-from isoshare.space.errors import WeightsError, in_one_line
+from isoshare.space.errors import WeightsError, in_one_line, short
 from isoshare.space.files import atomic_write
 from isoshare.space.plan import PlanFile
 
@@ -24,15 +24,31 @@ PLAN_KEY = "isoshare.plan"
 
 
 def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
-    """Write the tensors of a shared network and its plan, the whole file or nothing."""
+    """Write the tensors of a shared network and its plan, the whole file or nothing.
+
+    Raises WeightsError for a network that keeps more than tensors.
+    """
     from safetensors.torch import save_model
 
+    _check_tensors(network)
     laid_out: Any = SimpleNamespace(state_dict=lambda: contiguous_state(network))
     with atomic_write(path) as half:
         half.touch()
         usual = half.stat().st_mode
         save_model(laid_out, str(half), {PLAN_KEY: plan.text})
         half.chmod(usual)  # safetensors lets nobody else read what it writes
+
+
+def _check_tensors(network: nn.Module) -> None:
+    from torch import Tensor
+
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise WeightsError(
+                f"a file of weights holds tensors alone, but the network keeps {short(value)} as "
+                f"{name!r}: return a tensor from get_extra_state, or write network.state_dict() "
+                "with torch.save"
+            )
 
 
 def without_numbers(path: Path) -> list[str]:
@@ -61,11 +77,11 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     Raises WeightsError, and then nothing is promised about the weights of ``network``.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
     _check_ties(network, path)
     try:
-        load_model(network, str(path))
+        network.load_state_dict(_under_all_names(load_file(str(path)), network))
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {in_one_line(error)}") from error
     except (RuntimeError, SafetensorError) as error:
@@ -75,6 +91,16 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
             "(isoshare.space.weights.saving.read_plan) before its weights are loaded"
         ) from error
     return network
+
+
+def _under_all_names(stored: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a file, which has one name of each, under every name that the network has."""
+    state = {
+        name: (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        for name, tensor in network.state_dict().items()
+    }
+    known = {state[name]: tensor for name, tensor in stored.items() if name in state}
+    return stored | {name: known[key] for name, key in state.items() if key in known}
 
 
 def _check_ties(network: nn.Module, path: str | Path) -> None:
