@@ -100,7 +100,7 @@ def _under_all_names(stored: dict[str, Tensor], network: nn.Module) -> dict[str,
         for name, tensor in network.state_dict().items()
     }
     known = {state[name]: tensor for name, tensor in stored.items() if name in state}
-    return stored | {name: known[key] for name, key in state.items() if key in known}
+    return {name: known[key] for name, key in state.items() if key in known} | stored
 
 
 def _check_ties(network: nn.Module, path: str | Path) -> None:
