@@ -39,6 +39,7 @@ from isoshare.search.workflows.own_code.own_study import (
 from isoshare.search.workflows.preparation.cost import trial_seconds
 from isoshare.search.workflows.preparation.recorded_space import reference_of
 from isoshare.space.errors import IsoshareError
+from isoshare.space.files import check_path
 from isoshare.storage.opening.database import default_url
 from isoshare.storage.records import TrialRecord
 from isoshare.storage.store import Store
@@ -209,11 +210,9 @@ class Study(NotebookView):
         Raises IsoshareError for no value (it is still to be told then), DriverError as optimize.
         """
         if self._asking is None:
-            raise IsoshareError(f"trial {trial.number} was asked for by another study object")
-        if state == "failed":
-            self._asking.fail(trial, str(values or "told as failed"))
-        else:
-            self._asking.tell(trial, values)
+            number = getattr(trial, "number", trial)
+            raise IsoshareError(f"trial {number} was asked for by another study object")
+        self._asking.conclude(trial, values, state)
 
     def export(
         self,
@@ -239,6 +238,7 @@ class Study(NotebookView):
 
         Returns a sentence that says what was written. Raises IsoshareError.
         """
+        check_path(path)
         taken = Taken(network, example_input, batches, bake, int8_epochs)
         return export_study(self.results, trial, Path(path), format, taken)
 

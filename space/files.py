@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from errno import EINVAL, EISDIR
 from pathlib import Path
 
-from isoshare.space.errors import IsoshareError
+from isoshare.space.errors import IsoshareError, short
 
 DEVICE = "it is a device, and only files are written"
 
@@ -34,8 +34,15 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         half.unlink(missing_ok=True)
 
 
+def check_path(path: object) -> None:
+    """Raise IsoshareError for what names no file."""
+    if not isinstance(path, str | os.PathLike):
+        raise IsoshareError(f"a file is named by a str or a pathlib.Path, got {short(path)}")
+
+
 def check_writable(output: Path) -> None:
     """Raise IsoshareError before hours are spent on what cannot be written."""
+    check_path(output)
     folder = Path(os.path.realpath(output)).parent
     if not folder.is_dir():
         raise IsoshareError(f"cannot write {output}: there is no folder {folder}")

@@ -65,6 +65,8 @@ def why_unusual(layer: Any) -> str:
     """Why the weight of a layer is no kernel of numbers in memory, of the shape that the layer has;
     "" if it is.
     """
+    if isinstance(getattr(type(layer), "weight", None), property):
+        return "its kernel is computed from other tensors"
     weight, groups = layer.weight, groups_of(layer)
     if weight.layout is not strided:
         return f"its kernel is stored as {weight.layout}"

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from isoshare.space.backbones import Argument
 from isoshare.space.bank import Bank, checked_banks
 from isoshare.space.errors import PlanError, first_problem, short
-from isoshare.space.files import atomic_write
+from isoshare.space.files import atomic_write, check_path, check_writable
 from isoshare.space.methods import METHODS
 from isoshare.space.natural_order import natural_order
 from isoshare.space.strict_json import read_json
@@ -214,6 +214,7 @@ class PlanFile(_Document):
     @classmethod
     def load(cls, path: str | Path) -> PlanFile:
         """Read and check a plan file. Raises PlanError with the file, the field and the rule."""
+        check_path(path)
         try:
             return cls.parse(Path(path).read_bytes())
         except OSError as error:
@@ -237,6 +238,8 @@ class PlanFile(_Document):
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
+        check_path(path)
+        check_writable(Path(path))
         with atomic_write(path) as half:
             half.write_text(self.text)
 

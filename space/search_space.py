@@ -28,6 +28,7 @@ from isoshare.space.costs.counted_space import CountedSpace
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import Bank, SharingPlan, Variant
 from isoshare.space.sites import Site, isomorphic_groups, searched_sites, shapes
+from isoshare.space.type_checks import checked_methods
 
 START = "start: "
 """Begins the name of a warm start that stands for one method."""
@@ -55,7 +56,7 @@ class SearchSpace(CountedSpace):
     ) -> None:
         super().__init__(sites, unshared, costs)
         self.variant = variant
-        self.methods = tuple(methods)
+        self.methods = checked_methods(methods)
         searched = searched_sites(sites, unshared)
         self.groups = isomorphic_groups(searched)
         named = {name: plan.of_variant(variant) for name, plan in (references or {}).items()}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from isoshare.space.type_checks import check_network
+from isoshare.space.type_checks import check_network, checked_sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,7 +144,7 @@ def isomorphic_groups(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
 def shapes(sites: Sequence[Site]) -> tuple[tuple[Site, ...], ...]:
     """The sites of each shape together, single ones too, in the order of their first sites."""
     groups: dict[Signature, list[Site]] = {}
-    for site in sites:
+    for site in checked_sites(sites):
         groups.setdefault(site.signature, []).append(site)
     return tuple(tuple(group) for group in groups.values())
 

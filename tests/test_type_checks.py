@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,15 +14,19 @@ from isoshare import (
     Bank,
     IsoshareError,
     PlanError,
+    SearchSpace,
     SharingPlan,
     Solver,
+    Training,
     apply_plan,
     count_parameters,
     create_study,
     extra_loss,
     find_sites,
     inherit_weights,
+    isomorphic_groups,
     load_weights,
+    save_weights,
     solve,
 )
 from isoshare.space.plan import PlanFile
@@ -256,3 +260,59 @@ def test_what_an_example_costs_depends_on_neither_its_number_nor_its_precision(
         study.tell(study.ask(), 0.5)
         counted.add(study.trials[0].value("macs"))
     assert len(counted) == 1
+
+
+FILE = PlanFile.of(PLAN)
+NONE: Any = None
+STATE: Any = network().state_dict()
+OTHER: Any = network()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: save_weights(network(), "x", cast(Any, PLAN)),
+            r"PlanFile, got .*PlanFile.of\(plan\) makes",
+        ),
+        (lambda: save_weights(network(), "x", FILE), "shares otherwise than by this plan, so"),
+        (lambda: save_weights(STATE, "x", FILE), "got a OrderedDict"),
+        (lambda: load_weights(cast(Any, "x"), OTHER), "a network is a torch.nn.Module, got 'x'"),
+        (lambda: PLAN.save(NONE), "a file is named by a str or a pathlib.Path, got None"),
+        (lambda: PLAN.save("no/such/plan.json"), "cannot write no/such/plan.json: there is no"),
+        (
+            lambda: SharingPlan.load(cast(Any, 3)),
+            "a file is named by a str or a pathlib.Path, got 3",
+        ),
+        (lambda: isomorphic_groups(OTHER), r"as isoshare.find_sites\(network\) returns them"),
+        (lambda: isomorphic_groups(NONE), "sites are those of a network.* got None"),
+        (lambda: SearchSpace((), 1, "kernel"), r"methods are several, as \('kernel',\)"),
+        (lambda: SearchSpace((), 1, ("kernal",)), "unknown method 'kernal': choose one of"),
+        (lambda: Training(None, epochs=-1), "epochs of a Training is a whole number, 0 or more"),
+        (lambda: Training(None, batch_size=cast(Any, "8")), "batch_size of a Training .* got '8'"),
+    ],
+)
+def test_other_mistakes_get_a_sentence(call: Any, said: str) -> None:
+    with pytest.raises(IsoshareError, match=said):
+        call()
+
+
+def test_a_study_takes_functions_and_known_states(tmp_path: Path) -> None:
+    objectives = {"fit": "maximize", "parameters": "minimize"}
+    study: Any = create_study(network, "one", objectives, storage=f"sqlite:///{tmp_path}/s.db")
+    with pytest.raises(
+        IsoshareError, match="has to be a function of a network and a trial, got None"
+    ):
+        study.optimize(None, 1)
+    trial = study.ask()
+    with pytest.raises(IsoshareError, match="unknown state 'done': choose one of failed, finished"):
+        study.tell(trial, 0.5, state="done")
+    study.tell(trial, 0.5)
+
+
+def test_what_shares_already_is_private() -> None:
+    for method, options in (("low_rank", {"rank": 1}), ("anchored", {})):
+        shared = apply_plan(network(), SharingPlan((Bank(method, options, ("1", "2")),)))
+        assert not {"1", "2"} & {site.name for site in find_sites(shared)}
+        with pytest.raises(PlanError, match="cannot share: its kernel is computed from other"):
+            apply_plan(shared, PLAN)

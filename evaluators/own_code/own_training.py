@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -28,6 +29,7 @@ from isoshare.evaluators.training.batches import device
 from isoshare.evaluators.training.optimizers import TrainingSettings
 from isoshare.evaluators.training.pace import FORWARD, seconds_per_example
 from isoshare.evaluators.training.vmap_ensemble import Precision
+from isoshare.space.errors import short
 from isoshare.space.plan import Split
 
 
@@ -69,6 +71,11 @@ class Training:
             validation: the fraction of the training set by which plans are compared.
             subset: use only so many training examples.
         """
+        for name, count, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1)):
+            if not (isinstance(count, Integral) and count >= least):
+                raise DatasetError(
+                    f"{name} of a Training is a whole number, {least} or more, got {short(count)}"
+                )
         self._data, self._loss, self.metric = data, loss, metric
         self._validation, self._subset = validation, subset
         self.split: Split = "validation"

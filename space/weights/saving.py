@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from isoshare.space.apply import apply_plan
 from isoshare.space.backbones import build_backbone, check_named
-from isoshare.space.errors import WeightsError, in_one_line, short
-from isoshare.space.files import atomic_write
-from isoshare.space.plan import PlanFile
+from isoshare.space.errors import PlanError, WeightsError, in_one_line, short
+from isoshare.space.files import atomic_write, check_path
+from isoshare.space.plan import PlanFile, SharingPlan
+from isoshare.space.type_checks import check_network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,10 +27,13 @@ PLAN_KEY = "isoshare.plan"
 def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
     """Write the tensors of a shared network and its plan, the whole file or nothing.
 
-    Raises WeightsError for a network that keeps more than tensors.
+    Raises IsoshareError for a network that keeps more than tensors, or that shares otherwise.
     """
     from safetensors.torch import save_model
 
+    check_network(network)
+    check_path(path)
+    _check_plan(network, plan)
     _check_tensors(network)
     laid_out: Any = SimpleNamespace(state_dict=lambda: contiguous_state(network))
     with atomic_write(path) as half:
@@ -37,6 +41,18 @@ def save_weights(network: nn.Module, path: str | Path, plan: PlanFile) -> None:
         usual = half.stat().st_mode
         save_model(laid_out, str(half), {PLAN_KEY: plan.text})
         half.chmod(usual)  # safetensors lets nobody else read what it writes
+
+
+def _check_plan(network: nn.Module, plan: PlanFile) -> None:
+    given: Any = plan
+    if not isinstance(given, PlanFile):
+        way_out = "PlanFile.of(plan) makes one" if isinstance(given, SharingPlan) else "give one"
+        raise PlanError(f"weights are saved with a PlanFile, got {short(given)}: {way_out}")
+    if not shares_by(network, plan.plan):
+        raise WeightsError(
+            "the network shares otherwise than by this plan, so nobody could read its file: give "
+            "the network that apply_plan returned"
+        )
 
 
 def _check_tensors(network: nn.Module) -> None:
@@ -49,6 +65,25 @@ def _check_tensors(network: nn.Module) -> None:
                 f"{name!r}: return a tensor from get_extra_state, or write network.state_dict() "
                 "with torch.save"
             )
+
+
+def shares_by(network: nn.Module, plan: SharingPlan) -> bool:
+    """Whether the sites of each bank have a tensor in common, and those of different banks none."""
+    sites = dict(network.named_modules())
+    seen: set[int] = set()
+    for bank in plan.banks:
+        if not all(name in sites for name in bank.sites):
+            return False
+        tensors = [_tensors_of(sites[name]) for name in bank.sites]
+        every = {tensor for own in tensors for tensor in own}
+        if not set.intersection(*tensors) or seen & every:
+            return False
+        seen |= every
+    return True
+
+
+def _tensors_of(layer: nn.Module) -> set[int]:
+    return {id(tensor) for tensor in (*layer.parameters(), *layer.buffers())}
 
 
 def without_numbers(path: Path) -> list[str]:
@@ -79,6 +114,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_network(network)
+    check_path(path)
     _check_ties(network, path)
     try:
         network.load_state_dict(_under_all_names(load_file(str(path)), network))

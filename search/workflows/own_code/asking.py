@@ -13,7 +13,7 @@ from isoshare.evaluators.user_function import UserFunction, remove_folder, trial
 from isoshare.search.jobs import Job
 from isoshare.search.workflows.own_code.optimize import opened
 from isoshare.search.workflows.preparation.prepared import Prepared
-from isoshare.space.errors import IsoshareError, short
+from isoshare.space.errors import IsoshareError, one_of, short
 from isoshare.storage.store import Store
 
 
@@ -42,6 +42,15 @@ class Asking:
             report=lambda *said: self._report(job, *said),
             wants=lambda epoch: epoch in job.rungs,
         )
+
+    def conclude(self, trial: Trial, values: Any, state: str) -> None:
+        """What came of a trial, by its state. Raises IsoshareError, as ``tell`` and ``fail``."""
+        if state not in ("finished", "failed"):
+            raise IsoshareError(one_of("state", state, ("finished", "failed")))
+        if state == "failed":
+            self.fail(trial, str(values or "told as failed"))
+        else:
+            self.tell(trial, values)
 
     def tell(self, trial: Trial, values: Any) -> None:
         """What a trial gave. Raises IsoshareError; then it is still to be told. Raises DriverError

@@ -28,7 +28,7 @@ from isoshare.search.workflows.preparation.prepared import Prepared, new_study
 from isoshare.search.workflows.preparation.varying import with_reference
 from isoshare.search.workflows.preparation.weights import trained_backbone
 from isoshare.space.backbones import Argument, build_backbone, default_arguments
-from isoshare.space.errors import BackboneError, IsoshareError, WeightsError
+from isoshare.space.errors import BackboneError, IsoshareError, WeightsError, short
 from isoshare.space.passes.acting_sites import acting_sites, participation
 from isoshare.space.plan import Variant
 from isoshare.space.variants.arguments import combinations
@@ -73,6 +73,10 @@ def with_known_data(
 
     Raises IsoshareError.
     """
+    if not callable(evaluate):
+        raise IsoshareError(
+            f"evaluate has to be a function of a network and a trial, got {short(evaluate)}"
+        )
     if not isinstance(evaluate, Training):
         return evaluate
     check_training(evaluate, source, study)

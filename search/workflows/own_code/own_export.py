@@ -16,7 +16,7 @@ from isoshare.search.workflows.exporting.export_source import ExportOptions, Exp
 from isoshare.space.apply import count_parameters
 from isoshare.space.errors import IsoshareError, one_of
 from isoshare.space.files import check_writable
-from isoshare.space.plan import SharingPlan
+from isoshare.space.weights.saving import shares_by
 from isoshare.storage.records import TrialRecord
 
 Format = Literal["json", "safetensors", "onnx", "onnx-int8", "tflite", "optuna"]
@@ -75,7 +75,7 @@ def _check_network(source: ExportSource, format: str, taken: Taken) -> None:
             f"the network has {found:,} parameters, and by the plan of {source.words} it would "
             f"have {expected:,.0f}: give the one that was shared by it"
         )
-    if not _shares_by(taken.network, source.plan.plan):
+    if not shares_by(taken.network, source.plan.plan):
         raise IsoshareError(
             f"the network shares otherwise than by the plan of {source.words}: give the one that "
             "was shared by it"
@@ -86,22 +86,3 @@ def _check_network(source: ExportSource, format: str, taken: Taken) -> None:
         raise IsoshareError("8 bits are fitted to inputs: export(..., batches=[...])")
     if taken.int8_epochs < 0:
         raise IsoshareError(f"int8_epochs is a number of epochs, 0 or more: {taken.int8_epochs}")
-
-
-def _shares_by(network: nn.Module, plan: SharingPlan) -> bool:
-    """Whether the sites of each bank have a tensor in common, and those of different banks none."""
-    sites = dict(network.named_modules())
-    seen: set[int] = set()
-    for bank in plan.banks:
-        if not all(name in sites for name in bank.sites):
-            return False
-        tensors = [_tensors(sites[name]) for name in bank.sites]
-        every = {tensor for own in tensors for tensor in own}
-        if not set.intersection(*tensors) or seen & every:
-            return False
-        seen |= every
-    return True
-
-
-def _tensors(layer: nn.Module) -> set[int]:
-    return {id(tensor) for tensor in (*layer.parameters(), *layer.buffers())}
