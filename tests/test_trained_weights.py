@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from isoshare.space.backbones import build_backbone
 from isoshare.space.errors import WeightsError
-from isoshare.space.weights.trained_weights import GivenWeights, read_trained, shipped_names
+from isoshare.space.weights.trained_weights import GivenWeights, read_trained
+from isoshare.space.weights.weight_files import read_names, shipped_names
 
 SMALL = {"depth": 8, "width": 4}
 
@@ -173,7 +174,6 @@ def test_a_new_head_is_left_as_it_was(tmp_path: Path, head: dict[str, Tensor]) -
     found = read_trained(saved(tmp_path, {**others, **head}), target, new_head=True)
     assert found.new == ("head.weight", "head.bias")
     assert torch.equal(found.state["head.weight"], target.state_dict()["head.weight"])
-    assert "head.weight and head.bias start afresh" in found.words
     with pytest.raises(WeightsError, match=r"stem\.weight"):
         read_trained(
             saved(tmp_path, {**others, "stem.weight": torch.ones(2)}), target, new_head=True
@@ -218,3 +218,69 @@ def test_a_backbone_knows_the_names_of_its_published_weights(tmp_path: Path) -> 
     given = GivenWeights(str(tmp_path / "published.th"))
     found = given.read(network, "resnet_cifar", arguments)
     assert torch.equal(found.state["stem.weight"], network.state_dict()["stem.weight"] + 1)
+
+
+def test_weights_beside_others_are_named(tmp_path: Path) -> None:
+    twice = {"model": state(), "model_ema": {n: t.clone() for n, t in state().items()}}
+    found = read_trained(saved(tmp_path, twice), network())
+    assert (found.entry, found.others) == ("model", ("model_ema",))
+    assert "those under 'model'; there are others in the file under 'model_ema'" in found.choice
+    assert not read_trained(saved(tmp_path, state()), network()).choice
+
+
+def test_counters_of_half_precision_are_left_as_they_are(tmp_path: Path) -> None:
+    target = network()
+    halved = {name: tensor.half() for name, tensor in target.state_dict().items()}
+    found = read_trained(saved(tmp_path, halved), target)
+    assert all(found.state[n].dtype == t.dtype for n, t in target.state_dict().items())
+
+
+def test_an_empty_file_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(WeightsError, match=r"it is empty$"):
+        read_trained(tmp_path / "empty.pt", network())
+
+
+def test_no_tensor_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Student and teacher in one file, two modules of one new name."""
+    known, other = state(), {n: torch.zeros_like(t) for n, t in state().items()}
+    both = {**{f"model.{name}": tensor for name, tensor in other.items()}, **known}
+    with pytest.raises(WeightsError, match=r"without a place in the network \(model\.stem"):
+        read_trained(saved(tmp_path, {**both, "model.more": torch.ones(1)}), network())
+    (tmp_path / "names.json").write_text('{"a": "stem", "b": "stem"}')
+    with pytest.raises(WeightsError, match="gives the name 'stem' to several modules"):
+        read_names(tmp_path / "names.json")
+    with pytest.raises(WeightsError, match="a place in the network"):
+        read_trained(
+            saved(tmp_path, {**known, "a.weight": known["stem.weight"] + 1}),
+            network(),
+            names={"a": "stem"},
+        )
+
+
+def test_files_of_safetensors_are_known_by_their_content(tmp_path: Path) -> None:
+    save_file(state(), tmp_path / "weights.bin")
+    assert read_trained(tmp_path / "weights.bin", network()).digest
+
+
+def test_tensors_with_several_names_are_read_under_each(tmp_path: Path) -> None:
+    trained: Any = network()
+    trained.also = trained.stem
+    save_model(trained, str(tmp_path / "tied.safetensors"))
+    target: Any = network()
+    target.also = target.stem
+    found = read_trained(tmp_path / "tied.safetensors", target)
+    assert torch.equal(found.state["also.weight"], trained.stem.weight)
+
+
+def test_averages_and_odd_keys_do_not_matter(tmp_path: Path) -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(network()).state_dict()
+    assert "n_averaged" in averaged
+    assert read_trained(saved(tmp_path, averaged), network()).state
+    with pytest.raises(WeightsError, match="holds no tensors"):
+        read_trained(saved(tmp_path, {0: torch.ones(2)}), network())
+
+
+def test_a_head_that_is_left_out_may_be_broken(tmp_path: Path) -> None:
+    head = {"head.weight": torch.full((7, 16), torch.nan), "head.bias": torch.ones(7)}
+    assert read_trained(saved(tmp_path, {**state(), **head}), network(), new_head=True).new

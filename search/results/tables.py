@@ -124,7 +124,10 @@ def _weights_line(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     head = f"; {' and '.join(found['new_head'])} start afresh" if found["new_head"] else ""
-    return [f"weights: all fit, {found['tensors']} tensors of {found['file'] or 'its own'}{head}"]
+    where = f" under {found['entry']!r}" if found["entry"] else ""
+    others = f"; others lie under {', '.join(found['others'])}" if found["others"] else ""
+    what = f"{found['tensors']} tensors of {found['file'] or 'its own'}"
+    return [f"weights: all fit, {what}{where}{others}{head}"]
 
 
 def outlook_view(found: Mapping[str, Any]) -> Group:

@@ -91,6 +91,7 @@ def inspect_weights(
     return {
         "file": given.file,
         "entry": found.entry,
+        "others": list(found.others),
         "tensors": len(found.state) - len(found.new),
         "new_head": list(found.new),
         "fingerprint": found.fingerprint,

@@ -90,11 +90,12 @@ def prepare_solving(backbone: str, options: Mapping[str, Any], needs_budget: boo
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
     if config.vary:
         return _of_variants(config, dataset)
-    network, _ = trained_backbone(config.space, config.evaluation)
+    network, taken = trained_backbone(config.space, config.evaluation)
     check_output(network, dataset, config.backbone)
     image = torch.zeros(1, *dataset.image_shape)
     space = network_space(network, config.space, image, ADDITIVE)
-    return Solving(config, dataset, space, lambda _: network, warnings=dataset.warnings)
+    said = (*dataset.warnings, *filter(None, [taken.choice]))
+    return Solving(config, dataset, space, lambda _: network, warnings=said)
 
 
 def _of_variants(config: SearchConfig, dataset: Dataset) -> Solving:

@@ -93,7 +93,7 @@ def prepare_training(
     config = make_config({**_known(file), **options, **backbone})
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
-    check_weights(config.space, config.evaluation)
+    warnings = (*dataset.warnings, *check_weights(config.space, config.evaluation))
     evaluator = _evaluator(config, init, _whole(dataset), share_from)
     unshared = build_backbone(config.backbone, config.backbone_arg)
     sample = own_sample(config.backbone, dataset.image_shape)
@@ -102,7 +102,7 @@ def prepare_training(
     arguments = {"name": config.backbone, "arguments": config.backbone_arg}
     document = file.model_dump(by_alias=True, exclude_none=True)
     file = PlanFile.model_validate({**document, "backbone": arguments})
-    return FullTraining(file, config, evaluator, output, dataset.warnings)
+    return FullTraining(file, config, evaluator, output, warnings)
 
 
 def run_training(training: FullTraining, report: Report) -> dict[str, Any]:

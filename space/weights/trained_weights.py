@@ -22,13 +22,16 @@ from isoshare.space.weights.weight_files import (
     ENTRIES,
     Names,
     Tensors,
+    entries_with_tensors,
     file_digest,
     kinds_of,
     read_file,
     read_names,
+    shipped_names,
     tensors_of,
+    without_broken_counters,
 )
-from isoshare.space.weights.weight_misfits import COUNTER, Misfit, head_tensors, same_kind
+from isoshare.space.weights.weight_misfits import COUNTERS, Misfit, head_tensors, same_kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,13 +45,14 @@ class TrainedWeights:
     """Weights that fit a network.
 
     state: its ``state_dict``; what was not in the file is as the network had it. new: the tensors
-    of a head that starts afresh. entry: where in the file they were, empty at its top.
-    digest: sixteen hexadecimal digits of the file.
+    of a head that starts afresh. entry: where in the file they were, empty at its top; others:
+    where else in it there are weights. digest: sixteen hexadecimal digits of the file.
     """
 
     state: Tensors
     new: tuple[str, ...] = ()
     entry: str = ""
+    others: tuple[str, ...] = ()
     digest: str = ""
 
     @property
@@ -61,12 +65,14 @@ class TrainedWeights:
         return sums.hexdigest()[:16]
 
     @property
-    def words(self) -> str:
-        """What was taken, as a person would want to know it."""
-        taken = f"{len(self.state) - len(self.new)} tensors"
-        where = f" under {self.entry!r}" if self.entry else ""
-        head = f"; {' and '.join(self.new)} start afresh" if self.new else ""
-        return f"{taken}{where}{head}"
+    def choice(self) -> str:
+        """The sentence about a file that holds weights in several places; else empty."""
+        if not self.others:
+            return ""
+        return (
+            f"the weights are those under {self.entry!r}; there are others in the file under "
+            f"{', '.join(map(repr, self.others))}: to take those, save them in a file of their own"
+        )
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,8 @@ def read_trained(
         )
     problem = f"{path} does not fit {title}"
     fitted = fit_trained(found, network, problem, new_head=new_head, names=names)
-    return replace(fitted, entry=entry, digest=file_digest(Path(path)))
+    others = tuple(entries_with_tensors(content)[1:])
+    return replace(fitted, entry=entry, others=others, digest=file_digest(Path(path)))
 
 
 def fit_trained(
@@ -169,6 +176,7 @@ def fit_trained(
     Raises WeightsError.
     """
     wanted = network.state_dict()
+    found = without_broken_counters(found)
     candidates = [state for some in ({}, names or {}) for state in _named(found, wanted, some)]
     fitting = max(  # with the shortest names, where none fits better
         reversed(candidates),
@@ -176,12 +184,6 @@ def fit_trained(
     )
     state, new = _fitted(fitting, network, new_head, problem)
     return TrainedWeights(state, new)
-
-
-def shipped_names(backbone: str) -> Names:
-    """Those that published weights of a backbone have, if it comes with such a file."""
-    path = Path(__file__).parents[1] / "backbones" / f"{Path(backbone).name}.weights.json"
-    return read_names(path) if path.is_file() else {}
 
 
 def _named(found: Tensors, wanted: Tensors, names: Names) -> Iterator[Tensors]:
@@ -193,7 +195,10 @@ def _named(found: Tensors, wanted: Tensors, names: Names) -> Iterator[Tensors]:
         outer = first.pop()
         yield {f"{outer}.{name}": tensor for name, tensor in _renamed(state, names).items()}
     while prefix := _common_prefix(state):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        shorter = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        if len(shorter) < len(state):  # both x and model.x: one of them would be lost
+            return
+        state = shorter
         yield _renamed(state, names)
 
 
@@ -206,17 +211,19 @@ def _common_prefix(state: Tensors) -> str:
 
 
 def _renamed(state: Tensors, names: Names) -> Tensors:
-    """The longest module path that is in ``names`` decides; others keep their names."""
-    renamed = {}
+    """By the longest module path in ``names``; nothing where two tensors would have one name."""
+    renamed: Tensors = {}
     for name, tensor in state.items():
         parts = name.split(".")
         heads = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-        old = next((head for head in heads if head in names), None)
-        new = old if old is None else names[old]
-        if old is None:
-            renamed[name] = tensor
-        elif new is not None:
-            renamed[new + name[len(old) :]] = tensor
+        old = next((head for head in heads if head in names), "")
+        new = names[old] if old else ""
+        if new is None:
+            continue
+        here = new + name[len(old) :]
+        if here in renamed:
+            return {}
+        renamed[here] = tensor
     return renamed
 
 
@@ -231,14 +238,13 @@ def _fitted(
     new = misfit.head if new_head else ()
     if misfit.without(new):
         raise WeightsError(f"{problem}: {misfit.sentence(new_head)}")
-    for name, tensor in state.items():
+    kept = {*new, *(name for name in wanted if name.endswith(COUNTERS) and name not in state)}
+    taken = {name: state[name].to(one.dtype) for name, one in wanted.items() if name not in kept}
+    for name, tensor in taken.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(
                 f"{problem}: {name} has values that are not finite, so its training has diverged; "
                 "take a checkpoint of before"
             )
-    kept = {*new, *(name for name in wanted if name.endswith(COUNTER) and name not in state)}
-    return {
-        name: tensor.detach().clone() if name in kept else state[name].to(tensor.dtype)
-        for name, tensor in wanted.items()
-    }, new
+    own = {name: wanted[name].detach().clone() for name in kept}
+    return {name: own[name] if name in own else taken[name] for name in wanted}, new

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-COUNTER = "num_batches_tracked"
-"""What batch normalisation counts, and old files lack; nothing depends on it."""
+COUNTERS = ("num_batches_tracked", "n_averaged")
+"""What batch normalisation and averages of weights count; nothing depends on it."""
 OF_SHARING = (".regulator.", ".coefficients.", ".basis", ".generator", ".codes", ".left", ".right")
 
 
@@ -37,8 +37,8 @@ class Misfit:
         cls, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], head: Sequence[str]
     ) -> Misfit:
         """state: of the file; wanted: of the network; head: names of the tensors of its head."""
-        missing = [name for name in wanted if name not in state and not name.endswith(COUNTER)]
-        left_over = [name for name in state if name not in wanted and not name.endswith(COUNTER)]
+        missing = [name for name in wanted if name not in state and not name.endswith(COUNTERS)]
+        left_over = [name for name in state if name not in wanted and not name.endswith(COUNTERS)]
         other = {
             name: f"{name} {_shape(state[name])} for {_shape(tensor)}"
             for name, tensor in wanted.items()
@@ -48,7 +48,7 @@ class Misfit:
         new = [name for name in apart if name in missing or _other_classes(state, wanted, name)]
         classes = [(len(state[name]), len(wanted[name])) for name in new if name in other]
         shapes = [
-            [_shape(one) for name, one in named.items() if not name.endswith(COUNTER)]
+            [_shape(one) for name, one in named.items() if not name.endswith(COUNTERS)]
             for named in (state, wanted)
         ]
         return cls(

@@ -19,22 +19,26 @@ def given_weights(options: EvaluationConfig) -> GivenWeights:
     return GivenWeights(options.weights, options.weight_map, options.new_head, options.pretrained)
 
 
-def check_weights(space: SpaceConfig, options: EvaluationConfig) -> None:
-    """Raise WeightsError now if weights that were given do not fit the backbone."""
-    if given_weights(options):
-        trained_backbone(space, options)
+def check_weights(space: SpaceConfig, options: EvaluationConfig) -> Iterator[str]:
+    """The sentence that says which weights were taken, where their file has several.
+
+    Raises WeightsError if those that were given do not fit the backbone.
+    """
+    if given_weights(options) and (choice := trained_backbone(space, options)[1].choice):
+        yield choice
 
 
 def whose_weights(
     space: SpaceConfig, options: EvaluationConfig, variants: Collection[Variant]
 ) -> Iterator[str]:
-    """The sentence that says which of the variants of the backbone have the weights that were
-    given, and where the others get theirs; none of a backbone that is not varied.
+    """Sentences that say which weights were taken, where a file has several, and which of the
+    variants of the backbone have them, and where the others get theirs.
 
     Raises WeightsError if none has.
     """
     given = given_weights(options)
     fitting = given.fitting(space.backbone, space.backbone_arg, variants)
+    yield from {found.choice for found in fitting.values() if found.choice}
     if not space.vary or not given:
         return
     what = f"{given.file} fits" if given.file else f"weights of {space.backbone} are on offer for"
