@@ -40,9 +40,10 @@ def check_path(path: object) -> None:
         raise IsoshareError(f"a file is named by a str or a pathlib.Path, got {short(path)}")
 
 
-def check_writable(output: Path) -> None:
+def check_writable(output: str | Path) -> None:
     """Raise IsoshareError before hours are spent on what cannot be written."""
     check_path(output)
+    output = Path(output)
     folder = Path(os.path.realpath(output)).parent
     if not folder.is_dir():
         raise IsoshareError(f"cannot write {output}: there is no folder {folder}")

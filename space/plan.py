@@ -238,8 +238,7 @@ class PlanFile(_Document):
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
-        check_path(path)
-        check_writable(Path(path))
+        check_writable(path)
         with atomic_write(path) as half:
             half.write_text(self.text)
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from isoshare.search.constraints import exact_limits
 from isoshare.search.solver.plan_solver import ADDITIVE, PlanSolver
 from isoshare.search.solver.variant_solver import Ends, VariantSolver
-from isoshare.space.errors import IsoshareError, one_of, short
+from isoshare.space.errors import IsoshareError, short
 from isoshare.space.methods import METHODS
 from isoshare.space.plan import SharingPlan, Variant
 from isoshare.space.search_space import SearchSpace
+from isoshare.space.type_checks import checked_methods
 from isoshare.space.variants.arguments import combinations
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class Solver:
             raise IsoshareError(
                 f"loss has to be a function of outputs and targets, got {short(loss)}"
             )
-        chosen = (methods,) if isinstance(methods, str) else tuple(methods or METHODS)
-        if unknown := [method for method in chosen if method not in METHODS]:
-            raise IsoshareError(one_of("method", unknown[0], METHODS))
+        chosen = checked_methods((methods,) if isinstance(methods, str) else methods or METHODS)
         measure = partial(_measured, methods=chosen, loss=loss)
         self._solver: PlanSolver | VariantSolver
         if vary:

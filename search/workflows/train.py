@@ -29,7 +29,7 @@ from isoshare.search.options.full_training import DISTILLATION, EPOCHS, OF_THE_S
 from isoshare.search.workflows.exporting.calibration import input_of
 from isoshare.search.workflows.preparation.evaluator import load_data, training_settings
 from isoshare.search.workflows.preparation.network import check_output, fitting_arguments
-from isoshare.search.workflows.preparation.weights import check_weights, given_weights
+from isoshare.search.workflows.preparation.weights import given_weights, whose_weights
 from isoshare.space.apply import apply_plan, count_parameters
 from isoshare.space.backbones import build_backbone, check_named
 from isoshare.space.errors import IsoshareError, PlanError, in_one_line
@@ -93,7 +93,7 @@ def prepare_training(
     config = make_config({**_known(file), **options, **backbone})
     dataset = load_data(config.data)
     config = config.model_copy(update={"backbone_arg": fitting_arguments(config.space, dataset)})
-    warnings = (*dataset.warnings, *check_weights(config.space, config.evaluation))
+    warnings = (*dataset.warnings, *whose_weights(config.space, config.evaluation, [()]))
     evaluator = _evaluator(config, init, _whole(dataset), share_from)
     unshared = build_backbone(config.backbone, config.backbone_arg)
     sample = own_sample(config.backbone, dataset.image_shape)

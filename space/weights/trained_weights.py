@@ -231,20 +231,20 @@ def _fitted(
     state: Tensors, network: nn.Module, new_head: bool, problem: str
 ) -> tuple[Tensors, tuple[str, ...]]:
     """A state_dict of the network, and what of its head the file has nothing for."""
-    import torch
-
     wanted = network.state_dict()
     misfit = Misfit.between(state, wanted, head_tensors(network))
     new = misfit.head if new_head else ()
     if misfit.without(new):
         raise WeightsError(f"{problem}: {misfit.sentence(new_head)}")
     kept = {*new, *(name for name in wanted if name.endswith(COUNTERS) and name not in state)}
-    taken = {name: state[name].to(one.dtype) for name, one in wanted.items() if name not in kept}
-    for name, tensor in taken.items():
-        if not torch.isfinite(tensor).all():
+    made = {
+        name: tensor.detach().clone() if name in kept else state[name].to(tensor.dtype)
+        for name, tensor in wanted.items()
+    }
+    for name, tensor in made.items():
+        if name not in kept and not tensor.isfinite().all():
             raise WeightsError(
                 f"{problem}: {name} has values that are not finite, so its training has diverged; "
                 "take a checkpoint of before"
             )
-    own = {name: wanted[name].detach().clone() for name in kept}
-    return {name: own[name] if name in own else taken[name] for name in wanted}, new
+    return made, new

@@ -19,15 +19,6 @@ def given_weights(options: EvaluationConfig) -> GivenWeights:
     return GivenWeights(options.weights, options.weight_map, options.new_head, options.pretrained)
 
 
-def check_weights(space: SpaceConfig, options: EvaluationConfig) -> Iterator[str]:
-    """The sentence that says which weights were taken, where their file has several.
-
-    Raises WeightsError if those that were given do not fit the backbone.
-    """
-    if given_weights(options) and (choice := trained_backbone(space, options)[1].choice):
-        yield choice
-
-
 def whose_weights(
     space: SpaceConfig, options: EvaluationConfig, variants: Collection[Variant]
 ) -> Iterator[str]:
